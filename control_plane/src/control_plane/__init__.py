@@ -1,0 +1,1 @@
+"""The centre: trains, registers, signs and rolls out models; keeps history and audit trail."""

@@ -1,0 +1,1 @@
+"""One module a command of `control-plane`: parse, call, print. No decisions."""

@@ -1,0 +1,1 @@
+"""One site's daemon: polls the plant read-only, scores locally, loses no reading (see `app.py`)."""

@@ -1,0 +1,21 @@
+"""`edge-agent`: joins the commands; maps errors to exit codes."""
+
+import sys
+
+import typer
+
+from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+def main() -> None:
+    """Run the command line; exit 78 on a wrong configuration, 1 on any other known failure."""
+    try:
+        app()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_CONFIG)
+    except PmStackError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""One module a command of `edge-agent`: parse, call, print. No decisions."""

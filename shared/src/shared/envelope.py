@@ -1,0 +1,51 @@
+"""A record's Kafka headers: who made it, which row it was, and CloudEvents' words for the same.
+
+Enters: an outbox row or a message's headers. Leaves: the other of the two. Never: I/O.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared.errors import Rejected
+from shared.schemas.base import Outgoing
+
+
+class Envelope(NamedTuple):
+    """What the headers say. `(store_id, seq)` identifies the record for ever."""
+
+    schema: str
+    site: str
+    store_id: str
+    seq: int
+    config_hash: str
+
+
+def headers(record: Outgoing, store_id: str, seq: int, config_hash: str) -> list[tuple[str, bytes]]:
+    """Kafka headers of an outbox row (CloudEvents 1.0, Kafka protocol binding, binary mode)."""
+    site = record.key.split("/", 1)[0]
+    pairs = {
+        "schema": record.schema,
+        "site": site,
+        "store_id": store_id,
+        "seq": str(seq),
+        "config_hash": config_hash,
+        "ce_specversion": "1.0",
+        "ce_id": f"{store_id}:{seq}",
+        "ce_source": f"/sites/{record.key}",
+        "ce_type": f"pm-stack-smr.{record.schema}",
+        "content-type": "application/json",
+    }
+    return [(name, value.encode()) for name, value in pairs.items()]
+
+
+def parse_headers(pairs: Sequence[tuple[str, bytes | None]] | None) -> Envelope:
+    """The envelope of a message; Rejected when a header is missing or its number is none."""
+    found = {name: (value or b"").decode(errors="replace") for name, value in pairs or ()}
+    missing = [name for name in Envelope._fields if not found.get(name)]
+    if missing:
+        raise Rejected(f"missing headers: {', '.join(missing)}")
+    if not found["seq"].isdigit():
+        raise Rejected(f"header seq: found {found['seq']!r}; expected a row number")
+    return Envelope(
+        found["schema"], found["site"], found["store_id"], int(found["seq"]), found["config_hash"]
+    )

@@ -1,0 +1,35 @@
+"""Closed by default: what listens, listens on loopback (invariant 9)."""
+
+import ipaddress
+import socket
+
+from shared.errors import ConfigError
+
+
+def parse_endpoint(text: str, option: str) -> tuple[str, int]:
+    """Split `HOST:PORT`; raise ConfigError naming `option` when it is not that."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ConfigError(option, [f"found {text!r}; expected HOST:PORT, for example 127.0.0.1:9092"])
+    return host.strip("[]"), int(port)
+
+
+def require_loopback(host: str, option: str) -> None:
+    """Raise ConfigError unless `host` is a loopback address (no TLS and credential is set up yet)."""
+    if host == "localhost":
+        return
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    except ValueError:
+        pass
+    raise ConfigError(
+        option, [f"found {host!r}; only loopback (127.0.0.1, ::1, localhost) may listen without TLS"]
+    )
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,260 @@
+"""`reactor_config.yaml`: the fleet as site -> reactor -> component (PRD 1.5, extended).
+
+Enters: a file. Leaves: a frozen `FleetConfig` in which every default is filled in, or a ConfigError
+that lists every problem with its path in the file, what was found and what is allowed.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from shared.config_defaults import with_defaults
+from shared.config_errors import describe, load_yaml
+from shared.errors import ConfigError
+from shared.schemas.base import ComponentId, Name
+
+MODBUS_ADDRESS_MAX = 65_535  # Modbus application protocol v1.1b3, section 4.4
+MODBUS_UNIT_MAX = 247  # Modbus over serial line v1.02, section 2.2
+REGISTERS_BY_TYPE = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Register(_Section):
+    """Where a tag lies in the device: canonical zero-based address, type, byte order, scaling.
+
+    The number read is `raw * scale + offset`. Orders name the bytes of a 32-bit value as sent.
+    """
+
+    table: Literal["holding", "input"] = "holding"
+    address: int = Field(ge=0, le=MODBUS_ADDRESS_MAX)
+    type: Literal["int16", "uint16", "int32", "uint32", "float32", "float64"] = "float32"
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many 16-bit registers the value takes."""
+        return REGISTERS_BY_TYPE[self.type]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.address + self.count - 1 > MODBUS_ADDRESS_MAX:
+            raise ValueError(f"a {self.type} at {self.address} reaches past {MODBUS_ADDRESS_MAX}")
+        if self.scale == 0:
+            raise ValueError("scale 0 would make every reading the same number")
+        return self
+
+
+class Tag(_Section):
+    """One measured quantity: its unit, what is physically possible, where it is read from."""
+
+    unit: str = Field(min_length=1)
+    description: str = ""
+    range: tuple[float, float] | None = None
+    column: str | None = Field(default=None, description="column of a recorded CSV file")
+    register_: Register = Field(alias="register")
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError("the lower end must be below the upper end")
+        return value
+
+
+class Limit(_Section):
+    """Fixed limits of a tag, in its unit; an alert is raised outside them."""
+
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        return self
+
+
+class Thresholds(_Section):
+    """When to tell an operator: RUL in cycles, and limits by tag."""
+
+    rul_warning: float = Field(default=25, gt=0)
+    rul_alarm: float = Field(default=10, gt=0)
+    limits: dict[str, Limit] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _alarm_below_warning(self) -> Self:
+        if self.rul_alarm > self.rul_warning:
+            raise ValueError(f"rul_alarm {self.rul_alarm} must not exceed rul_warning {self.rul_warning}")
+        return self
+
+
+class ScheduledFault(_Section):
+    """A fault that the simulated plant injects at a cycle."""
+
+    type: Literal["sudden_failure", "accelerated_decay", "spike", "drop"]
+    at_cycle: int = Field(ge=0)
+
+
+class Component(_Section):
+    """One component: how it wears when simulated (PRD 1.5), its tags and thresholds.
+
+    `performance` starts at 1 and the component has failed when it reaches `fail_threshold`.
+    `lambda` is per cycle (exponential), `slope` is performance lost per cycle (linear).
+    `noise_std` is the sensor noise as a fraction of each tag's nominal span.
+    """
+
+    type: Name
+    unit: int = Field(ge=1, le=MODBUS_UNIT_MAX, description="Modbus unit id")
+    decay_type: Literal["exponential", "linear"] = "exponential"
+    lambda_: float | None = Field(default=None, alias="lambda", gt=0, le=1)
+    slope: float | None = Field(default=None, gt=0, le=1)
+    noise_std: float = Field(default=0.01, ge=0, le=1)
+    fail_threshold: float = Field(default=0.3, gt=0, lt=1)
+    faults: tuple[ScheduledFault, ...] = ()
+    cycle_register: Register | None = None
+    tags: dict[Name, Tag] = Field(min_length=1)
+    thresholds: Thresholds = Field(default_factory=Thresholds)
+
+    @model_validator(mode="after")
+    def _decay_has_its_rate(self) -> Self:
+        if self.decay_type == "exponential" and self.slope is not None:
+            raise ValueError("slope belongs to decay_type linear; exponential takes lambda")
+        if self.decay_type == "linear" and self.lambda_ is not None:
+            raise ValueError("lambda belongs to decay_type exponential; linear takes slope")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_name_tags(self) -> Self:
+        unknown = sorted(self.thresholds.limits.keys() - self.tags.keys())
+        if unknown:
+            raise ValueError(f"thresholds.limits names {unknown}; the tags are {sorted(self.tags)}")
+        return self
+
+    @model_validator(mode="after")
+    def _registers_do_not_overlap(self) -> Self:
+        taken: dict[tuple[str, int], str] = {}
+        registers = {name: tag.register_ for name, tag in self.tags.items()}
+        if self.cycle_register is not None:
+            registers["cycle_register"] = self.cycle_register
+        for name, register in registers.items():
+            for address in range(register.address, register.address + register.count):
+                other = taken.setdefault((register.table, address), name)
+                if other != name:
+                    raise ValueError(f"{name} and {other} both use {register.table} register {address}")
+        return self
+
+
+class Plant(_Section):
+    """How the site's controllers are reached, and how often they are polled."""
+
+    protocol: Literal["modbus_tcp"] = "modbus_tcp"
+    host: str = "127.0.0.1"
+    port: int = Field(default=15020, ge=1, le=65_535)
+    poll_period_s: float = Field(default=1.0, ge=0.05, le=3600)
+    timeout_s: float = Field(default=0.5, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _answers_before_the_next_poll(self) -> Self:
+        if self.timeout_s > self.poll_period_s:
+            raise ValueError(f"timeout_s {self.timeout_s} must not exceed poll_period_s {self.poll_period_s}")
+        return self
+
+
+class Reactor(BaseModel):
+    """A reactor: its type, and one section per component, by name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Component]
+
+    reactor_type: Literal["forced_circulation", "natural_circulation", "test_rig"] = "forced_circulation"
+
+    @property
+    def components(self) -> dict[str, Component]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Site(BaseModel):
+    """A site: its plant's endpoint, and one section per reactor, by name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Reactor]
+
+    plant: Plant = Plant()
+
+    @property
+    def reactors(self) -> dict[str, Reactor]:
+        return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="after")
+    def _units_are_distinct(self) -> Self:
+        owner: dict[int, str] = {}
+        for reactor_id, reactor in self.reactors.items():
+            for name, component in reactor.components.items():
+                place = f"{reactor_id}.{name}"
+                other = owner.setdefault(component.unit, place)
+                if other != place:
+                    raise ValueError(f"{place} and {other} both use Modbus unit {component.unit}")
+        return self
+
+
+class FleetConfig(BaseModel):
+    """The whole file: one section per site, by its id."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, Site]
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        return dict(self.__pydantic_extra__ or {})
+
+    def components(self, site_id: str | None = None) -> dict[ComponentId, Component]:
+        """Every component (of one site, where given), in the file's order."""
+        return {
+            ComponentId(site, reactor, name): component
+            for site, section in self.sites.items()
+            if site_id in (None, site)
+            for reactor, parts in section.reactors.items()
+            for name, component in parts.components.items()
+        }
+
+    def hash(self) -> str:
+        """SHA-256 over the resolved configuration as RFC 8785 JSON, in hex."""
+        resolved = self.model_dump(mode="json", by_alias=True)
+        return hashlib.sha256(rfc8785.dumps(resolved)).hexdigest()
+
+
+def load_fleet(path: Path) -> FleetConfig:
+    """Read and check `path`; ConfigError lists every problem at once."""
+    return parse_fleet(load_yaml(path), str(path))
+
+
+def parse_fleet(document: Any, source: str) -> FleetConfig:
+    """Check a parsed document; `source` names it in messages."""
+    resolved, problems = with_defaults(document)
+    try:
+        fleet = FleetConfig.model_validate(resolved)
+    except ValidationError as error:
+        problems += describe(error)
+    if problems:
+        raise ConfigError(source, problems)
+    return fleet
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the file as a person writes it (defaults may be left out), for editors."""
+    schema = FleetConfig.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "reactor_config.yaml"
+    definitions = schema["$defs"]
+    definitions["Component"].pop("required", None)  # filled in from the component type
+    definitions["Tag"]["required"] = ["unit"]  # a tag without a register takes the next addresses
+    schema["properties"] = {"component_types": {"type": "object"}}
+    return schema

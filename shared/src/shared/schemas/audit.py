@@ -1,0 +1,45 @@
+"""What goes on the record, and the signed statement of how long the record is."""
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from shared.schemas.base import SiteRecord
+from shared.schemas.prediction import Prediction
+
+
+class AuditEvent(StrEnum):
+    AGENT_STARTED = "agent_started"
+    AGENT_STOPPED = "agent_stopped"
+    PREDICTION = "prediction"
+    MODEL_COMMITTED = "model_committed"
+    MODEL_REFUSED = "model_refused"
+    MODEL_ROLLED_BACK = "model_rolled_back"
+    CONFIG_LOADED = "config_loaded"
+    ALERT = "alert"
+    AUDIT_FAILURE = "audit_failure"
+
+
+class AuditEntry(SiteRecord):
+    """One leaf of a site's log. `index` counts from 0; the leaf is this record as RFC 8785 JSON.
+
+    `clock` says whether the operating system held the clock synchronised when the entry was made.
+    `detail` holds what the event needs beyond a prediction, as plain strings and numbers.
+    """
+
+    SCHEMA: ClassVar[str] = "audit/1"
+    index: int = Field(ge=0)
+    event: AuditEvent
+    clock: Literal["synchronised", "unsynchronised", "unknown"]
+    subject: str  # the component key, or the site
+    prediction: Prediction | None = None
+    detail: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class SignedCheckpoint(SiteRecord):
+    """A C2SP tlog-checkpoint of a site's log, signed by the site's key (`note` is its text)."""
+
+    SCHEMA: ClassVar[str] = "checkpoint/1"
+    size: int = Field(ge=0)
+    note: str

@@ -1,0 +1,51 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SensorWindow(_message.Message):
+    __slots__ = ("site_id", "reactor_id", "component", "features", "timestamp", "component_type")
+    SITE_ID_FIELD_NUMBER: _ClassVar[int]
+    REACTOR_ID_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    site_id: str
+    reactor_id: str
+    component: str
+    features: _containers.RepeatedScalarFieldContainer[float]
+    timestamp: str
+    component_type: str
+    def __init__(self, site_id: _Optional[str] = ..., reactor_id: _Optional[str] = ..., component: _Optional[str] = ..., features: _Optional[_Iterable[float]] = ..., timestamp: _Optional[str] = ..., component_type: _Optional[str] = ...) -> None: ...
+
+class PredictRULRequest(_message.Message):
+    __slots__ = ("window",)
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    window: SensorWindow
+    def __init__(self, window: _Optional[_Union[SensorWindow, _Mapping]] = ...) -> None: ...
+
+class PredictRULResponse(_message.Message):
+    __slots__ = ("predicted_rul", "model_version", "timestamp", "rul_low", "rul_high", "rul_state", "anomaly_score", "is_anomaly", "model_sha256")
+    PREDICTED_RUL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    RUL_LOW_FIELD_NUMBER: _ClassVar[int]
+    RUL_HIGH_FIELD_NUMBER: _ClassVar[int]
+    RUL_STATE_FIELD_NUMBER: _ClassVar[int]
+    ANOMALY_SCORE_FIELD_NUMBER: _ClassVar[int]
+    IS_ANOMALY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    predicted_rul: float
+    model_version: str
+    timestamp: str
+    rul_low: float
+    rul_high: float
+    rul_state: str
+    anomaly_score: float
+    is_anomaly: bool
+    model_sha256: str
+    def __init__(self, predicted_rul: _Optional[float] = ..., model_version: _Optional[str] = ..., timestamp: _Optional[str] = ..., rul_low: _Optional[float] = ..., rul_high: _Optional[float] = ..., rul_state: _Optional[str] = ..., anomaly_score: _Optional[float] = ..., is_anomaly: _Optional[bool] = ..., model_sha256: _Optional[str] = ...) -> None: ...
