@@ -4,9 +4,16 @@ import sys
 
 import typer
 
+from control_plane.commands import broker
 from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command("broker")(broker.broker)
+
+
+@app.callback()
+def _root() -> None:
+    """The centre: trains, registers, signs and rolls out models; keeps history and audit trail."""
 
 
 def main() -> None:

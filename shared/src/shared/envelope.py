@@ -3,11 +3,15 @@
 Enters: an outbox row or a message's headers. Leaves: the other of the two. Never: I/O.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from shared.errors import Rejected
 from shared.schemas.base import Outgoing
+
+
+Value = str | bytes | None
+Headers = Mapping[str, Value] | Sequence[tuple[str, Value]] | None
 
 
 class Envelope(NamedTuple):
@@ -20,10 +24,10 @@ class Envelope(NamedTuple):
     config_hash: str
 
 
-def headers(record: Outgoing, store_id: str, seq: int, config_hash: str) -> list[tuple[str, bytes]]:
+def headers(record: Outgoing, store_id: str, seq: int, config_hash: str) -> dict[str, Value]:
     """Kafka headers of an outbox row (CloudEvents 1.0, Kafka protocol binding, binary mode)."""
     site = record.key.split("/", 1)[0]
-    pairs = {
+    return {
         "schema": record.schema,
         "site": site,
         "store_id": store_id,
@@ -35,12 +39,11 @@ def headers(record: Outgoing, store_id: str, seq: int, config_hash: str) -> list
         "ce_type": f"pm-stack-smr.{record.schema}",
         "content-type": "application/json",
     }
-    return [(name, value.encode()) for name, value in pairs.items()]
 
 
-def parse_headers(pairs: Sequence[tuple[str, bytes | None]] | None) -> Envelope:
+def parse_headers(headers: Headers) -> Envelope:
     """The envelope of a message; Rejected when a header is missing or its number is none."""
-    found = {name: (value or b"").decode(errors="replace") for name, value in pairs or ()}
+    found = {name: _text(value) for name, value in dict(headers or ()).items()}
     missing = [name for name in Envelope._fields if not found.get(name)]
     if missing:
         raise Rejected(f"missing headers: {', '.join(missing)}")
@@ -49,3 +52,7 @@ def parse_headers(pairs: Sequence[tuple[str, bytes | None]] | None) -> Envelope:
     return Envelope(
         found["schema"], found["site"], found["store_id"], int(found["seq"]), found["config_hash"]
     )
+
+
+def _text(value: Value) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""

@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import ClassVar, Literal
 
+import rfc8785
 from pydantic import Field
 
-from shared.schemas.base import SiteRecord
+from shared.schemas.base import Outgoing, SiteRecord
 from shared.schemas.prediction import Prediction
 
 
@@ -35,6 +36,14 @@ class AuditEntry(SiteRecord):
     subject: str  # the component key, or the site
     prediction: Prediction | None = None
     detail: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    def leaf(self) -> bytes:
+        """The bytes that are hashed into the log: RFC 8785 JSON, the same on every machine."""
+        return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def outgoing(self) -> Outgoing:
+        """The leaf itself travels, so that whoever receives it hashes what the site hashed."""
+        return super().outgoing()._replace(body=self.leaf())
 
 
 class SignedCheckpoint(SiteRecord):

@@ -1,0 +1,70 @@
+"""The lake: Delta tables in a folder, written by one ingest, read by DuckDB."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+from control_plane.sinks.arrival import Arrival
+from control_plane.sinks.lake_tables import TABLES, TableSpec, row
+
+Span = tuple[int, int]
+
+
+class LakeWriter:
+    """Appends batches to the tables under `path`; each table's batch is one atomic Delta commit."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def create(self) -> None:
+        """Make every table that is not there yet, so that a query never meets a missing one."""
+        for spec in TABLES.values():
+            if not DeltaTable.is_deltatable(str(self._path / spec.name)):
+                self._append(spec, [])
+
+    def accept(self, batch: Sequence[Arrival]) -> None:
+        """Write a batch of new arrivals; returns when all of it is durable."""
+        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for arrival in batch:
+            rows[arrival.envelope.schema].append(row(arrival))
+        for schema, chunk in rows.items():
+            self._append(TABLES[schema], chunk)
+
+    def _append(self, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
+        table = pa.Table.from_pylist(rows, schema=spec.schema)
+        write_deltalake(str(self._path / spec.name), table, mode="append", partition_by=spec.partition_by)
+
+
+class LakeReader:
+    """Answers SQL over the tables under `path`, each as it stands at the time of the question."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Run `sql` (DuckDB; parameters as `$name`) and return its rows; times are aware UTC."""
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for spec in TABLES.values():
+                delta = DeltaTable(str(self._path / spec.name))
+                connection.register(spec.name, delta.to_pyarrow_dataset())
+            relation = connection.sql(sql, params=parameters)
+            return list(relation.to_arrow_table().to_pylist()) if relation is not None else []
+
+    def spans(self) -> dict[str, list[Span]]:
+        """For each store, the runs `[first, last]` of row numbers that any table holds."""
+        union = " UNION ALL ".join(f"SELECT store_id, seq FROM {spec.name}" for spec in TABLES.values())  # noqa: S608
+        islands = f"""
+            SELECT store_id, min(seq) AS first, max(seq) AS last FROM (
+                SELECT store_id, seq, seq - row_number() OVER (PARTITION BY store_id ORDER BY seq) AS island
+                FROM (SELECT DISTINCT store_id, seq FROM ({union})))
+            GROUP BY store_id, island ORDER BY store_id, first"""  # noqa: S608 - names are our own
+        spans: dict[str, list[Span]] = defaultdict(list)
+        for found in self.rows(islands):
+            spans[found["store_id"]].append((found["first"], found["last"]))
+        return dict(spans)

@@ -1,0 +1,125 @@
+"""The lake's tables: which record goes where, and its columns.
+
+Every table has the record's origin (`store_id`, `seq`, `config_hash`) and its `timestamp` (source
+time, microseconds UTC). `body` is the exact JSON that arrived where a later check needs its bytes.
+"""
+
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from control_plane.sinks.arrival import Arrival
+from shared.schemas import (
+    Alert,
+    AuditEntry,
+    GapRecord,
+    PredictionRecord,
+    SignedCheckpoint,
+    SiteStatus,
+    Telemetry,
+)
+
+_TEXT, _WHOLE, _REAL, _YES_NO = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_ORIGIN = [
+    ("site_id", _TEXT),
+    ("timestamp", pa.timestamp("us", "UTC")),
+    ("store_id", _TEXT),
+    ("seq", _WHOLE),
+    ("config_hash", _TEXT),
+]
+_COMPONENT = [("reactor_id", _TEXT), ("component", _TEXT), ("cycle", _WHOLE)]
+
+
+class TableSpec(NamedTuple):
+    """A table's name, columns and partition columns."""
+
+    name: str
+    schema: pa.Schema
+    partition_by: list[str]
+
+
+def _table(name: str, columns: list[tuple[str, pa.DataType]], *partition_by: str) -> TableSpec:
+    return TableSpec(name, pa.schema([*_ORIGIN, *columns]), ["site_id", *partition_by])
+
+
+TABLES: dict[str, TableSpec] = {
+    Telemetry.SCHEMA: _table(
+        "telemetry",
+        [*_COMPONENT, ("metrics", pa.map_(_TEXT, _REAL)), ("quality", pa.map_(_TEXT, _TEXT))],
+        "component",
+    ),
+    PredictionRecord.SCHEMA: _table(
+        "predictions",
+        [
+            *_COMPONENT,
+            ("prediction_id", _TEXT),
+            ("model_name", _TEXT),
+            ("model_version", _WHOLE),
+            ("model_sha256", _TEXT),
+            ("mode", _TEXT),
+            ("rul_state", _TEXT),
+            ("rul", _REAL),
+            ("rul_low", _REAL),
+            ("rul_high", _REAL),
+            ("anomaly_score", _REAL),
+            ("anomaly_threshold", _REAL),
+            ("is_anomaly", _YES_NO),
+            ("ood_score", _REAL),
+            ("ood_threshold", _REAL),
+            ("is_ood", _YES_NO),
+            ("inference_time_ms", _REAL),
+            ("window_sha256", _TEXT),
+            ("window", pa.binary()),
+        ],
+        "component",
+    ),
+    Alert.SCHEMA: _table(
+        "alerts",
+        [
+            *_COMPONENT,
+            ("alert_id", _TEXT),
+            ("kind", _TEXT),
+            ("severity", _TEXT),
+            ("state", _TEXT),
+            ("subject", _TEXT),
+            ("value", _REAL),
+            ("threshold", _REAL),
+            ("message", _TEXT),
+        ],
+    ),
+    AuditEntry.SCHEMA: _table(
+        "audit", [("index", _WHOLE), ("event", _TEXT), ("subject", _TEXT), ("body", _TEXT)]
+    ),
+    SignedCheckpoint.SCHEMA: _table("checkpoints", [("size", _WHOLE), ("note", _TEXT)]),
+    SiteStatus.SCHEMA: _table(
+        "site_status",
+        [
+            ("agent_version", _TEXT),
+            ("last_seq", _WHOLE),
+            ("outbox_rows", _WHOLE),
+            ("polls", _WHOLE),
+            ("polls_failed", _WHOLE),
+            ("models", _TEXT),
+        ],
+    ),
+    GapRecord.SCHEMA: _table(
+        "gaps", [("from_seq", _WHOLE), ("to_seq", _WHOLE), ("count", _WHOLE), ("reason", _TEXT)]
+    ),
+}
+
+
+def row(arrival: Arrival) -> dict[str, Any]:
+    """The columns of one arrival; columns that its record does not have stay empty."""
+    record, envelope = arrival.record, arrival.envelope
+    columns: dict[str, Any] = record.model_dump()
+    columns |= {"store_id": envelope.store_id, "seq": envelope.seq, "config_hash": envelope.config_hash}
+    columns["body"] = arrival.body.decode()
+    match record:
+        case PredictionRecord():
+            columns |= {f"model_{key}": value for key, value in columns["model"].items()}
+            columns["mode"] = record.model.mode
+        case SiteStatus():
+            columns["models"] = arrival.body.decode()
+        case _:
+            pass
+    return columns

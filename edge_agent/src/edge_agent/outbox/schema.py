@@ -1,0 +1,17 @@
+"""The tables of the outbox file, and how an older file becomes a newer one."""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("outbox")
+
+
+@migrations()
+def first_tables(db: Database) -> None:
+    """Row numbers are never used twice (AUTOINCREMENT), not even after every row is pruned."""
+    db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+    db.execute(
+        "CREATE TABLE records (seq INTEGER PRIMARY KEY AUTOINCREMENT, schema TEXT NOT NULL,"
+        " key TEXT NOT NULL, time_ms INTEGER NOT NULL, body BLOB NOT NULL, acked_ms INTEGER) STRICT"
+    )
+    db.execute("CREATE INDEX records_pending ON records (seq) WHERE acked_ms IS NULL")
+    db.execute("CREATE TABLE audit_log (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT")

@@ -1,0 +1,74 @@
+"""The lake holds what it was given, in columns that a query can use."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from control_plane.sinks.arrival import Arrival
+from control_plane.sinks.lake import LakeReader, LakeWriter
+from shared.envelope import Envelope
+from shared.schemas import Alert, Record, Telemetry
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+def arrival(record: Record, seq: int, store: str = "s1") -> Arrival:
+    return Arrival(record, record.outgoing().body, Envelope(record.SCHEMA, "TX01", store, seq, "c"))
+
+
+def telemetry(cycle: int) -> Telemetry:
+    return Telemetry(
+        timestamp=NOW,
+        site_id="TX01",
+        reactor_id="R1",
+        component="coolant_pump",
+        cycle=cycle,
+        metrics={"flow_rate": 97.25},
+        quality={"vibration_rms": "timeout"},
+    )
+
+
+def alert() -> Alert:
+    return Alert(
+        timestamp=NOW,
+        site_id="TX01",
+        reactor_id="R1",
+        component="coolant_pump",
+        alert_id="a",
+        kind="anomaly",
+        severity="alarm",
+        state="raised",
+        cycle=3,
+        subject="anomaly",
+        value=9.0,
+        threshold=3.0,
+        message="m",
+    )
+
+
+@pytest.fixture
+def lake(tmp_path):
+    writer = LakeWriter(tmp_path)
+    writer.create()
+    return writer, LakeReader(tmp_path)
+
+
+def test_lake_keeps_numbers_quality_and_origin(lake):
+    """A telemetry row comes back with its numbers, reasons, time to the microsecond and origin."""
+    writer, reader = lake
+    writer.accept([arrival(telemetry(7), 1), arrival(alert(), 2)])
+    [row] = reader.rows("SELECT * FROM telemetry")
+    assert dict(row["metrics"]) == {"flow_rate": 97.25}
+    assert dict(row["quality"]) == {"vibration_rms": "timeout"}
+    assert (row["timestamp"], row["cycle"], row["store_id"], row["seq"]) == (NOW, 7, "s1", 1)
+    assert reader.rows("SELECT severity FROM alerts WHERE kind = $kind", kind="anomaly") == [
+        {"severity": "alarm"}
+    ]
+
+
+def test_spans_show_where_row_numbers_are_missing(lake):
+    """The runs of row numbers of a store, over all tables, leave out exactly what is not there."""
+    writer, reader = lake
+    writer.accept([arrival(telemetry(i), i) for i in (1, 2, 5)] + [arrival(alert(), 3)])
+    writer.accept([arrival(telemetry(9), 8, store="s2")])
+    assert reader.spans() == {"s1": [(1, 3), (5, 5)], "s2": [(8, 8)]}
