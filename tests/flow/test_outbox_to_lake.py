@@ -1,6 +1,5 @@
 """Outbox -> Kafka's protocol -> lake, with real librdkafka on both sides."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +19,7 @@ from edge_agent.outbox import OutboxStore, Row
 from shared.errors import Retryable
 from shared.listen import free_port
 from shared.schemas import Outgoing, Telemetry, utc_now
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from services import running
+from tests.support.services import running
 
 DEADLINE_S = 30.0
 

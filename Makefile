@@ -1,0 +1,57 @@
+# Each target says what it does: `make help`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+# A wheel folder (PIP_FIND_LINKS) or an index (UV_TORCH_BACKEND=cpu) may hold a torch without CUDA.
+FIND_LINKS := $(addprefix --find-links ,$(PIP_FIND_LINKS))
+T ?= tests
+DEMO_SECONDS ?=
+SKAB_DIR ?= ../shared/data/skab
+
+.PHONY: help demo test check bench bench-outbox proto schema screenshot lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.txt requirements.in requirements-dev.in $(wildcard */pyproject.toml)
+	@echo "Installing into $(VENV): 1 to 10 minutes, most of it torch"
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install $(if $(CI),--quiet) --python $(BIN)/python $(FIND_LINKS) -c requirements.txt -r requirements.in
+	@touch $@
+
+demo: $(VENV)/.installed ## the whole loop on this machine; DEMO_SECONDS=60 ends by itself and checks every claim
+	$(BIN)/python -m demo --seconds "$(DEMO_SECONDS)" --recordings "$(SKAB_DIR)"
+
+test: $(VENV)/.installed ## every test, real services included; T=path::name runs one
+	$(BIN)/python -m pytest $(T)
+
+check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
+
+bench: bench-outbox ## every benchmark; each prints a ratio against its limit, then one line of JSON
+
+bench-outbox: $(VENV)/.installed ## rows/s that the outbox commits, against a bare SQLite table
+	@$(BIN)/python -m bench.outbox
+
+proto: $(VENV)/.installed ## regenerate shared/src/shared/wire from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=shared/src --pyi_out=shared/src --grpc_python_out=shared/src proto/shared/wire/*.proto
+
+schema: $(VENV)/.installed ## regenerate docs/reactor_config.schema.json
+	$(BIN)/python -c 'import json; from shared.reactor_config import json_schema; print(json.dumps(json_schema(), indent=2))' > docs/reactor_config.schema.json
+
+lock: $(VENV)/.installed ## pin every dependency anew in requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+	  --no-emit-package pm-stack-smr-shared --no-emit-package pm-stack-smr-edge-agent --no-emit-package pm-stack-smr-control-plane \
+	  -o requirements.txt requirements.in
+
+clean: ## remove the environment and what the demo left
+	rm -rf $(VENV) .demo

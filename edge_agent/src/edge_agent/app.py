@@ -1,0 +1,320 @@
+"""The composition root: the only file that knows all rooms.
+
+    source -> window -> score -> outbox -> forward
+                          |        ^
+                          +-> audit log      updater <- fleet stream
+
+Started downstream first, ended upstream first: on SIGTERM the source stops, what is committed drains
+within `DRAIN_DEADLINE_S`, the outbox closes last. Nothing the network does stops a poll.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import ceil, inf
+from typing import NamedTuple
+
+import structlog
+
+from edge_agent import __version__
+from edge_agent.audit import AuditLog, SiteKey
+from edge_agent.forward import Forwarder
+from edge_agent.health import Health, HealthServer, Metrics, State
+from edge_agent.outbox import Outbox, OutboxStore
+from edge_agent.scoring import AlertRules, Scorer
+from edge_agent.settings import AgentSettings
+from edge_agent.sources import FreshnessGuard, ModbusSource
+from edge_agent.update import FleetClient, ModelSlots, Release, ReleaseClient, Updater
+from edge_agent.window import WindowBuffer
+from shared.errors import ConfigError, Retryable, Untrusted
+from shared.listen import parse_endpoint
+from shared.reactor_config import Component, FleetConfig
+from shared.schemas import (
+    AuditEvent,
+    ComponentId,
+    ModelRef,
+    Prediction,
+    PredictionRecord,
+    Record,
+    SiteStatus,
+    Telemetry,
+    utc_now,
+)
+
+DRAIN_DEADLINE_S = 10.0  # systemd's default TimeoutStopSec is 90 s; an operator waits less
+STATUS_PERIOD_S = 2.0
+CHECKPOINT_PERIOD_S = 5.0  # what is deleted before the first witnessed checkpoint goes unnoticed
+UPDATE_PERIOD_S = 60.0  # a look at the repositories even when the fleet service never calls
+DOWN_AFTER_PERIODS = 10  # polls without one good value before the site counts as down
+
+log = structlog.get_logger()
+
+
+class Event(NamedTuple):
+    """Something for the audit log."""
+
+    event: AuditEvent
+    subject: str
+    prediction: Prediction | None = None
+    detail: dict[str, str | int | float | bool] | None = None
+
+
+class Recorder:
+    """Makes records and their audit entries durable together, in one transaction."""
+
+    def __init__(self, outbox: Outbox, site_id: str, key: SiteKey, metrics: Metrics) -> None:
+        self._outbox, self._site_id, self._key, self._metrics = outbox, site_id, key, metrics
+        self._lock = asyncio.Lock()
+        self._unkept = 0
+        self.failing: str | None = None
+        self.log: AuditLog
+
+    async def open(self) -> None:
+        """Rebuild the audit log from what the outbox holds."""
+        self.log = AuditLog(self._site_id, self._key, await self._outbox.audit_leaves())
+
+    async def keep(self, records: Sequence[Record], events: Sequence[Event] = ()) -> None:
+        """Commit; when the disk will not take it, say so, go on, and put the loss on the record later."""
+        async with self._lock:
+            if self._unkept:
+                lost = Event(AuditEvent.AUDIT_FAILURE, self._site_id, detail={"records": self._unkept})
+                events = [lost, *events]
+            now = utc_now()
+            entries = [
+                self.log.append(e.event, e.subject, now, prediction=e.prediction, detail=e.detail) for e in events
+            ]
+            try:
+                await self._outbox.commit([r.outgoing() for r in (*records, *entries)])
+                self._unkept, self.failing = 0, None
+            except Retryable as error:
+                await self.open()  # the entries that did not become durable were never there
+                self._unkept += len(records)
+                self.failing = str(error)
+                self._metrics.commit_failures.inc()
+                log.error("not kept", records=len(records), reason=str(error))
+
+    async def checkpoint(self) -> None:
+        """Sign how long the log is now, and send it with the records."""
+        async with self._lock:
+            note = self.log.checkpoint(utc_now())
+            with suppress(Retryable):  # the next one says more
+                await self._outbox.commit([note.outgoing()])
+
+
+@dataclass
+class Line:
+    """One component's way from reading to records."""
+
+    component_id: ComponentId
+    component: Component
+    guard: FreshnessGuard = field(init=False)
+    rules: AlertRules = field(init=False)
+    window: WindowBuffer | None = None
+    scorer: Scorer | None = None
+
+    def __post_init__(self) -> None:
+        self.guard = FreshnessGuard()
+        self.rules = AlertRules(self.component_id, self.component)
+
+    def use(self, scorer: Scorer) -> None:
+        """Score with this model from the next reading on; the window is kept when the features agree."""
+        spec = scorer.manifest.feature_spec
+        if self.window is None or self.window.spec != spec:
+            self.window = WindowBuffer(self.component_id, self.component.type, spec)
+        self.scorer = scorer
+
+    def take(self, telemetry: Telemetry) -> tuple[list[Record], list[Event]]:
+        """What one reading leads to: itself, a prediction, alerts, and what goes on the record."""
+        alerts = self.rules.update(telemetry)
+        prediction = self._score(telemetry)
+        if prediction is not None:
+            alerts += self.rules.update(prediction)
+        scored = [prediction] if prediction is not None else []
+        events = [Event(AuditEvent.PREDICTION, p.key, prediction=p) for p in scored]
+        events += [
+            Event(AuditEvent.ALERT, a.key, detail={"alert_id": a.alert_id, "kind": a.kind, "state": a.state})
+            for a in alerts
+        ]
+        return [telemetry, *scored, *alerts], events
+
+    def _score(self, telemetry: Telemetry) -> PredictionRecord | None:
+        if self.window is None or self.scorer is None:
+            return None
+        window = self.window.push(telemetry)
+        return self.scorer.score(window) if window is not None else None
+
+
+class Agent:
+    """One site: polls, scores, keeps, forwards; takes new models; runs until told to stop."""
+
+    def __init__(self, settings: AgentSettings, fleet: FleetConfig) -> None:
+        if settings.site not in fleet.sites:
+            known = ", ".join(fleet.sites)
+            raise ConfigError("--site", [f"found {settings.site!r}; {settings.config} has {known}"])
+        self._settings, self._config_hash = settings, fleet.hash()
+        self._plant = fleet.sites[settings.site].plant
+        self._lines = {key: Line(key, c) for key, c in fleet.components(settings.site).items()}
+        self._metrics = Metrics()
+        self._polls = self._polls_failed = 0
+        self._last_good = -inf
+        self._outbox = Outbox(OutboxStore(settings.data_dir / "outbox.db"))
+        self._recorder: Recorder
+        self._forwarder: Forwarder
+        self._models: dict[str, ModelRef] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Everything, until `stop` is set and what is committed has drained (or the deadline passed)."""
+        host, port = parse_endpoint(self._settings.health, "--health")
+        key = SiteKey.load_or_create(self._settings.data_dir / "audit.pem")
+        with HealthServer(host, port, self._metrics.registry, self._health):
+            async with self._outbox:
+                self._recorder = Recorder(self._outbox, self._settings.site, key, self._metrics)
+                await self._recorder.open()
+                await self._note_start()
+                forwarder_stop, drained = self._start_forwarder()
+                await self._work(stop)
+                await self._note_stop()
+                forwarder_stop.set()
+                if not await asyncio.to_thread(drained.wait, DRAIN_DEADLINE_S):
+                    log.warning("not all forwarded", rows=(await self._outbox.stats()).pending_rows)
+                drained.set()
+                await asyncio.to_thread(self._forwarder_thread.join)
+
+    def _start_forwarder(self) -> tuple[threading.Event, threading.Event]:
+        stop, drained = threading.Event(), threading.Event()
+        self._forwarder = Forwarder(
+            self._outbox, self._settings.kafka, self._settings.site, self._config_hash
+        )
+        self._forwarder_thread = threading.Thread(
+            target=self._forwarder.run, args=(stop, drained), name="forward", daemon=True
+        )
+        self._forwarder_thread.start()
+        return stop, drained
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        """The parts that run side by side until `stop`."""
+        slots = ModelSlots(self._settings.data_dir, self._settings.trust_dir)
+        await self._load_committed(slots)
+        updater, stream = self._updater(slots)
+        source = ModbusSource(
+            self._settings.site, self._plant, {k: line.component for k, line in self._lines.items()}
+        )
+        async with source, asyncio.TaskGroup() as tasks:
+            started = [
+                tasks.create_task(work)
+                for work in (
+                    self._poll_for_ever(source),
+                    self._every(STATUS_PERIOD_S, self._status),
+                    self._every(CHECKPOINT_PERIOD_S, self._recorder.checkpoint),
+                    self._every(UPDATE_PERIOD_S, updater.apply),
+                    stream.run(),
+                )
+            ]
+            await stop.wait()
+            for task in started:
+                task.cancel()
+
+    async def _poll_for_ever(self, source: ModbusSource) -> None:
+        """Poll on the wall clock's multiples of the period; a poll that runs over skips, never piles up."""
+        period = self._plant.poll_period_s
+        due = ceil(time.time() / period) * period
+        while True:
+            await asyncio.sleep(max(0.0, due - time.time()))
+            with self._metrics.poll_seconds.time():
+                readings = await source.read()
+            await self._take(readings)
+            missed = max(0, int((time.time() - due) / period))
+            self._metrics.polls_missed.inc(missed)
+            due += (missed + 1) * period
+
+    async def _take(self, readings: Sequence[Telemetry]) -> None:
+        self._count(readings)
+        records: list[Record] = []
+        events: list[Event] = []
+        for reading in readings:
+            line = self._lines[reading.component_id]
+            fresh = line.guard.check(reading)
+            if fresh is None:
+                self._metrics.repeats.inc()
+                continue
+            with self._metrics.score_seconds.time():
+                new_records, new_events = line.take(fresh)
+            records += new_records
+            events += new_events
+        if records:
+            await self._recorder.keep(records, events)
+
+    def _count(self, readings: Sequence[Telemetry]) -> None:
+        self._polls += 1
+        self._metrics.polls.inc()
+        good = sum(len(r.metrics) for r in readings)
+        self._metrics.values.labels("good").inc(good)
+        self._metrics.values.labels("bad").inc(sum(len(r.quality) for r in readings))
+        if good:
+            self._last_good = time.monotonic()
+        else:
+            self._polls_failed += 1
+            self._metrics.polls_failed.inc()
+
+    # --- models ---------------------------------------------------------------------------------
+
+    def _updater(self, slots: ModelSlots) -> tuple[Updater, FleetClient]:
+        client = ReleaseClient(
+            self._settings.data_dir, self._settings.trust_dir, self._settings.repository, self._settings.site
+        )
+        stream = FleetClient(
+            self._settings.fleet, hello=self._hello, on_command=self._on_command, on_witnessed=self._on_witnessed
+        )
+        self._apply = Updater(client, slots, stream, install=self._install, record=self._record)
+        return self._apply, stream
+
+    async def _load_committed(self, slots: ModelSlots) -> None:
+        """Models from our own disk, verified again; one that fails is refused, the others run."""
+        for release in await asyncio.to_thread(slots.committed):
+            await self._install(release)
+
+    async def _install(self, release: Release) -> None:
+        """Golden check on this machine, then score with it; Untrusted keeps the model in use."""
+        scorer = await asyncio.to_thread(Scorer.load, release.manifest, release.model)
+        for line in self._lines.values():
+            if line.component.type == release.manifest.component_type:
+                line.use(scorer)
+        self._models[release.manifest.component_type] = scorer.model_ref
+
+    # --- what the site says of itself -----------------------------------------------------------
+
+    async def _status(self) -> None:
+        stats = await self._outbox.stats()
+        self._metrics.outbox_rows.set(stats.pending_rows)
+        self._metrics.outbox_bytes.set(stats.size_bytes)
+        age = time.time() - stats.oldest_ms / 1000 if stats.oldest_ms else 0.0
+        self._metrics.outbox_age.set(age)
+        status = SiteStatus(
+            timestamp=utc_now(),
+            site_id=self._settings.site,
+            agent_version=__version__,
+            store_id=self._outbox.store_id,
+            last_seq=stats.last_seq,
+            outbox_rows=stats.pending_rows,
+            polls=self._polls,
+            polls_failed=self._polls_failed,
+            models=self._models,
+        )
+        await self._recorder.keep([status])
+
+    def _health(self) -> Health:
+        down, degraded = [], []
+        silent_s = time.monotonic() - self._last_good
+        if silent_s > DOWN_AFTER_PERIODS * self._plant.poll_period_s:
+            down.append(f"no value could be read for {silent_s:.0f} s" if silent_s < inf else "nothing read yet")
+        if self._recorder.failing:
+            down.append(self._recorder.failing)
+        unscored = [key.key for key, line in self._lines.items() if line.scorer is None]
+        if unscored:
+            degraded.append(f"no model yet for {', '.join(unscored)}")
+        state = State.DOWN if down else State.DEGRADED if degraded else State.OK
+        return Health(state, down + degraded)

@@ -1,0 +1,48 @@
+"""`edge-agent run`."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from edge_agent.app import Agent
+from edge_agent.settings import AgentSettings
+from shared.reactor_config import load_fleet
+
+
+def run(
+    config: Annotated[Path, typer.Option(envvar="EDGE_CONFIG", help="The fleet's reactor_config.yaml")],
+    site: Annotated[str, typer.Option(envvar="EDGE_SITE", help="This site's id in it")],
+    data_dir: Annotated[Path, typer.Option(envvar="EDGE_DATA_DIR", help="Outbox, models, audit key")],
+    trust_dir: Annotated[Path, typer.Option(envvar="EDGE_TRUST_DIR", help="The repositories' root.json")],
+    kafka: Annotated[str, typer.Option(envvar="EDGE_KAFKA", help="HOST:PORT")] = "127.0.0.1:9092",
+    fleet: Annotated[str, typer.Option(envvar="EDGE_FLEET", help="HOST:PORT")] = "127.0.0.1:50052",
+    repository: Annotated[
+        str, typer.Option(envvar="EDGE_REPOSITORY", help="URL of the signed repositories")
+    ] = "http://127.0.0.1:8080/repository",
+    health: Annotated[
+        str, typer.Option(envvar="EDGE_HEALTH", help="HOST:PORT of /healthz and /metrics")
+    ] = "127.0.0.1:9101",
+) -> None:
+    """Look after one site: poll, score, keep, forward; until SIGTERM.
+
+    Example: edge-agent run --config reactor_config.yaml --site TX01 --data-dir /var/lib/edge-agent
+    --trust-dir /etc/edge-agent/trust
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
+    settings = AgentSettings(
+        config=config, site=site, data_dir=data_dir, trust_dir=trust_dir, kafka=kafka, fleet=fleet,
+        repository=repository, health=health,
+    )  # fmt: skip
+    asyncio.run(_until_told(Agent(settings, load_fleet(config))))
+
+
+async def _until_told(agent: Agent) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await agent.run(stop)

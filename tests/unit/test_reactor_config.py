@@ -1,0 +1,149 @@
+"""A wrong file is refused with every problem at once, each with its place and what is allowed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from shared.errors import EXIT_CONFIG, ConfigError
+from shared.reactor_config import json_schema, load_fleet, parse_fleet
+from shared.schemas import ComponentId
+
+ROOT = Path(__file__).parents[2]
+PRD_EXAMPLE = """
+TX01:
+  R1:
+    coolant_pump:
+      decay_type: exponential
+      lambda: 0.02
+      noise_std: 0.01
+      fail_threshold: 0.3
+    heat_exchanger:
+      decay_type: linear
+      slope: 0.001
+"""
+# (what is wrong, the file's text, what the message must say: place, what was found, what is allowed)
+MISTAKES = [
+    ("not YAML", "TX01: {R1: [", ["line 1", "not valid YAML"]),
+    ("a key twice", "TX01: {R1: {}}\nTX01: {R2: {}}", ["line 2", "'TX01' is written twice"]),
+    ("empty", "", ["expected a mapping of sites", "TX01: {R1"]),
+    (
+        "unknown component type",
+        "TX01: {R1: {warp_core: {}}}",
+        ["TX01.R1.warp_core", "'warp_core'", "coolant_pump, heat_exchanger"],
+    ),
+    (
+        "misspelt field",
+        "TX01: {R1: {coolant_pump: {lamda: 0.02}}}",
+        ["TX01.R1.coolant_pump.lamda", "did you mean 'lambda'"],
+    ),
+    (
+        "number out of range",
+        "TX01: {R1: {coolant_pump: {noise_std: -1}}}",
+        ["TX01.R1.coolant_pump.noise_std", "found -1", "greater than or equal to 0"],
+    ),
+    (
+        "not a number",
+        "TX01: {R1: {coolant_pump: {lambda: fast}}}",
+        ["TX01.R1.coolant_pump.lambda", "found 'fast'", "valid number"],
+    ),
+    (
+        "unknown choice",
+        "TX01: {R1: {reactor_type: fusion, coolant_pump: {}}}",
+        ["TX01.R1.reactor_type", "'fusion'", "'forced_circulation'"],
+    ),
+    (
+        "registers overlap",
+        "TX01: {R1: {coolant_pump: {tags: {a: {unit: K, register: {address: 10}}, "
+        "b: {unit: K, register: {address: 11}}}}}}",
+        ["TX01.R1.coolant_pump", "b and a both use holding register 11"],
+    ),
+    (
+        "the same unit twice",
+        "TX01: {R1: {coolant_pump: {unit: 3}, heat_exchanger: {unit: 3}}}",
+        ["TX01", "R1.heat_exchanger and R1.coolant_pump both use Modbus unit 3"],
+    ),
+    (
+        "timeout longer than the period",
+        "TX01: {plant: {poll_period_s: 1, timeout_s: 2}, R1: {coolant_pump: {}}}",
+        ["TX01.plant", "timeout_s 2.0 must not exceed poll_period_s 1.0"],
+    ),
+    (
+        "limit on a tag that is not there",
+        "TX01: {R1: {coolant_pump: {thresholds: {limits: {flow: {low: 1}}}}}}",
+        ["TX01.R1.coolant_pump", "names ['flow']", "flow_rate"],
+    ),
+    (
+        "a rate of the other decay",
+        "TX01: {R1: {heat_exchanger: {decay_type: linear, lambda: 0.1}}}",
+        ["TX01.R1.heat_exchanger", "linear takes slope"],
+    ),
+    (
+        "address past the table",
+        "TX01: {R1: {coolant_pump: {tags: {a: {unit: K, register: {address: 65535}}}}}}",
+        ["TX01.R1.coolant_pump.tags.a.register", "float32 at 65535 reaches past 65535"],
+    ),
+    ("a text where a section belongs", "TX01: {R1: pump}", ["TX01.R1", "'pump'", "dictionary"]),
+]
+
+
+def test_the_product_file_and_the_requirements_example_load(tmp_path):
+    """Both the file in the repository and the example of the requirements document are valid."""
+    assert set(load_fleet(ROOT / "reactor_config.yaml").sites) == {"TX01", "ID01", "RIG01"}
+    fleet = parse_fleet(yaml.safe_load(PRD_EXAMPLE), "example")
+    pump = fleet.components()[ComponentId("TX01", "R1", "coolant_pump")]
+    assert (pump.lambda_, pump.fail_threshold, pump.unit) == (0.02, 0.3, 1)
+    assert pump.tags["shaft_speed"].register_.address == 2
+
+
+@pytest.mark.parametrize(("text", "said"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_named_with_its_place(tmp_path, text, said):
+    """Each kind of mistake gives one message: where, what is allowed."""
+    path = tmp_path / "fleet.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_fleet(path)
+    assert len(caught.value.problems) == 1, caught.value
+    assert str(caught.value).startswith(f"{path}: 1 problem")
+    for part in said:
+        assert part in caught.value.problems[0]
+
+
+def test_all_mistakes_are_told_at_once():
+    """Three mistakes in three places give three lines."""
+    document = {"TX01": {"plant": {"prot": 1}, "R1": {"coolant_pump": {"noise_std": 7}, "warp_core": {}}}}
+    with pytest.raises(ConfigError) as caught:
+        parse_fleet(document, "x")
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("mistake", MISTAKES[:10], ids=[m[0] for m in MISTAKES[:10]])
+def test_the_commands_exit_78_on_a_broken_file(tmp_path, mistake):
+    """Ten kinds of mistake, each given to the real command: exit 78, one message, no traceback."""
+    (tmp_path / "fleet.yaml").write_text(mistake[1])
+    program = Path(sys.executable).parent / "edge-agent"
+    done = subprocess.run(
+        [program, "check", "--config", tmp_path / "fleet.yaml", "--site", "TX01"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == EXIT_CONFIG
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n  - ") == 1
+    for part in mistake[2]:
+        assert part in done.stderr
+
+
+def test_the_schema_for_editors_is_the_one_in_the_documents():
+    """`make schema` has been run since the models last changed."""
+    assert json.loads((ROOT / "docs/reactor_config.schema.json").read_text()) == json_schema()
+
+
+def test_a_changed_number_changes_the_hash():
+    """Two configurations that differ in one number have different hashes; the same one has one hash."""
+    first = parse_fleet({"TX01": {"R1": {"coolant_pump": {"lambda": 0.02}}}}, "a")
+    again = parse_fleet({"TX01": {"R1": {"coolant_pump": {"lambda": 0.02}}}}, "b")
+    other = parse_fleet({"TX01": {"R1": {"coolant_pump": {"lambda": 0.021}}}}, "a")
+    assert first.hash() == again.hash() != other.hash()
