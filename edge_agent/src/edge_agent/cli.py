@@ -4,9 +4,19 @@ import sys
 
 import typer
 
+from edge_agent.commands import check, plant, read, simulate
 from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command("check")(check.check)
+app.command("plant")(plant.plant)
+app.command("read")(read.read)
+app.command("simulate")(simulate.simulate)
+
+
+@app.callback()
+def _root() -> None:
+    """One site's daemon: polls the plant read-only, scores locally, loses no reading."""
 
 
 def main() -> None:

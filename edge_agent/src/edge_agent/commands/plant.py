@@ -1,0 +1,90 @@
+"""`edge-agent plant`."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_agent.commands.check import ConfigOption, SiteOption, load_site
+from edge_agent.simulation.ledger import Ledger
+from edge_agent.simulation.modbus_server import PlantServer
+from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, serve_rows, simulated
+from edge_agent.simulation.replay import Recording
+from shared.errors import ConfigError
+
+
+def plant(
+    *,
+    config: ConfigOption,
+    site: SiteOption,
+    seed: Annotated[
+        int, typer.Option(min=0, help="of the simulation; the same seed, the same plant")
+    ] = PLANT_SEED,
+    ledger: Annotated[
+        Path | None, typer.Option(help="JSON lines of what was shown; resumed from where it exists")
+    ] = None,
+    speed: Annotated[float, typer.Option(min=0.01, max=1000, help="cycles per poll period")] = 1.0,
+    replay: Annotated[Path | None, typer.Option(help="folder of CSV files to serve instead")] = None,
+    from_row: Annotated[int, typer.Option(min=0, help="with --replay: first row served")] = 0,
+) -> None:
+    """Serve a site's plant over Modbus TCP on loopback: simulated, or replayed from recorded files.
+
+    Every poll period brings one cycle, half a period after the agent's polls. When a recording ends,
+    its last row stays and the cycle counter stops, as on a controller that hangs. Ctrl-C ends it.
+
+    Example: edge-agent plant --config reactor_config.yaml --site TX01 --ledger tx01.jsonl
+    Example: edge-agent plant --config reactor_config.yaml --site RIG01 --replay recordings/
+    """
+    section, components = load_site(config, site)
+    check_registers(str(config), components)
+    if from_row and replay is None:
+        raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
+    server = PlantServer(section.plant.host, section.plant.port, components)
+    recording = None if replay is None else _load(Recording(replay, components), from_row)
+    with ExitStack() as stack:
+        book = None
+        if ledger is not None:
+            book = stack.enter_context(Ledger(ledger, [component_id.key for component_id in components]))
+        first = 0 if book is None or book.last_cycle is None else book.last_cycle + 1
+        if first:
+            print(f"{ledger}: going on after cycle {first - 1}", flush=True)
+        if recording is None:
+            rows = simulated(components, seed, first)
+        elif first >= len(recording):
+            print(f"{replay}: has been served to its end, as {ledger} says; nothing is left", flush=True)
+            return
+        else:
+            rows = recording.rows(max(first, from_row))
+        try:
+            asyncio.run(_serve(site, server, rows, book, section.plant.poll_period_s / speed))
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
+
+
+def _load(recording: Recording, from_row: int) -> Recording:
+    recording.load()
+    if from_row >= len(recording):
+        problem = f"found {from_row}; the recording has rows 0 to {len(recording) - 1}"
+        raise ConfigError("--from-row", [problem])
+    return recording
+
+
+async def _serve(
+    site: str, server: PlantServer, rows: Iterator[list[PlantRow]], ledger: Ledger | None, period_s: float
+) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    async with server:
+        units = ", ".join(f"unit {c.unit} {i.key}" for i, c in server.components.items())
+        print(
+            f"{site}: Modbus TCP on {server.host}:{server.port}, a cycle every {period_s:g} s: {units}",
+            flush=True,
+        )
+        await serve_rows(server, rows, ledger, period_s)
+        print(
+            f"{site}: the recording has ended; its last row stays, the cycle counter has stopped", flush=True
+        )
+        await asyncio.Event().wait()

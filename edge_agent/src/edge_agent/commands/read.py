@@ -1,0 +1,95 @@
+"""`edge-agent read`."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge_agent.commands.check import ConfigOption, JsonOption, SiteOption, load_site
+from edge_agent.sources.modbus import ModbusSource
+from edge_agent.sources.plan import plan
+from shared.reactor_config import Component
+from shared.schemas import ComponentId, Telemetry, utc_now
+
+PIPE_COLUMNS = 140  # width of the table where there is no terminal to measure
+
+OnceOption = Annotated[bool, typer.Option("--once", help="one poll; without it, every poll until Ctrl-C")]
+
+
+def read(
+    config: ConfigOption, site: SiteOption, once: OnceOption = False, as_json: JsonOption = False
+) -> None:
+    """Poll a site's devices, read only, and print each tag with its value or why it has none.
+
+    With --json, one line a poll. With --once, exits 1 when no tag could be read.
+
+    Example: edge-agent read --once --config reactor_config.yaml --site TX01
+    """
+    section, components = load_site(config, site)
+    source = ModbusSource(site, section.plant, components)
+    try:
+        good = asyncio.run(_poll(source, components, None if once else section.plant.poll_period_s, as_json))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    if not good:
+        raise typer.Exit(1)
+
+
+async def _poll(
+    source: ModbusSource, components: Mapping[ComponentId, Component], period_s: float | None, as_json: bool
+) -> bool:
+    async with source:
+        while True:
+            readings = await source.read()
+            rows = [row for reading in readings for row in _rows(reading, components[reading.component_id])]
+            if as_json:
+                print(json.dumps(rows), flush=True)
+            else:
+                _print_table(rows)
+            if period_s is None:
+                return any(reading.metrics for reading in readings)
+            await asyncio.sleep(period_s)
+
+
+def _rows(reading: Telemetry, component: Component) -> list[dict[str, Any]]:
+    request = {field.name: block.request for block in plan(component) for field in block.fields}
+    age_s = (utc_now() - reading.timestamp).total_seconds()
+    return [
+        {
+            "component": reading.component_id.key,
+            "cycle": reading.cycle,
+            "tag": name,
+            "value": reading.metrics.get(name),
+            "unit": tag.unit,
+            "quality": str(reading.quality.get(name, "good")),
+            "age_s": round(max(age_s, 0.0), 3),
+            "request": f"unit {component.unit} {request[name]}",
+        }
+        for name, tag in component.tags.items()
+    ]
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PIPE_COLUMNS)
+    table = Table("component", "cycle", "tag", "value", "unit", "quality", "age", "request")
+    for row in rows:
+        value = "-" if row["value"] is None else f"{row['value']:.6g}"
+        cycle = "-" if row["cycle"] is None else str(row["cycle"])
+        colour = "green" if row["quality"] == "good" else "red"
+        table.add_row(
+            row["component"],
+            cycle,
+            row["tag"],
+            value,
+            row["unit"],
+            f"[{colour}]{row['quality']}[/]",
+            f"{row['age_s'] * 1000:.0f} ms",
+            row["request"],
+        )
+    console.print(table)

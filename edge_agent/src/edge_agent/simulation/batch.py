@@ -1,0 +1,95 @@
+"""Simulated histories as files: what training reads (PRD 1.4). Labels stand last, apart from the tags."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from edge_agent.simulation.generators import Columns, ReactorSimulator
+from shared.errors import ConfigError
+from shared.reactor_config import Component
+from shared.schemas import ComponentId
+
+LABELS = ("performance", "true_RUL", "fault")
+SUFFIXES = (".csv", ".parquet")
+_SPREAD_STREAM = 3  # apart from the simulators' own random streams
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`runs` histories of one component, run i with seed `seed + i`.
+
+    Each wears at a rate scaled by a lognormal factor of sigma `decay_spread` (median 1).
+    """
+
+    component_id: ComponentId
+    config: Component
+    cycles: int
+    seed: int = 0
+    runs: int = 1
+    decay_spread: float = 0.0
+    stop_at_failure: bool = False
+
+    def histories(self) -> Iterator[pa.Table]:
+        """One table a run: identity, `run`, `cycle`, tags, labels. The same arguments, the same bits."""
+        chance = np.random.Generator(np.random.PCG64([self.seed, _SPREAD_STREAM]))
+        scales = np.exp(self.decay_spread * chance.standard_normal(self.runs))
+        site_id, reactor_id, component = self.component_id
+        for run, scale in enumerate(scales):
+            simulator = ReactorSimulator(
+                self.config,
+                site_id=site_id,
+                reactor_id=reactor_id,
+                component=component,
+                random_seed=self.seed + run,
+                decay_scale=float(scale),
+            )
+            yield self._table(run, simulator.simulate(self.cycles))
+
+    def _table(self, run: int, columns: Columns) -> pa.Table:
+        count = self._kept(columns)
+        columns = {name: column[:count] for name, column in columns.items()}
+        identity = {name: [value] * count for name, value in self.component_id._asdict().items()}
+        head = {"timestamp": columns.pop("timestamp"), **identity, "run": np.full(count, run)}
+        fault = pa.array(columns.pop("fault").tolist(), pa.string())
+        return pa.table({**head, **columns, "fault": fault})
+
+    def _kept(self, columns: Columns) -> int:
+        """How many rows stay: up to and with the first failed cycle, where that was asked for."""
+        failed = np.flatnonzero(columns["true_RUL"] == 0)
+        if self.stop_at_failure and len(failed):
+            return int(failed[0]) + 1
+        return len(columns["cycle"])
+
+
+def write(tables: Iterable[pa.Table], path: Path) -> int:
+    """Write the tables as one CSV or Parquet file, whole or not at all; returns the rows written."""
+    if path.suffix not in SUFFIXES:
+        raise ConfigError("--output-path", [f"found {path.name!r}; it must end in .csv or .parquet"])
+    if not path.parent.is_dir():
+        raise ConfigError("--output-path", [f"folder {path.parent} does not exist; create it first"])
+    part, rows = path.with_name(path.name + ".part"), 0
+    with ExitStack() as stack:
+        stack.callback(part.unlink, missing_ok=True)
+        writer: Any = None
+        for table in tables:
+            writer = writer or stack.enter_context(_writer(path.suffix, part, table.schema))
+            writer.write_table(table)
+            rows += table.num_rows
+        if writer is not None:
+            writer.close()
+            os.replace(part, path)
+    return rows
+
+
+def _writer(suffix: str, path: Path, schema: pa.Schema) -> Any:
+    if suffix == ".csv":
+        return pa.csv.CSVWriter(path, schema, write_options=pa.csv.WriteOptions(quoting_style="none"))
+    return pa.parquet.ParquetWriter(path, schema)

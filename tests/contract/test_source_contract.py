@@ -1,0 +1,134 @@
+"""What every source owes the agent, whatever its protocol: one suite over all of them."""
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from edge_agent.simulation import ReactorSimulator
+from edge_agent.simulation.modbus_server import PlantServer
+from edge_agent.sources import MockModbusAdapter, ModbusSource, Source
+from shared.listen import free_port
+from shared.modbus_registers import as_read
+from shared.reactor_config import Component, Plant, parse_fleet
+from shared.schemas import ComponentId, Quality, utc_now
+
+PUMP = ComponentId("TX01", "R1", "coolant_pump")
+
+
+def pump(**more) -> Component:
+    return parse_fleet({"TX01": {"R1": {"coolant_pump": more}}}, "test").components()[PUMP]
+
+
+@dataclass
+class Harness:
+    """A source, and the way to let its plant show given numbers before the next poll."""
+
+    source: Source
+    component: Component
+    show: Callable[[int, dict[str, float]], None]
+    as_read: Callable[[str, float], float]
+
+
+@asynccontextmanager
+async def modbus() -> AsyncIterator[Harness]:
+    component, port = pump(), free_port()
+    plant = Plant(port=port, poll_period_s=1, timeout_s=0.5)
+    async with (
+        PlantServer("127.0.0.1", port, {PUMP: component}) as server,
+        ModbusSource("TX01", plant, {PUMP: component}) as source,
+    ):
+        yield Harness(
+            source,
+            component,
+            lambda cycle, values: server.show(PUMP, cycle, values),
+            lambda tag, value: as_read(component.tags[tag].register_, value),
+        )
+
+
+class _Told:
+    """Stands where a simulator stands and shows what it is told."""
+
+    def __init__(self) -> None:
+        self.config, self.component_id = pump(), PUMP
+        self.row: dict[str, float] = {}
+
+    def simulate_cycle(self) -> dict[str, float]:
+        return self.row
+
+
+@asynccontextmanager
+async def mock() -> AsyncIterator[Harness]:
+    told = _Told()
+
+    def show(cycle: int, values: dict[str, float]) -> None:
+        told.row = {"cycle": cycle, **values}
+
+    async with MockModbusAdapter(told) as source:  # type: ignore[arg-type]
+        yield Harness(source, told.config, show, lambda _tag, value: value)
+
+
+SOURCES = pytest.mark.parametrize("source", [modbus, mock])
+
+
+def numbers() -> dict[str, float]:
+    simulator = ReactorSimulator(pump(), **PUMP._asdict(), random_seed=5)
+    row = simulator.simulate_cycle()
+    return {tag: row[tag] for tag in simulator.config.tags}
+
+
+@SOURCES
+async def test_poll_gives_each_component_once_with_every_tag(source):
+    """One Telemetry per component, each tag with the number that its plant showed for that cycle."""
+    async with source() as harness:
+        values = numbers()
+        harness.show(7, values)
+        before = utc_now()
+        (reading,) = await harness.source.read()
+        assert reading.component_id == PUMP
+        assert reading.cycle == 7
+        assert reading.metrics == {tag: harness.as_read(tag, value) for tag, value in values.items()}
+        assert reading.quality == {}
+        assert before <= reading.timestamp <= utc_now()
+
+
+@SOURCES
+@pytest.mark.parametrize(
+    ("value", "quality"),
+    [
+        (math.nan, Quality.NOT_A_NUMBER),
+        (math.inf, Quality.NOT_A_NUMBER),
+        (-0.5, Quality.OUT_OF_RANGE),
+        (1000.5, Quality.OUT_OF_RANGE),
+    ],
+)
+async def test_impossible_value_has_a_reason_and_no_number(source, value, quality):
+    """NaN, infinity and values outside the tag's range are marked; the neighbours stay good."""
+    async with source() as harness:
+        values = numbers()
+        harness.show(1, values | {"flow_rate": value})
+        (reading,) = await harness.source.read()
+        assert reading.quality == {"flow_rate": quality}
+        assert reading.metrics.keys() == values.keys() - {"flow_rate"}
+
+
+@SOURCES
+async def test_ends_of_the_range_are_good(source):
+    """The range is inclusive."""
+    async with source() as harness:
+        harness.show(1, numbers() | {"flow_rate": 0.0, "motor_current": 500.0})
+        (reading,) = await harness.source.read()
+        assert reading.metrics["flow_rate"] == 0.0
+        assert reading.metrics["motor_current"] == 500.0
+
+
+@SOURCES
+async def test_next_poll_shows_the_next_cycle(source):
+    """Nothing of the poll before stays."""
+    async with source() as harness:
+        for cycle in range(3):
+            harness.show(cycle, numbers() | {"flow_rate": 100.0 + cycle})
+            (reading,) = await harness.source.read()
+            assert (reading.cycle, reading.metrics["flow_rate"]) == (cycle, 100.0 + cycle)
