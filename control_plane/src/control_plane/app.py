@@ -1,7 +1,7 @@
 """The centre's composition root: joins the rooms in one process, or starts one of them alone.
 
-    Kafka -> ingest -> lake -> console, API         repositories (static files over HTTP)
-                 \\-> audit witness -> fleet service -> sites        inference (gRPC)
+Kafka -> ingest -> lake -> console, API         repositories (static files over HTTP)
+             \\-> audit witness -> fleet service -> sites        inference (gRPC)
 """
 
 from dataclasses import dataclass

@@ -4,11 +4,12 @@ import sys
 
 import typer
 
-from control_plane.commands import broker
+from control_plane.commands import broker, train
 from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("broker")(broker.broker)
+app.command("train")(train.train)
 
 
 @app.callback()

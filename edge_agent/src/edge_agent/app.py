@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import ceil, inf
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ from edge_agent.settings import AgentSettings
 from edge_agent.sources import FreshnessGuard, ModbusSource
 from edge_agent.update import FleetClient, ModelSlots, Release, ReleaseClient, Updater
 from edge_agent.window import WindowBuffer
-from shared.errors import ConfigError, Retryable, Untrusted
+from shared.errors import ConfigError, Retryable
 from shared.listen import parse_endpoint
 from shared.reactor_config import Component, FleetConfig
 from shared.schemas import (
@@ -85,7 +84,8 @@ class Recorder:
                 events = [lost, *events]
             now = utc_now()
             entries = [
-                self.log.append(e.event, e.subject, now, prediction=e.prediction, detail=e.detail) for e in events
+                self.log.append(e.event, e.subject, now, prediction=e.prediction, detail=e.detail)
+                for e in events
             ]
             try:
                 await self._outbox.commit([r.outgoing() for r in (*records, *entries)])
@@ -267,7 +267,10 @@ class Agent:
             self._settings.data_dir, self._settings.trust_dir, self._settings.repository, self._settings.site
         )
         stream = FleetClient(
-            self._settings.fleet, hello=self._hello, on_command=self._on_command, on_witnessed=self._on_witnessed
+            self._settings.fleet,
+            hello=self._hello,
+            on_command=self._on_command,
+            on_witnessed=self._on_witnessed,
         )
         self._apply = Updater(client, slots, stream, install=self._install, record=self._record)
         return self._apply, stream
@@ -310,7 +313,9 @@ class Agent:
         down, degraded = [], []
         silent_s = time.monotonic() - self._last_good
         if silent_s > DOWN_AFTER_PERIODS * self._plant.poll_period_s:
-            down.append(f"no value could be read for {silent_s:.0f} s" if silent_s < inf else "nothing read yet")
+            down.append(
+                f"no value could be read for {silent_s:.0f} s" if silent_s < inf else "nothing read yet"
+            )
         if self._recorder.failing:
             down.append(self._recorder.failing)
         unscored = [key.key for key, line in self._lines.items() if line.scorer is None]

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from shared.errors import Rejected
 from shared.schemas.base import Outgoing
 
-
 Value = str | bytes | None
 Headers = Mapping[str, Value] | Sequence[tuple[str, Value]] | None
 

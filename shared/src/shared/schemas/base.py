@@ -37,7 +37,14 @@ class ComponentId(NamedTuple):
 class Frozen(BaseModel):
     """Immutable, closed to unknown fields, no NaN or infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
+    )
 
 
 class Outgoing(NamedTuple):

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from pydantic import Base64Bytes, Field
+from pydantic import Field
 
 from shared.schemas.base import ComponentRecord, Frozen, Name, Sha256
 
@@ -59,4 +59,4 @@ class Prediction(ComponentRecord):
 class PredictionRecord(Prediction):
     """A prediction as it leaves the site, with its input window beside it (see `Window.blob`)."""
 
-    window: Base64Bytes
+    window: bytes

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Base64Bytes, Field
+from pydantic import Field
 
 from shared.features.spec import FeatureSpec
 from shared.schemas.base import Frozen, Name, Sha256, UtcTime
@@ -11,7 +11,7 @@ from shared.schemas.base import Frozen, Name, Sha256, UtcTime
 class GoldenWindow(Frozen):
     """A raw window (`Window.blob` bytes) and what the model must answer for it."""
 
-    window: Base64Bytes
+    window: bytes
     outputs: dict[str, list[float]]
 
 

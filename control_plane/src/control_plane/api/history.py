@@ -1,0 +1,114 @@
+"""A component's curves: rows in, breaks where nothing was known, thinned to what a screen can show.
+
+Thinning keeps each bucket's lowest and highest value, so that no spike disappears.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from control_plane.api.component_rules import finite
+from control_plane.api.models import ComponentHistory, Point, RulPoint, TagSeries
+from shared.reactor_config import Component
+from shared.schemas import RulState
+
+MINUTES_MAX = 60  # longer spans want aggregates made by the lake, not rows
+BUCKETS_MAX = 240  # two points each: what a chart of 600 pixels can tell apart
+BREAK_AFTER_PERIODS = 3  # polls missing in a row before a line would invent what lay between
+
+Row = dict[str, Any]
+
+
+def component_history(
+    config: Component,
+    telemetry: Sequence[Row],
+    predictions: Sequence[Row],
+    end: datetime,
+    *,
+    minutes: int,
+    break_after_s: float,
+) -> ComponentHistory:
+    """The curves of the `minutes` before `end`; rows in order of time."""
+    start = end - timedelta(minutes=minutes)
+    limits = config.thresholds.limits
+    tags = [
+        TagSeries(
+            tag=name,
+            description=tag.description,
+            unit=tag.unit,
+            low=limits[name].low if name in limits else None,
+            high=limits[name].high if name in limits else None,
+            points=thinned(curve(telemetry, _metric(name), break_after_s), start, end),
+        )
+        for name, tag in config.tags.items()
+    ]
+    return ComponentHistory(
+        minutes=minutes,
+        start_ms=_ms(start),
+        end_ms=_ms(end),
+        tags=tags,
+        rul=_rul(predictions, start, end, break_after_s),
+        anomaly=thinned(curve(predictions, lambda row: row["anomaly_score"], break_after_s), start, end),
+        anomaly_threshold=finite(predictions[-1]["anomaly_threshold"]) if predictions else None,
+    )
+
+
+def curve(rows: Iterable[Row], value: Callable[[Row], float | None], break_after_s: float) -> list[Point]:
+    """One value per row; None where it is bad, and between rows further apart than `break_after_s`."""
+    points: list[Point] = []
+    last_ms: int | None = None
+    for row in rows:
+        time_ms = _ms(row["timestamp"])
+        if last_ms is not None and time_ms - last_ms > break_after_s * 1000:
+            points.append((last_ms + 1, None))
+        points.append((time_ms, finite(value(row))))
+        last_ms = time_ms
+    return points
+
+
+def thinned(points: Sequence[Point], start: datetime, end: datetime) -> list[Point]:
+    """At most two numbers a bucket (its lowest and highest, at their own times), and its breaks."""
+    if len(points) <= 2 * BUCKETS_MAX:
+        return list(points)
+    width_ms = max(1.0, (_ms(end) - _ms(start)) / BUCKETS_MAX)
+    buckets: dict[int, list[Point]] = {}
+    for point in points:
+        buckets.setdefault(int((point[0] - _ms(start)) // width_ms), []).append(point)
+    kept: list[Point] = []
+    for _, bucket in sorted(buckets.items()):
+        kept += _extremes(bucket)
+    return kept
+
+
+def _extremes(bucket: Sequence[Point]) -> list[Point]:
+    numbers = [(value, time_ms) for time_ms, value in bucket if value is not None]
+    breaks = [point for point in bucket if point[1] is None][-1:]
+    ends = {min(numbers), max(numbers)} if numbers else set()
+    return sorted([*breaks, *((time_ms, value) for value, time_ms in ends)], key=lambda point: point[0])
+
+
+def _rul(predictions: Sequence[Row], start: datetime, end: datetime, break_after_s: float) -> list[RulPoint]:
+    """RUL with its interval; where thinned, each bucket's last answer stands for it."""
+    points: list[RulPoint] = []
+    last_ms: int | None = None
+    for row in predictions:
+        time_ms = _ms(row["timestamp"])
+        if last_ms is not None and time_ms - last_ms > break_after_s * 1000:
+            points.append(RulPoint(time_ms=last_ms + 1, rul=None, low=None, high=None))
+        known = row["rul_state"] == RulState.OK
+        rul, low, high = (finite(row[name]) if known else None for name in ("rul", "rul_low", "rul_high"))
+        points.append(RulPoint(time_ms=time_ms, rul=rul, low=low, high=high))
+        last_ms = time_ms
+    if len(points) <= 2 * BUCKETS_MAX:
+        return points
+    width_ms = max(1.0, (_ms(end) - _ms(start)) / BUCKETS_MAX)
+    last = {(int(p.time_ms // width_ms), p.rul is None): p for p in points}
+    return sorted(last.values(), key=lambda p: p.time_ms)
+
+
+def _metric(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row["metrics"].get(name)
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)

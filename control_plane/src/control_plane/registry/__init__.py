@@ -1,0 +1,5 @@
+"""Models to and from MLflow, the catalogue. The only room that imports mlflow.
+
+Enters: a trained model with its manifest and measurements. Leaves: a registered version; bytes by
+version or SHA-256. Never: an approval (that is a release's; what is registered may still be changed).
+"""
