@@ -43,7 +43,11 @@ def train(
 
     settings = _settings(config, {"epochs": epochs, "seed": seed})
     output.mkdir(parents=True, exist_ok=True)
-    say = (lambda _: None) if as_json else (lambda text: print(text, flush=True))
+
+    def say(text: str) -> None:
+        if not as_json:
+            print(text, flush=True)
+
     tags = _tags(component_type, load_fleet(fleet) if fleet else None)
     trained = run(component_type, tags, data, settings, rows_per_file, output / PICTURE, say)
     say("registering with MLflow")

@@ -59,7 +59,8 @@ def fit(
     x, y, normal = _tensors(train, spec, standardise, config.stride, config.horizon_cycles)
     held_x, held_y, held_normal = _tensors(calibrate, spec, standardise, config.stride, config.horizon_cycles)
     anomaly, ood, ood_threshold = _distances(level, x, normal, held_x, held_normal)
-    rul, margin, losses = None, 0.0, []
+    rul, margin = None, 0.0
+    losses: list[tuple[float, float]] = []
     if y is not None and held_y is not None:
         rul, losses = _train_rul((x, y), (held_x, held_y), config, say)
         margin = _conformal_margin(rul, held_x, held_y, config)

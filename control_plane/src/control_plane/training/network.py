@@ -66,6 +66,8 @@ class Distance(nn.Module):
 
     def __init__(self, mean: Tensor, precision: Tensor) -> None:
         super().__init__()
+        self.centre: Tensor
+        self.precision: Tensor
         self.register_buffer("centre", mean)
         self.register_buffer("precision", precision)
 

@@ -1,0 +1,120 @@
+"""`control-plane audit`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from control_plane.audit.archive import LakeArchive
+from control_plane.audit.replay import replay as recompute
+from control_plane.audit.verify import SiteVerification, verify_site
+from control_plane.sinks.lake import LakeReader
+from shared.checkpoint import VerifierKey, parse_verifier_key
+from shared.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, help="Query, verify and replay the sites' audit logs.")
+
+LakeOption = Annotated[Path, typer.Option(help="folder of the lake's tables")]
+JsonOption = Annotated[bool, typer.Option("--json", help="for a script")]
+LIMIT_MAX = 10_000
+
+
+@app.command()
+def verify(
+    lake: LakeOption,
+    keys: Annotated[Path, typer.Option(help='JSON file {"site": "verifier key"}')],
+    site: Annotated[str | None, typer.Option(help="one site only")] = None,
+    witness: Annotated[Path | None, typer.Option(help="folder of co-signed checkpoints")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute every site's log and hold its checkpoints against it; exit 1 when anything is wrong.
+
+    Example: control-plane audit verify --lake data/lake --keys keys.json --witness data/witness
+    """
+    archive = LakeArchive(LakeReader(lake))
+    public = _keys(keys)
+    sites = [site] if site else archive.sites()
+    results = [_verify(archive, name, public, witness) for name in sites]
+    if as_json:
+        print(json.dumps([asdict(r) | {"verified": r.verified, "uncovered": r.uncovered} for r in results]))
+    else:
+        _show(results)
+    raise typer.Exit(0 if results and all(r.verified for r in results) else 1)
+
+
+@app.command()
+def query(
+    lake: LakeOption,
+    site: Annotated[str | None, typer.Option()] = None,
+    event: Annotated[str | None, typer.Option(help="for example model_committed")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX)] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest entries of the logs.
+
+    Example: control-plane audit query --lake data/lake --site TX01 --event model_committed
+    """
+    sql = """SELECT site_id, "index", timestamp, event, subject, body FROM audit
+        WHERE ($site IS NULL OR site_id = $site) AND ($event IS NULL OR event = $event)
+        ORDER BY timestamp DESC, "index" DESC LIMIT $limit"""
+    rows = LakeReader(lake).rows(sql, site=site, event=event, limit=limit)
+    if as_json:
+        print(json.dumps([json.loads(row["body"]) for row in rows]))
+        return
+    table = Table("site", "entry", "time (UTC)", "event", "subject")
+    for row in rows:
+        time = f"{row['timestamp']:%Y-%m-%d %H:%M:%S}"
+        table.add_row(row["site_id"], str(row["index"]), time, row["event"], row["subject"])
+    Console().print(table)
+
+
+@app.command()
+def replay(
+    prediction_id: Annotated[str, typer.Argument(help="as a prediction's record names it")],
+    lake: LakeOption,
+    tracking_uri: Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compute a prediction again from its record; exit 1 when it is not the same within tolerance.
+
+    Example: control-plane audit replay 3f0c... --lake data/lake --tracking-uri sqlite:///data/mlflow.db
+    """
+    from control_plane.registry.mlflow_registry import ModelRegistry
+
+    result = recompute(LakeArchive(LakeReader(lake)), prediction_id, ModelRegistry(tracking_uri).by_sha256)
+    answer = "bit-exact" if result.bit_exact else f"differs: {result.differences}"
+    print(json.dumps(asdict(result)) if as_json else f"{prediction_id} by {result.model}: {answer}")
+    raise typer.Exit(0 if result.within_tolerance else 1)
+
+
+def _verify(
+    archive: LakeArchive, site: str, public: dict[str, VerifierKey], witness: Path | None
+) -> SiteVerification:
+    if site not in public:
+        missing = SiteVerification(site)
+        missing.note("no verifier key is known for this site")
+        return missing
+    notes = sorted((witness / site).glob("*.note"), key=lambda p: int(p.stem)) if witness else []
+    return verify_site(archive, site, public[site], [n.read_text() for n in notes], public.get("witness"))
+
+
+def _keys(path: Path) -> dict[str, VerifierKey]:
+    try:
+        return {site: parse_verifier_key(text) for site, text in json.loads(path.read_text()).items()}
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), [f'cannot be read as {{"site": "verifier key"}}: {error}']) from error
+
+
+def _show(results: list[SiteVerification]) -> None:
+    table = Table("site", "entries", "checkpoints", "co-signed", "not yet covered", "verdict")
+    for r in results:
+        verdict = (
+            "[green]verified[/]" if r.verified else f"[red]{r.problems[0] if r.problems else 'empty'}[/]"
+        )
+        counts = [str(n) for n in (r.entries, r.checkpoints, r.witnessed, r.uncovered)]
+        table.add_row(r.site, *counts, verdict)
+    Console().print(table)

@@ -1,0 +1,126 @@
+"""How numbers, ages, times and states are written on a page. Pure: values in, text out."""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+
+from control_plane.api.models import ComponentView, Freshness, Level, PredictionView, Reading
+from shared.schemas import RulState
+
+NOTHING = "\N{EM DASH}"
+UNITS: Mapping[str, str] = {"degC": "°C", "degF": "°F", "m3/h": "m³/h", "m/s2": "m/s²"}
+LEVELS: Mapping[Level, str] = {
+    Level.ALARM: "Alarm",
+    Level.WARNING: "Warning",
+    Level.NO_DATA: "No data",
+    Level.DEGRADED: "Limited",
+    Level.NORMAL: "Normal",
+}
+SIGNIFICANT_DIGITS = 4  # a plant's instruments seldom resolve more
+
+
+def title(name: str) -> str:
+    """`coolant_pump` as a person writes it."""
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def unit(name: str) -> str:
+    """A unit's symbol."""
+    return UNITS.get(name, name)
+
+
+def number(value: float, span: float | None = None) -> str:
+    """With as many decimals as the tag's span (or else the value) deserves, so that a row stands still."""
+    size = max(abs(span if span else value), 1e-6)
+    decimals = SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(size))
+    return f"{value:.{min(4, max(0, decimals))}f}"
+
+
+def reading_value(reading: Reading) -> str:
+    """The number, or why there is none."""
+    if reading.value is None:
+        return str(reading.quality).replace("_", " ")
+    low, high = reading.range or (0.0, 0.0)
+    return number(reading.value, high - low)
+
+
+def tag_name(reading: Reading) -> str:
+    """What is measured, in the words of the configuration."""
+    return reading.description or title(reading.tag)
+
+
+def age(seconds: float) -> str:
+    """A duration in its two largest units."""
+    whole = int(seconds)
+    for size, name, smaller, smaller_name in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // smaller} {smaller_name}"
+    return f"{whole} s"
+
+
+def clock(time: datetime | None, now: datetime | None = None) -> str:
+    """A time of day in UTC, with its date where that is not today's (`now`)."""
+    if time is None:
+        return NOTHING
+    today = now is None or time.date() == now.date()
+    return f"{time:%H:%M:%S} UTC" if today else f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def silence(component: ComponentView, now: datetime) -> str:
+    """Why a component's numbers are not shown as the present."""
+    match component.freshness:
+        case Freshness.NEVER:
+            return "No data yet"
+        case Freshness.CLOCK_AHEAD if component.last_seen is not None:
+            return f"Site clock is {age((component.last_seen - now).total_seconds())} ahead"
+        case _:
+            return f"No data for {age(component.age_s or 0.0)}"
+
+
+def rul_headline(prediction: PredictionView | None) -> tuple[str, str]:
+    """RUL in large letters, and its unit (empty where it is a word)."""
+    if prediction is None:
+        return "No prediction", ""
+    if prediction.rul is not None:
+        return f"{prediction.rul:.0f}", "cycles"
+    return {
+        RulState.BEYOND_HORIZON: "Beyond horizon",
+        RulState.WITHHELD: "Withheld",
+        RulState.NOT_MODELLED: "Not modelled",
+        RulState.OK: "No number",
+    }[prediction.rul_state], ""
+
+
+def rul_detail(component: ComponentView, now: datetime) -> str:
+    """The interval, or what the word means."""
+    prediction = component.prediction
+    if prediction is None:
+        last = component.last_prediction
+        return f"last at {clock(last.timestamp, now)}" if last else "no model has scored it yet"
+    if prediction.rul_low is not None and prediction.rul_high is not None:
+        return f"{prediction.rul_low:.0f} to {prediction.rul_high:.0f}"
+    if prediction.rul_state is RulState.WITHHELD:
+        return "input unlike the training data" if prediction.is_ood else "too many sensors without a number"
+    return {
+        RulState.BEYOND_HORIZON: "healthy for longer than the model can tell",
+        RulState.NOT_MODELLED: "this type has no RUL model",
+    }.get(prediction.rul_state, "")
+
+
+def anomaly(prediction: PredictionView | None) -> str:
+    """The score against its threshold."""
+    if prediction is None or prediction.anomaly_score is None or prediction.anomaly_threshold is None:
+        return NOTHING
+    return f"{prediction.anomaly_score:.2f} of {prediction.anomaly_threshold:.2f}"
+
+
+def model(prediction: PredictionView | None) -> str:
+    """Name, version and the first digits of the digest."""
+    if prediction is None:
+        return "no model"
+    return f"{prediction.model.name} v{prediction.model.version} · {prediction.model.short}"

@@ -1,0 +1,55 @@
+"""The key that signs a site's checkpoints. It never leaves the site."""
+
+import os
+from pathlib import Path
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from shared.checkpoint import VerifierKey, verifier_key
+from shared.errors import ConfigError
+
+
+class SiteKey:
+    """An Ed25519 key in a file that only its owner may read."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self.private = private
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Self:
+        """The key at `path`, made there at the first start; ConfigError when the file is no such key."""
+        if not path.exists():
+            _write_once(path, Ed25519PrivateKey.generate())
+        try:
+            key = load_pem_private_key(path.read_bytes(), None)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(str(path), [f"is no private key: {error}; restore it from a backup"]) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError(str(path), ["is not an Ed25519 key"])
+        return cls(key)
+
+    def verifier(self, name: str) -> VerifierKey:
+        """The public half, under the log's name."""
+        return verifier_key(name, self.private.public_key())
+
+
+def _write_once(path: Path, key: Ed25519PrivateKey) -> None:
+    """Durable before it is used: a checkpoint whose key was lost proves nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    temporary = path.with_suffix(".new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)

@@ -1,0 +1,71 @@
+"""The site's log: an index, a frontier, a key."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from edge_agent.audit.clock import clock_state
+from edge_agent.audit.key import SiteKey
+from shared.checkpoint import Checkpoint, VerifierKey, sign_note
+from shared.merkle import Frontier, leaf_hash
+from shared.schemas import AuditEntry, AuditEvent, Prediction, SignedCheckpoint
+
+Detail = Mapping[str, str | int | float | bool]
+
+
+def origin(site_id: str) -> str:
+    """The name of a site's log, and of the key that signs it."""
+    return f"pm-stack-smr/{site_id}"
+
+
+class AuditLog:
+    """Appends entries in memory; whoever holds it makes them durable before the next is appended."""
+
+    def __init__(self, site_id: str, key: SiteKey, leaves: Iterable[bytes]) -> None:
+        self._site_id, self._key = site_id, key
+        self._frontier = Frontier(leaf_hash(leaf) for leaf in leaves)
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """What the centre checks this log's checkpoints with."""
+        return self._key.verifier(origin(self._site_id))
+
+    @property
+    def size(self) -> int:
+        """Entries so far."""
+        return self._frontier.size
+
+    def append(
+        self,
+        event: AuditEvent,
+        subject: str,
+        now: datetime,
+        *,
+        prediction: Prediction | None = None,
+        detail: Detail | None = None,
+    ) -> AuditEntry:
+        """The next entry. A prediction goes in without its window: the digest stands for it."""
+        entry = AuditEntry(
+            timestamp=now,
+            site_id=self._site_id,
+            index=self._frontier.size,
+            event=event,
+            clock=clock_state(),
+            subject=subject,
+            prediction=_without_window(prediction),
+            detail=dict(detail or {}),
+        )
+        self._frontier.append(leaf_hash(entry.leaf()))
+        return entry
+
+    def checkpoint(self, now: datetime) -> SignedCheckpoint:
+        """A signed statement of the log as it is now."""
+        name = origin(self._site_id)
+        text = Checkpoint(name, self._frontier.size, self._frontier.root()).text
+        note = sign_note(text, name, self._key.private)
+        return SignedCheckpoint(timestamp=now, site_id=self._site_id, size=self._frontier.size, note=note)
+
+
+def _without_window(prediction: Prediction | None) -> Prediction | None:
+    if prediction is None or type(prediction) is Prediction:
+        return prediction
+    return Prediction.model_validate(prediction.model_dump(exclude={"window"}))

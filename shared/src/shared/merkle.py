@@ -1,0 +1,88 @@
+"""RFC 6962 section 2.1: hashing and proofs of an append-only log. Pure.
+
+SHA-256 throughout. Leaves are hashed with the prefix 0x00, inner nodes with 0x01, so that one can
+never pass for the other.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """The hash of one leaf's data (RFC 6962: SHA-256(0x00 || data))."""
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node (RFC 6962: SHA-256(0x01 || left || right))."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Frontier:
+    """The roots of the perfect subtrees of a log, largest first: all that appending needs."""
+
+    def __init__(self, leaf_hashes: Iterable[bytes] = ()) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+        for hashed in leaf_hashes:
+            self.append(hashed)
+
+    def append(self, hashed: bytes) -> None:
+        """Add one leaf hash; O(log size) at worst, O(1) on average."""
+        size = self.size
+        while size & 1:
+            hashed = node_hash(self._peaks.pop(), hashed)
+            size >>= 1
+        self._peaks.append(hashed)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root hash of the log as it is now."""
+        if not self._peaks:
+            return EMPTY_ROOT
+        *rest, root = self._peaks
+        for peak in reversed(rest):
+            root = node_hash(peak, root)
+        return root
+
+
+def root_hash(leaf_hashes: Sequence[bytes]) -> bytes:
+    """The root of a whole log (RFC 6962 section 2.1)."""
+    return Frontier(leaf_hashes).root()
+
+
+def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
+    """The audit path of one leaf (RFC 6962 section 2.1.1); IndexError when there is no such leaf."""
+    size = len(leaf_hashes)
+    if not 0 <= index < size:
+        raise IndexError(f"found leaf {index}; the log has {size}")
+    if size == 1:
+        return []
+    split = _largest_power_below(size)
+    if index < split:
+        return [*inclusion_proof(leaf_hashes[:split], index), root_hash(leaf_hashes[split:])]
+    return [*inclusion_proof(leaf_hashes[split:], index - split), root_hash(leaf_hashes[:split])]
+
+
+def root_from_inclusion(hashed: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
+    """The root that an audit path leads to; ValueError when its length does not fit (RFC 9162, 2.1.3.2)."""
+    inner, node, last = hashed, index, size - 1
+    for sibling in proof:
+        if last == 0:
+            raise ValueError("the proof is longer than the log is deep")
+        if node & 1 or node == last:
+            inner = node_hash(sibling, inner)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            inner = node_hash(inner, sibling)
+        node, last = node >> 1, last >> 1
+    if last:
+        raise ValueError("the proof is shorter than the log is deep")
+    return inner
+
+
+def _largest_power_below(size: int) -> int:
+    return 1 << (size - 1).bit_length() - 1
