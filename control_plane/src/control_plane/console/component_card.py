@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-from nicegui.element import Element
-
 from control_plane.api.models import ComponentView, Freshness, Level, Reading
 from control_plane.console import wording
 from control_plane.console.parts import Bar, Chip, Text, attribute, box, visible
@@ -146,8 +144,6 @@ class ComponentCard:
         for index, (row, reading) in enumerate(zip(self._readings, readings, strict=False)):
             abnormal = reading.quality is not None or reading.outside is not None
             row.show(reading, index < KEY_READINGS or (live and abnormal))
-
-
 
 
 def _rul_level(component: ComponentView) -> str | None:

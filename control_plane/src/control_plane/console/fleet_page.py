@@ -28,13 +28,14 @@ class FleetPage:
 
     def _build_site(self, site: SiteView) -> None:
         parts = sum(len(reactor.components) for reactor in site.reactors)
-        with box("site", "section").props(f'style="--parts:{parts}" data-testid="site-{site.site_id}"'):
+        section = box("site", "section").style(f"--parts:{parts}").props(f'data-testid="site-{site.site_id}"')
+        with section:
             with box("site-head"):
                 Text(site.site_id, "site-name", "h2")
                 self._health[site.site_id] = Text(classes="site-health")
             with box("reactors"):
                 for reactor in site.reactors:
-                    with box("reactor").props(f'style="--parts:{len(reactor.components)}"'):
+                    with box("reactor").style(f"--parts:{len(reactor.components)}"):
                         with box("reactor-head"):
                             Text(reactor.reactor_id, "reactor-name")
                             Text(wording.title(reactor.reactor_type), "muted")
@@ -86,5 +87,3 @@ def site_line(health: SiteHealth) -> str:
     if health.rows_given_up:
         words.append(f"{health.rows_given_up} rows given up")
     return " · ".join(words)
-
-

@@ -35,7 +35,7 @@ def attribute(element: Element, name: str, value: Any) -> None:
 
 def visible(element: Element, yes: bool) -> None:
     """Show or hide."""
-    attribute(element, "hidden", None if yes else "")
+    attribute(element, "hidden", None if yes else True)
 
 
 class Chip:
@@ -77,4 +77,4 @@ def _percent(share: float) -> str:
 
 
 def _place(element: Element, style: str) -> None:
-    attribute(element, "style", style)
+    element.style(replace=style)

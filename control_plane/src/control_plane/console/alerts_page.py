@@ -1,0 +1,28 @@
+"""`/alerts`: what stands, and what has passed."""
+
+from control_plane.api.models import AlertList, FleetSnapshot
+from control_plane.console.alert_rows import AlertRows
+from control_plane.console.frame import Frame
+from control_plane.console.parts import Text, box
+
+ROWS_MAX = 200
+
+
+class AlertsPage:
+    """The page; `show` brings it up to date."""
+
+    def __init__(self) -> None:
+        self._frame = Frame("Alerts")
+        with self._frame.content:
+            with box("page-head"):
+                Text("Alerts", "page-title", "h1")
+            Text("Standing", "section-title", "h2")
+            self._standing = AlertRows(ROWS_MAX, "No alert is standing.")
+            Text("Cleared", "section-title", "h2")
+            self._cleared = AlertRows(ROWS_MAX, "No alert has been cleared yet.")
+
+    def show(self, alerts: AlertList, snapshot: FleetSnapshot) -> None:
+        """Standing alerts, then cleared ones, newest first."""
+        self._frame.show(snapshot)
+        self._standing.show([a for a in alerts.alerts if a.standing], snapshot.taken_at)
+        self._cleared.show([a for a in alerts.alerts if not a.standing], snapshot.taken_at)

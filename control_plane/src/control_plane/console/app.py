@@ -1,0 +1,43 @@
+"""The console and the JSON API as one FastAPI application."""
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
+
+from control_plane.api.fleet_view import FleetView
+from control_plane.api.routes import api_router
+
+RECONNECT_S = 10.0  # how long the server keeps a page for a browser whose connection dropped
+
+
+def create_app(
+    view: FleetView, *, extra_routers: Sequence[APIRouter] = (), mounts: Mapping[str, ASGIApp] | None = None
+) -> FastAPI:
+    """The application: `/api`, the given routers and mounts (path to application), and the pages.
+
+    The pages take every path that nothing else took, so whatever is to be served beside them must come
+    in here. Once a process: NiceGUI keeps its pages in the module.
+    """
+    from nicegui import ui
+
+    from control_plane.console.frame import FAVICON
+    from control_plane.console.pages import add_pages
+
+    app = FastAPI(title="pm-stack-smr", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
+    for router in (*extra_routers, api_router(view)):
+        app.include_router(router)
+    for path, mounted in (mounts or {}).items():
+        app.mount(path, mounted)
+    add_pages(view)
+    ui.run_with(
+        app,
+        title="pm-stack-smr",
+        favicon=FAVICON,
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        reconnect_timeout=RECONNECT_S,
+        show_welcome_message=False,
+    )
+    return app

@@ -1,0 +1,91 @@
+"""The console's routes: each builds its page from the read model and keeps it up to date."""
+
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import Query
+from nicegui import ui
+
+from control_plane.api.fleet_view import FleetView
+from control_plane.api.history import MINUTES_MAX
+from control_plane.api.routes import MINUTES_DEFAULT, unknown_component
+from control_plane.console.alerts_page import AlertsPage
+from control_plane.console.component_page import ComponentPage
+from control_plane.console.fleet_page import FleetPage
+from control_plane.console.frame import Frame, head_html
+from control_plane.console.parts import Text
+from shared.errors import Retryable
+from shared.schemas import ComponentId
+
+UPDATE_PERIOD_S = 1.0
+CURVES_PERIOD_S = 2.0  # a curve moves a pixel in that time
+BUILD_DEADLINE_S = 30.0  # the first look at a large lake takes seconds
+
+
+def add_pages(view: FleetView) -> None:
+    """Register `/`, `/alerts` and `/component/{site}/{reactor}/{component}`."""
+    ui.add_head_html(head_html(), shared=True)
+
+    @ui.page("/", title="Fleet · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
+    async def fleet() -> None:
+        page = FleetPage(await view.snapshot())
+
+        async def update() -> None:
+            page.show(await view.snapshot())
+
+        await update()
+        ui.timer(UPDATE_PERIOD_S, update, immediate=False)
+
+    @ui.page("/alerts", title="Alerts · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
+    async def alerts() -> None:
+        page = AlertsPage()
+
+        async def update() -> None:
+            page.show(await view.alerts(), await view.snapshot())
+
+        await update()
+        ui.timer(UPDATE_PERIOD_S, update, immediate=False)
+
+    @ui.page(
+        "/component/{site}/{reactor}/{component}",
+        title="Component · pm-stack-smr",
+        response_timeout=BUILD_DEADLINE_S,
+    )
+    async def component(
+        site: str,
+        reactor: str,
+        component: str,
+        minutes: Annotated[int, Query(ge=1, le=MINUTES_MAX)] = MINUTES_DEFAULT,
+    ) -> None:
+        await _component_page(view, ComponentId(site, reactor, component), minutes)
+
+
+async def _component_page(view: FleetView, key: ComponentId, minutes: int) -> None:
+    found = await view.component(key)
+    if found is None:
+        await _missing(view, key)
+        return
+    page = ComponentPage(found, await view.history(key, minutes))
+
+    async def update() -> None:
+        now = await view.component(key)
+        if now is not None:
+            page.show(now, await view.snapshot())
+
+    async def update_curves() -> None:
+        now = await view.component(key)
+        if now is not None:
+            with suppress(Retryable):  # the banner says that the lake cannot be read; the curves stay
+                page.show_history(now, await view.history(key, minutes))
+
+    await update()
+    await update_curves()
+    ui.timer(UPDATE_PERIOD_S, update, immediate=False)
+    ui.timer(CURVES_PERIOD_S, update_curves, immediate=False)
+
+
+async def _missing(view: FleetView, key: ComponentId) -> None:
+    frame = Frame("Component")
+    frame.show(await view.snapshot())
+    with frame.content:
+        Text(unknown_component(view, key), "missing")

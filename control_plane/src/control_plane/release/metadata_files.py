@@ -1,0 +1,74 @@
+"""TUF metadata files: read, write so that a reader never sees half, expiries."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+from tuf.api.serialization.json import JSONSerializer
+
+from shared.errors import Rejected
+
+OFFLINE_EXPIRY = timedelta(days=365)  # root and targets: signed by people, once a year at least
+ONLINE_EXPIRY = timedelta(days=30)  # snapshot, timestamp, director: renewed by the service
+
+S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
+
+
+def load(path: Path, kind: type[S]) -> Metadata[S]:
+    """The metadata in a file; Rejected when it is none of this kind."""
+    try:
+        found: Metadata[S] = Metadata.from_file(str(path))
+    except (DeserializationError, OSError) as error:
+        raise Rejected(f"{path}: cannot be read as TUF metadata: {error}") from error
+    if not isinstance(found.signed, kind):
+        raise Rejected(f"{path}: holds {found.signed.type}, not {kind.type}")
+    return found
+
+
+def save(metadata: Metadata[S], path: Path) -> None:
+    """Write beside, then rename: a client that fetches meanwhile gets the old or the new, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    metadata.to_file(str(temporary), JSONSerializer(compact=False))
+    temporary.rename(path)
+
+
+def expires_in(term: timedelta) -> datetime:
+    """An expiry `term` from now, in whole seconds as TUF has it."""
+    return datetime.now(UTC).replace(microsecond=0) + term
+
+
+def next_version(metadata: Metadata[S], term: timedelta) -> None:
+    """Raise the version by one and renew the expiry; signatures of the old version are dropped."""
+    metadata.signed.version += 1
+    metadata.signed.expires = expires_in(term)
+    metadata.signatures.clear()
+
+
+def renew(folder: Path, online: Signer) -> None:
+    """Sign a new snapshot and timestamp over the targets metadata that lies in `folder`."""
+    targets = load(folder / "targets.json", Targets)
+    snapshot = _load_or_new(folder / "snapshot.json", Snapshot)
+    timestamp = _load_or_new(folder / "timestamp.json", Timestamp)
+    snapshot.signed.meta["targets.json"].version = targets.signed.version
+    next_version(snapshot, ONLINE_EXPIRY)
+    snapshot.sign(online)
+    timestamp.signed.snapshot_meta.version = snapshot.signed.version
+    next_version(timestamp, ONLINE_EXPIRY)
+    timestamp.sign(online)
+    save(snapshot, folder / "snapshot.json")
+    save(timestamp, folder / "timestamp.json")
+
+
+def _load_or_new(path: Path, kind: type[S]) -> Metadata[S]:
+    if path.exists():
+        return load(path, kind)
+    fresh = Metadata(kind())
+    fresh.signed.version = 0  # the first renewal makes it 1
+    return fresh
+
+
+__all__ = ["OFFLINE_EXPIRY", "ONLINE_EXPIRY", "Signed", "expires_in", "load", "next_version", "renew", "save"]
