@@ -1,12 +1,10 @@
 """The steps before the live run: data, models, approvals, and every part started."""
 
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from demo.processes import Processes, run
-from demo.settings import REPLAY_SITE, Demo, first_anomaly_row
+from demo.processes import run
+from demo.settings import Demo
 
 APPROVERS = ("alice", "bob", "carol")
 TRAINING_RUNS = 32

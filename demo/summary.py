@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.sinks.lake import LakeReader
-from shared.schemas import Quality
-
 from demo.settings import Demo
+from shared.schemas import Quality
 
 Row = dict[str, Any]
 

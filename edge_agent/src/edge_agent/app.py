@@ -11,13 +11,15 @@ within `DRAIN_DEADLINE_S`, the outbox closes last. Nothing the network does stop
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil, inf
 from typing import NamedTuple
 
 import structlog
+from packaging.version import Version
 
 from edge_agent import __version__
 from edge_agent.audit import AuditLog, SiteKey
@@ -29,10 +31,11 @@ from edge_agent.settings import AgentSettings
 from edge_agent.sources import FreshnessGuard, ModbusSource
 from edge_agent.update import FleetClient, ModelSlots, Release, ReleaseClient, Updater
 from edge_agent.window import WindowBuffer
-from shared.errors import ConfigError, Retryable
+from shared.errors import ConfigError, Retryable, Untrusted
 from shared.listen import parse_endpoint
 from shared.reactor_config import Component, FleetConfig
 from shared.schemas import (
+    Alert,
     AuditEvent,
     ComponentId,
     ModelRef,
@@ -43,14 +46,18 @@ from shared.schemas import (
     Telemetry,
     utc_now,
 )
+from shared.wire import fleet_pb2
 
 DRAIN_DEADLINE_S = 10.0  # systemd's default TimeoutStopSec is 90 s; an operator waits less
 STATUS_PERIOD_S = 2.0
 CHECKPOINT_PERIOD_S = 5.0  # what is deleted before the first witnessed checkpoint goes unnoticed
+UPDATE_RETRY_S = 2.0  # after a command, while the repositories cannot be fetched
 UPDATE_PERIOD_S = 60.0  # a look at the repositories even when the fleet service never calls
 DOWN_AFTER_PERIODS = 10  # polls without one good value before the site counts as down
 
 log = structlog.get_logger()
+
+Detail = dict[str, str | int | float | bool]
 
 
 class Event(NamedTuple):
@@ -59,7 +66,7 @@ class Event(NamedTuple):
     event: AuditEvent
     subject: str
     prediction: Prediction | None = None
-    detail: dict[str, str | int | float | bool] | None = None
+    detail: Detail | None = None
 
 
 class Recorder:
@@ -174,10 +181,15 @@ class Agent:
             async with self._outbox:
                 self._recorder = Recorder(self._outbox, self._settings.site, key, self._metrics)
                 await self._recorder.open()
-                await self._note_start()
+                await self._note(
+                    AuditEvent.AGENT_STARTED, version=__version__, store_id=self._outbox.store_id
+                )
+                await self._note(AuditEvent.CONFIG_LOADED, hash=self._config_hash)
                 forwarder_stop, drained = self._start_forwarder()
                 await self._work(stop)
-                await self._note_stop()
+                await self._note(AuditEvent.AGENT_STOPPED, polls=self._polls)
+                await self._status()
+                await self._recorder.checkpoint()
                 forwarder_stop.set()
                 if not await asyncio.to_thread(drained.wait, DRAIN_DEADLINE_S):
                     log.warning("not all forwarded", rows=(await self._outbox.stats()).pending_rows)
@@ -197,11 +209,14 @@ class Agent:
 
     async def _work(self, stop: asyncio.Event) -> None:
         """The parts that run side by side until `stop`."""
-        slots = ModelSlots(self._settings.data_dir, self._settings.trust_dir)
-        await self._load_committed(slots)
-        updater, stream = self._updater(slots)
+        own = self._settings
+        client = ReleaseClient(own.data_dir, own.trust_dir, own.repository, own.site)
+        slots = ModelSlots(own.data_dir, own.trust_dir)
+        updater = Updater(client, slots, self._install, self._record)
+        await updater.resume()
+        stream = FleetClient(own.fleet, self._hello, partial(self._on_command, updater), self._on_witnessed)
         source = ModbusSource(
-            self._settings.site, self._plant, {k: line.component for k, line in self._lines.items()}
+            own.site, self._plant, {key: line.component for key, line in self._lines.items()}
         )
         async with source, asyncio.TaskGroup() as tasks:
             started = [
@@ -210,7 +225,7 @@ class Agent:
                     self._poll_for_ever(source),
                     self._every(STATUS_PERIOD_S, self._status),
                     self._every(CHECKPOINT_PERIOD_S, self._recorder.checkpoint),
-                    self._every(UPDATE_PERIOD_S, updater.apply),
+                    self._look_for_updates(updater),
                     stream.run(),
                 )
             ]
@@ -245,6 +260,10 @@ class Agent:
                 new_records, new_events = line.take(fresh)
             records += new_records
             events += new_events
+            self._metrics.predictions.inc(sum(isinstance(r, PredictionRecord) for r in new_records))
+            for alert in new_records:
+                if isinstance(alert, Alert) and alert.state == "raised":
+                    self._metrics.alerts.labels(alert.kind).inc()
         if records:
             await self._recorder.keep(records, events)
 
@@ -262,33 +281,79 @@ class Agent:
 
     # --- models ---------------------------------------------------------------------------------
 
-    def _updater(self, slots: ModelSlots) -> tuple[Updater, FleetClient]:
-        client = ReleaseClient(
-            self._settings.data_dir, self._settings.trust_dir, self._settings.repository, self._settings.site
-        )
-        stream = FleetClient(
-            self._settings.fleet,
-            hello=self._hello,
-            on_command=self._on_command,
-            on_witnessed=self._on_witnessed,
-        )
-        self._apply = Updater(client, slots, stream, install=self._install, record=self._record)
-        return self._apply, stream
-
-    async def _load_committed(self, slots: ModelSlots) -> None:
-        """Models from our own disk, verified again; one that fails is refused, the others run."""
-        for release in await asyncio.to_thread(slots.committed):
-            await self._install(release)
+    async def _look_for_updates(self, updater: Updater) -> None:
+        while True:
+            outcome = await updater.apply()
+            if outcome.away:
+                log.warning("no look at the repositories", reason=outcome.away)
+            await asyncio.sleep(UPDATE_PERIOD_S)
 
     async def _install(self, release: Release) -> None:
         """Golden check on this machine, then score with it; Untrusted keeps the model in use."""
-        scorer = await asyncio.to_thread(Scorer.load, release.manifest, release.model)
+        manifest = release.manifest
+        if Version(manifest.oldest_agent_version) > Version(__version__):
+            raise Untrusted(
+                "agent version",
+                f"{manifest.folder} needs {manifest.oldest_agent_version}; this agent is {__version__}",
+            )
+        scorer = await asyncio.to_thread(Scorer.load, manifest, release.model)
         for line in self._lines.values():
-            if line.component.type == release.manifest.component_type:
+            if line.component.type == manifest.component_type:
                 line.use(scorer)
-        self._models[release.manifest.component_type] = scorer.model_ref
+        self._models[manifest.component_type] = scorer.model_ref
+
+    async def _record(self, event: AuditEvent, detail: Detail) -> None:
+        if event is AuditEvent.MODEL_REFUSED:
+            self._metrics.models_refused.labels(detail["check"]).inc()
+        await self._note(event, **detail)
+
+    async def _on_command(self, updater: Updater, command: fleet_pb2.Command) -> fleet_pb2.Acknowledgement:
+        """Look at the repositories because the centre says so; the answer says what came of it."""
+        while (outcome := await updater.apply()).away:
+            await asyncio.sleep(UPDATE_RETRY_S)
+        committed, detail = outcome.answer(command.rollout_id)
+        answer = fleet_pb2.Acknowledgement
+        return answer(
+            rollout_id=command.rollout_id,
+            generation=command.generation,
+            state=answer.COMMITTED if committed else answer.REFUSED,
+            detail=detail,
+            models=self._running(),
+        )
+
+    async def _on_witnessed(self, size: int, note: str) -> None:
+        """Keep the centre's co-signature beside the log: this site's proof of what it sent."""
+        path = self._settings.data_dir / "witnessed.note"
+        temporary = path.with_suffix(".new")
+        await asyncio.to_thread(temporary.write_text, note)
+        temporary.rename(path)
+        log.debug("checkpoint co-signed", size=size)
+
+    def _hello(self) -> fleet_pb2.Hello:
+        return fleet_pb2.Hello(
+            site_id=self._settings.site,
+            agent_version=__version__,
+            store_id=self._outbox.store_id,
+            audit_public_key=str(self._recorder.log.verifier),
+            models=self._running(),
+        )
+
+    def _running(self) -> list[fleet_pb2.RunningModel]:
+        return [
+            fleet_pb2.RunningModel(component_type=kind, name=ref.name, version=ref.version, sha256=ref.sha256)
+            for kind, ref in self._models.items()
+        ]
 
     # --- what the site says of itself -----------------------------------------------------------
+
+    async def _every(self, period_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await work()
+            await asyncio.sleep(period_s)
+
+    async def _note(self, event: AuditEvent, **detail: str | int | float | bool) -> None:
+        """Put something about the site itself on the record."""
+        await self._recorder.keep([], [Event(event, self._settings.site, detail=detail)])
 
     async def _status(self) -> None:
         stats = await self._outbox.stats()

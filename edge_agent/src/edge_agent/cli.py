@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from edge_agent.commands import check, plant, read, simulate
+from edge_agent.commands import check, model, plant, read, run, simulate
 from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -12,6 +12,8 @@ app.command("check")(check.check)
 app.command("plant")(plant.plant)
 app.command("read")(read.read)
 app.command("simulate")(simulate.simulate)
+app.command("run")(run.run)
+app.add_typer(model.app, name="model")
 
 
 @app.callback()

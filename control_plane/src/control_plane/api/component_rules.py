@@ -169,18 +169,23 @@ def _level(
     told = {(alert.kind, alert.subject) for alert in alerts}
     found += _prediction_findings(config, answer, {kind for kind, _ in told})
     found += [
-        (Level.WARNING, f"{r.tag} is {'below' if r.outside == 'low' else 'above'} its limit")
+        (Level.WARNING, f"{_words(r.tag)} is {'below' if r.outside == 'low' else 'above'} its limit")
         for r in readings
         if r.outside and ("limit", r.tag) not in told
     ]
     found += [
-        (Level.DEGRADED, f"{r.tag}: {str(r.quality).replace('_', ' ')}")
+        (Level.DEGRADED, f"{_words(r.tag)}: {str(r.quality).replace('_', ' ')}")
         for r in readings
         if r.quality and ("sensor", r.tag) not in told
     ]
     order = list(Level)
     found.sort(key=lambda finding: order.index(finding[0]))
     return (found[0][0] if found else Level.NORMAL), [text for _, text in found]
+
+
+def _words(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _prediction_findings(

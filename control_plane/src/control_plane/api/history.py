@@ -3,8 +3,10 @@
 Thinning keeps each bucket's lowest and highest value, so that no spike disappears.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from control_plane.api.component_rules import finite
@@ -53,17 +55,25 @@ def component_history(
     )
 
 
-def curve(rows: Iterable[Row], value: Callable[[Row], float | None], break_after_s: float) -> list[Point]:
+def curve(rows: Sequence[Row], value: Callable[[Row], float | None], break_after_s: float) -> list[Point]:
     """One value per row; None where it is bad, and between rows further apart than `break_after_s`."""
     points: list[Point] = []
-    last_ms: int | None = None
-    for row in rows:
-        time_ms = _ms(row["timestamp"])
-        if last_ms is not None and time_ms - last_ms > break_after_s * 1000:
-            points.append((last_ms + 1, None))
-        points.append((time_ms, finite(value(row))))
-        last_ms = time_ms
+    for row, broken_at_ms in _with_breaks(rows, break_after_s):
+        if broken_at_ms is not None:
+            points.append((broken_at_ms, None))
+        points.append((_ms(row["timestamp"]), finite(value(row))))
     return points
+
+
+def _with_breaks(rows: Sequence[Row], break_after_s: float) -> Iterator[tuple[Row, int | None]]:
+    """Each row, and where the line breaks before it. Slow cycles make longer steps, not breaks."""
+    times_ms = [_ms(row["timestamp"]) for row in rows]
+    steps_ms = [later - earlier for earlier, later in pairwise(times_ms)]
+    usual_ms = median(steps_ms) if steps_ms else 0.0
+    limit_ms = max(break_after_s * 1000, BREAK_AFTER_PERIODS * usual_ms)
+    for index, row in enumerate(rows):
+        broken = index > 0 and steps_ms[index - 1] > limit_ms
+        yield row, times_ms[index - 1] + 1 if broken else None
 
 
 def thinned(points: Sequence[Point], start: datetime, end: datetime) -> list[Point]:
@@ -90,15 +100,12 @@ def _extremes(bucket: Sequence[Point]) -> list[Point]:
 def _rul(predictions: Sequence[Row], start: datetime, end: datetime, break_after_s: float) -> list[RulPoint]:
     """RUL with its interval; where thinned, each bucket's last answer stands for it."""
     points: list[RulPoint] = []
-    last_ms: int | None = None
-    for row in predictions:
-        time_ms = _ms(row["timestamp"])
-        if last_ms is not None and time_ms - last_ms > break_after_s * 1000:
-            points.append(RulPoint(time_ms=last_ms + 1, rul=None, low=None, high=None))
+    for row, broken_at_ms in _with_breaks(predictions, break_after_s):
+        if broken_at_ms is not None:
+            points.append(RulPoint(time_ms=broken_at_ms, rul=None, low=None, high=None))
         known = row["rul_state"] == RulState.OK
         rul, low, high = (finite(row[name]) if known else None for name in ("rul", "rul_low", "rul_high"))
-        points.append(RulPoint(time_ms=time_ms, rul=rul, low=low, high=high))
-        last_ms = time_ms
+        points.append(RulPoint(time_ms=_ms(row["timestamp"]), rul=rul, low=low, high=high))
     if len(points) <= 2 * BUCKETS_MAX:
         return points
     width_ms = max(1.0, (_ms(end) - _ms(start)) / BUCKETS_MAX)

@@ -38,7 +38,8 @@ class AlertRows:
 
 
 def _row(alert: AlertView, now: datetime, with_place: bool) -> None:
-    with box("alert-row").props('data-testid="alert-row" role="listitem"') as row:
+    kind = "alert-row" if with_place else "alert-row alert-row-here"
+    with box(kind).props('data-testid="alert-row" role="listitem"') as row:
         attribute(row, "data-level", alert.severity.value if alert.standing else "normal")
         with box("chip") as chip:
             attribute(chip, "data-level", alert.severity.value if alert.standing else "normal")

@@ -18,7 +18,7 @@ Options = dict[str, Any]
 def tag_options(series: TagSeries, history: ComponentHistory) -> Options:
     """A tag's curve, with its fixed limits as lines."""
     limits = [
-        _line(value, f"{name} {wording.number(value)}", "--warning-text")
+        _line(value, f"{name} {value:g}", "--warning-text")
         for name, value in (("low", series.low), ("high", series.high))
         if value is not None
     ]
@@ -61,6 +61,7 @@ def rul_options(component: ComponentView, history: ComponentHistory) -> Options:
     return options
 
 
+_AXIS_NUMBER = "value => String(Number(value.toPrecision(6)))"
 _RUL_TOOLTIP = """points => {
   const at = name => points.find(p => p.seriesName === name)?.value?.[1];
   const [rul, low, width] = [at("RUL"), at("low"), at("interval")];
@@ -90,7 +91,7 @@ def _frame(history: ComponentHistory, unit: str, from_zero: bool) -> Options:
             "type": "value",
             "scale": not from_zero,
             "splitNumber": 3,
-            "axisLabel": label,
+            "axisLabel": {**label, "showMaxLabel": from_zero is False, ":formatter": _AXIS_NUMBER},
             "splitLine": {"lineStyle": {"color": "var(--grid)"}},
         },
         "tooltip": {
@@ -121,7 +122,7 @@ def _curve(name: str, points: Sequence[Point], lines: list[Options]) -> Options:
         "data": [(time_ms, _plot(value)) for time_ms, value in points],
         "showSymbol": False,
         "connectNulls": False,
-        "lineStyle": {"color": "var(--curve)", "width": 1.8},
+        "lineStyle": {"color": "var(--curve)", "width": 1.5},
         "itemStyle": {"color": "var(--curve)"},
         "emphasis": {"disabled": True},
         "markLine": {"silent": True, "symbol": "none", "animation": False, "data": lines},

@@ -22,7 +22,7 @@ class ReadingRow:
     def show(self, reading: Reading, shown: bool) -> None:
         """Fill the row; `shown` is whether it has a place on the card."""
         visible(self._row, shown)
-        self._name.show(wording.tag_name(reading))
+        self._name.show(wording.title(reading.tag))
         attribute(self._name, "title", wording.tag_name(reading))
         self._value.show(wording.reading_value(reading))
         self._unit.show(wording.unit(reading.unit) if reading.value is not None else "")
@@ -52,6 +52,8 @@ class RulGauge:
         self._detail.show(wording.rul_detail(component, now))
         attribute(self._line, "data-word", None if unit else "")
         attribute(self._line, "data-level", _rul_level(component))
+        limits = f"alarm at {component.rul_alarm:g}, warning at {component.rul_warning:g} cycles"
+        attribute(self._line, "title", limits)
         end = RUL_SCALE_WARNINGS * component.rul_warning
         rul = prediction.rul if prediction else None
         low, high = (prediction.rul_low, prediction.rul_high) if prediction else (None, None)
@@ -134,9 +136,8 @@ class ComponentCard:
         self._model.show(wording.model(component.prediction or component.last_prediction))
 
     def _show_reason(self, component: ComponentView) -> None:
-        self._reason.show(component.reasons[0] if component.reasons else "")
+        self._reason.show(component.reasons[0] if component.reasons else "")  # its line stays: cards align
         attribute(self._reason, "title", "; ".join(component.reasons) or None)
-        visible(self._reason, bool(component.reasons))
 
     def _show_readings(self, readings: list[Reading], live: bool) -> None:
         attribute(self._rows, "data-last-known", None if live else "")

@@ -57,7 +57,8 @@ class ComponentPage:
         self._chip.show(component.level)
         self._silence.show("" if live else wording.silence(component, now))
         visible(self._silence, not live)
-        self._reasons.show("; ".join(component.reasons))
+        told = {alert.message for alert in component.alerts}
+        self._reasons.show("; ".join(reason for reason in component.reasons if reason not in told))
         self._alerts.show(component.alerts, now)
         self._facts.show(component, snapshot)
         for reading in component.readings if live else component.last_readings:

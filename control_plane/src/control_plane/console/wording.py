@@ -32,8 +32,8 @@ def unit(name: str) -> str:
 
 def number(value: float, span: float | None = None) -> str:
     """With as many decimals as the tag's span (or else the value) deserves, so that a row stands still."""
-    size = max(abs(span if span else value), 1e-6)
-    decimals = SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(size))
+    size = max(abs(span / 2 if span else value), 1e-6)
+    decimals = SIGNIFICANT_DIGITS - math.ceil(math.log10(size))
     return f"{value:.{min(4, max(0, decimals))}f}"
 
 
@@ -103,7 +103,7 @@ def rul_detail(component: ComponentView, now: datetime) -> str:
         last = component.last_prediction
         return f"last at {clock(last.timestamp, now)}" if last else "no model has scored it yet"
     if prediction.rul_low is not None and prediction.rul_high is not None:
-        return f"{prediction.rul_low:.0f} to {prediction.rul_high:.0f}"
+        return f"interval {prediction.rul_low:.0f} to {prediction.rul_high:.0f}"
     if prediction.rul_state is RulState.WITHHELD:
         return "input unlike the training data" if prediction.is_ood else "too many sensors without a number"
     return {

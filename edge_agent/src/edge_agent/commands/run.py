@@ -14,6 +14,7 @@ from shared.reactor_config import load_fleet
 
 
 def run(
+    *,
     config: Annotated[Path, typer.Option(envvar="EDGE_CONFIG", help="The fleet's reactor_config.yaml")],
     site: Annotated[str, typer.Option(envvar="EDGE_SITE", help="This site's id in it")],
     data_dir: Annotated[Path, typer.Option(envvar="EDGE_DATA_DIR", help="Outbox, models, audit key")],

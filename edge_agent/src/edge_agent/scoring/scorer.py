@@ -29,7 +29,7 @@ class Scorer:
 
     @classmethod
     def load(cls, manifest: Manifest, model: bytes) -> "Scorer":
-        """Check the bytes, the feature code and the golden windows on this machine; Untrusted names what failed."""
+        """Check bytes, feature code and golden windows on this machine; Untrusted names what failed."""
         found = hashlib.sha256(model).hexdigest()
         if found != manifest.sha256:
             raise Untrusted(

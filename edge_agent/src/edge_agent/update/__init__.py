@@ -1,0 +1,13 @@
+"""Signed releases to verified bytes in one of two model slots.
+
+Enters: what the image and the director repository say. Leaves: releases that both name, byte for byte.
+Never: a model from a path, bytes that were not verified, scoring stopped by the network or a clock.
+"""
+
+from edge_agent.update.fleet_client import FleetClient
+from edge_agent.update.release import Release
+from edge_agent.update.release_client import ReleaseClient
+from edge_agent.update.slots import ModelSlots
+from edge_agent.update.updater import Outcome, Updater
+
+__all__ = ["FleetClient", "ModelSlots", "Outcome", "Release", "ReleaseClient", "Updater"]

@@ -1,0 +1,55 @@
+"""Checks stored metadata again, without a network and without a clock (invariants 4 and 7).
+
+Expiry is not looked at: it says when to stop *updating*, never when to stop scoring.
+"""
+
+from pathlib import Path
+
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+from tuf.api.serialization import DeserializationError
+
+from shared.errors import Untrusted
+
+
+def newest_root(trusted: bytes, history: Path) -> Metadata[Root]:
+    """The newest root that the trusted one leads to through `history`, each signed by the one before."""
+    root = _parse(trusted, Root)
+    while (following := history / f"{root.signed.version + 1}.root.json").exists():
+        candidate = _parse(following.read_bytes(), Root)
+        try:
+            root.signed.verify_delegate("root", candidate.signed_bytes, candidate.signatures)
+            candidate.signed.verify_delegate("root", candidate.signed_bytes, candidate.signatures)
+        except UnsignedMetadataError as error:
+            raise Untrusted("root chain", f"{following.name}: {error}") from error
+        root = candidate
+    return root
+
+
+def signed_targets(root: Metadata[Root], data: bytes, repository: str) -> dict[str, TargetFile]:
+    """The targets that enough keys signed; Untrusted when too few did."""
+    metadata = _parse(data, Targets)
+    try:
+        root.signed.verify_delegate("targets", metadata.signed_bytes, metadata.signatures)
+    except UnsignedMetadataError as error:
+        raise Untrusted(f"{repository} targets signature", str(error)) from error
+    targets: dict[str, TargetFile] = metadata.signed.targets
+    return targets
+
+
+def check_bytes(target: TargetFile, data: bytes, repository: str) -> None:
+    """Untrusted unless `data` is the target, byte for byte."""
+    try:
+        target.verify_length_and_hashes(data)
+    except RepositoryError as error:
+        raise Untrusted(f"{repository} target hash", f"{target.path}: {error}") from error
+
+
+def _parse(data: bytes, kind: type) -> Metadata:  # type: ignore[type-arg]
+    try:
+        found: Metadata = Metadata.from_bytes(data)  # type: ignore[type-arg]
+    except DeserializationError as error:
+        raise Untrusted("metadata format", str(error)[:200]) from error
+    if not isinstance(found.signed, kind):
+        raise Untrusted("metadata format", f"found {found.signed.type}")
+    return found

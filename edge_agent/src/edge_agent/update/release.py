@@ -1,0 +1,41 @@
+"""A verified release in memory."""
+
+import hashlib
+from dataclasses import dataclass
+
+from shared.errors import Untrusted
+from shared.schemas import Assignment, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Bytes that verified against both repositories, and the signed metadata that says so.
+
+    `image_targets` and `director_targets` are the raw metadata files: evidence that can be checked
+    again without a network.
+    """
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    model: bytes
+    assignment: Assignment
+    image_targets: bytes
+    director_targets: bytes
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the model's bytes, in hex."""
+        return hashlib.sha256(self.model).hexdigest()
+
+
+def parse_manifest(data: bytes, folder: str, model: bytes) -> Manifest:
+    """The manifest of a release folder; Untrusted when it is not that folder's, or not that model's."""
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValueError as error:
+        raise Untrusted("manifest", f"{folder}/manifest.json: {str(error)[:300]}") from error
+    if manifest.folder != folder:
+        raise Untrusted("manifest", f"{folder}/manifest.json says it is {manifest.folder}")
+    if hashlib.sha256(model).hexdigest() != manifest.sha256:
+        raise Untrusted("sha256", f"{folder}/model.onnx is not the model of its manifest")
+    return manifest
