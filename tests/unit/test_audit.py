@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from control_plane.audit.archive import Leaf
 from control_plane.audit.verify import verify_site
 from control_plane.audit.witness import Witness
-from edge_agent.audit import AuditLog, SiteKey
+from edge_agent.audit import AuditLog
+from shared.log_key import LogKey
 from shared.schemas import AuditEvent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SITE = "TX01"
-KEY = SiteKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+KEY = LogKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(b"w" * 32)
 
 
@@ -102,7 +103,7 @@ def damage(archive: Memory, kind: str, at: int) -> None:
             place = at % note.index("\n\n")
             notes[at % len(notes)] = note[:place] + chr(ord(note[place]) ^ 1) + note[place + 1 :]
         case "another key":
-            forged = AuditLog(SITE, SiteKey(Ed25519PrivateKey.generate()), [x.data for x in leaves])
+            forged = AuditLog(SITE, LogKey(Ed25519PrivateKey.generate()), [x.data for x in leaves])
             notes[at % len(notes)] = forged.checkpoint(NOW).note
         case "another history":
             other_log = AuditLog(SITE, KEY, [])
@@ -179,6 +180,6 @@ def test_a_log_rewritten_after_it_was_co_signed_is_found(tmp_path):
 def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path):
     """The same key after a restart; mode 0600."""
     path = tmp_path / "audit.pem"
-    first = SiteKey.load_or_create(path).verifier("x")
-    assert str(SiteKey.load_or_create(path).verifier("x")) == str(first)
+    first = LogKey.load_or_create(path).verifier("x")
+    assert str(LogKey.load_or_create(path).verifier("x")) == str(first)
     assert path.stat().st_mode & 0o777 == 0o600

@@ -1,16 +1,45 @@
 """The centre's composition root: joins the rooms in one process, or starts one of them alone.
 
 Kafka -> ingest -> lake -> console, API         repositories (static files over HTTP)
-             \\-> audit witness -> fleet service -> sites        inference (gRPC)
+                     \\-> audit witness -> fleet service -> sites        inference (gRPC)
+
+Ingest and the web server have threads of their own, so that neither a slow commit nor a page holds up
+a site's stream.
 """
 
+import asyncio
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
+from deltalake.exceptions import DeltaError
 
-STOP_DEADLINE_S = 10.0
+from control_plane.audit.archive import LakeArchive
+from control_plane.audit.witness import Witness
+from control_plane.ingest.consumer import Ingest
+from control_plane.ingest.known_rows import KnownRows
+from control_plane.layout import Layout
+from control_plane.rpc.fleet import FleetService, start_fleet_server
+from control_plane.rpc.server import STOP_GRACE_S
+from control_plane.serving import InferenceService, PublishedModels, start_inference_server
+from control_plane.sinks.arrival import Sink
+from control_plane.sinks.influx import InfluxWriter
+from control_plane.sinks.lake import LakeReader, LakeWriter
+from shared.checkpoint import VerifierKey, parse_verifier_key
+from shared.errors import Retryable
+from shared.listen import listener
+from shared.reactor_config import FleetConfig
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+WITNESS_PERIOD_S = 5.0  # how often new checkpoints are checked and co-signed
+STOP_DEADLINE_S = 10.0  # for the batch that ingest has in hand
+PAGES_STOP_DEADLINE_S = 2  # browsers keep their connections; they reconnect by themselves
 
 log = structlog.get_logger()
 
@@ -18,32 +47,151 @@ log = structlog.get_logger()
 class Part(StrEnum):
     """What can be started alone."""
 
-    INGEST = "ingest"
-    FLEET = "fleet"
+    INGEST = "ingest"  # Kafka to the lake
+    FLEET = "fleet"  # the sites' streams and the audit witness
     WEB = "web"  # console, API and repositories: one HTTP server
     INFERENCE = "inference"
 
 
+class Influx(NamedTuple):
+    """Where InfluxDB 2 is, when there is one."""
+
+    url: str
+    token: str
+    org: str
+    bucket: str
+
+
 @dataclass(frozen=True)
 class CentreSettings:
-    """Where everything is. Addresses are HOST:PORT; the centre's own data lies under `data_dir`."""
+    """Addresses are HOST:PORT; what the centre keeps lies under `data_dir`."""
 
-    config: Path
     data_dir: Path
     kafka: str
     listen: str
     fleet_listen: str
     inference_listen: str
-    parts: frozenset[Part]
+    parts: frozenset[Part] = frozenset(Part)
+    influx: Influx | None = None
+
+
+class Centre:
+    """The chosen parts, side by side, until told to stop."""
+
+    def __init__(self, settings: CentreSettings, fleet: FleetConfig) -> None:
+        self._settings, self._fleet = settings, fleet
+        self._layout = Layout(settings.data_dir)
+        self._store = self._layout.store()
+
+    async def run(self, stop: asyncio.Event, say: Callable[[str], None]) -> None:
+        """Start every part, tell where each is, wait for `stop`, end each in order."""
+        parts, own = self._settings.parts, self._settings
+        ingest_stop = threading.Event()
+        threads: list[threading.Thread] = []
+        servers, tasks, web = [], [], None
+        if Part.WEB in parts:
+            web = WebServer(self._pages(), own.listen)
+            say(f"console and API    {web.url}/\nrepositories       {web.url}/repository/")
+        if Part.FLEET in parts:
+            service = FleetService(self._store)
+            servers.append(await start_fleet_server(service, own.fleet_listen))
+            tasks.append(asyncio.create_task(self._witness(service)))
+            say(f"fleet service      {own.fleet_listen} (gRPC)")
+        if Part.INFERENCE in parts:
+            inference = InferenceService(PublishedModels(self._layout.repository))
+            servers.append(await start_inference_server(inference, own.inference_listen))
+            tasks.append(asyncio.create_task(inference.follow_publications()))
+            say(f"inference          {own.inference_listen} (gRPC)")
+        if Part.INGEST in parts:
+            threads.append(threading.Thread(target=self._ingest, args=(ingest_stop,), name="ingest"))
+            threads[-1].start()
+            say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
+        try:
+            ended = asyncio.create_task(stop.wait())
+            await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ingest_stop.set()
+            if web is not None:
+                web.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in servers))
+            for thread in threads:
+                await asyncio.to_thread(thread.join, STOP_DEADLINE_S)
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def _ingest(self, stop: threading.Event) -> None:
+        lake = LakeWriter(self._layout.lake)
+        lake.create()
+        sinks: list[Sink] = [lake]
+        if self._settings.influx:
+            sinks.append(InfluxWriter(*self._settings.influx))
+        known = KnownRows(LakeReader(self._layout.lake).spans())
+        Ingest(self._settings.kafka, sinks, known).run(stop)
+
+    def _pages(self) -> "FastAPI":
+        from starlette.staticfiles import StaticFiles
+
+        from control_plane.api.fleet_view import FleetView
+        from control_plane.console.app import create_app  # NiceGUI takes a second to import
+
+        mounts = {
+            f"/repository/{name}": StaticFiles(directory=self._layout.repository / name, check_dir=False)
+            for name in ("image", "director")  # proposals are nobody's to fetch
+        }
+        return create_app(FleetView(self._layout.lake, self._fleet), mounts=mounts)
+
+    async def _witness(self, service: FleetService) -> None:
+        """Check each site's newest checkpoint against all before it; co-sign, and send it back."""
+        witness = Witness(
+            self._layout.witness_key().private,
+            self._layout.witness,
+            LakeArchive(LakeReader(self._layout.lake)),
+            self._site_key,
+        )
+        while True:
+            for site in await asyncio.to_thread(self._store.sites):
+                try:
+                    found = await asyncio.to_thread(witness.look, site["site_id"])
+                except (Retryable, DeltaError) as error:
+                    log.info("no look at the audit logs", reason=str(error))
+                    break
+                if found is not None:
+                    service.witnessed(*found)
+            for site_id, finding in witness.findings.items():
+                log.error("audit log contradicts itself; not co-signed", site=site_id, finding=finding)
+            await asyncio.sleep(WITNESS_PERIOD_S)
+
+    def _site_key(self, site_id: str) -> VerifierKey | None:
+        text = self._store.audit_key(site_id)
+        return parse_verifier_key(text) if text else None
+
+
+class WebServer:
+    """uvicorn on a thread of its own; its port is taken before anything slow begins."""
+
+    def __init__(self, app: "FastAPI", address: str) -> None:
+        import uvicorn
+
+        self._socket = listener(address, "--listen")
+        settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=PAGES_STOP_DEADLINE_S)
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread.start()
 
     @property
-    def lake(self) -> Path:
-        return self.data_dir / "lake"
+    def url(self) -> str:
+        """Where a browser goes."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    @property
-    def repository(self) -> Path:
-        return self.data_dir / "repository"
+    def stop(self) -> None:
+        """End it; open connections get a moment."""
+        self._server.should_exit = True
+        self._thread.join(PAGES_STOP_DEADLINE_S + 1)
+        self._socket.close()
 
-    @property
-    def fleet_db(self) -> Path:
-        return self.data_dir / "fleet.db"
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])

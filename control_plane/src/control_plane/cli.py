@@ -4,12 +4,17 @@ import sys
 
 import typer
 
-from control_plane.commands import broker, train
+from control_plane.commands import audit, broker, keys, release, rollout, serve, train
 from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command("serve")(serve.serve)
 app.command("broker")(broker.broker)
 app.command("train")(train.train)
+app.add_typer(keys.app, name="keys")
+app.add_typer(release.app, name="release")
+app.add_typer(rollout.app, name="rollout")
+app.add_typer(audit.app, name="audit")
 
 
 @app.callback()

@@ -12,34 +12,30 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, inf
-from typing import NamedTuple
 
 import structlog
 from packaging.version import Version
 
 from edge_agent import __version__
-from edge_agent.audit import AuditLog, SiteKey
 from edge_agent.forward import Forwarder
 from edge_agent.health import Health, HealthServer, Metrics, State
+from edge_agent.line import Line
 from edge_agent.outbox import Outbox, OutboxStore
-from edge_agent.scoring import AlertRules, Scorer
+from edge_agent.recorder import Detail, Event, Recorder
+from edge_agent.scoring import Scorer
 from edge_agent.settings import AgentSettings
-from edge_agent.sources import FreshnessGuard, ModbusSource
+from edge_agent.sources import ModbusSource
 from edge_agent.update import FleetClient, ModelSlots, Release, ReleaseClient, Updater
-from edge_agent.window import WindowBuffer
-from shared.errors import ConfigError, Retryable, Untrusted
+from shared.errors import ConfigError, Untrusted
 from shared.listen import parse_endpoint
-from shared.reactor_config import Component, FleetConfig
+from shared.log_key import LogKey
+from shared.reactor_config import FleetConfig
 from shared.schemas import (
     Alert,
     AuditEvent,
-    ComponentId,
     ModelRef,
-    Prediction,
     PredictionRecord,
     Record,
     SiteStatus,
@@ -56,103 +52,6 @@ UPDATE_PERIOD_S = 60.0  # a look at the repositories even when the fleet service
 DOWN_AFTER_PERIODS = 10  # polls without one good value before the site counts as down
 
 log = structlog.get_logger()
-
-Detail = dict[str, str | int | float | bool]
-
-
-class Event(NamedTuple):
-    """Something for the audit log."""
-
-    event: AuditEvent
-    subject: str
-    prediction: Prediction | None = None
-    detail: Detail | None = None
-
-
-class Recorder:
-    """Makes records and their audit entries durable together, in one transaction."""
-
-    def __init__(self, outbox: Outbox, site_id: str, key: SiteKey, metrics: Metrics) -> None:
-        self._outbox, self._site_id, self._key, self._metrics = outbox, site_id, key, metrics
-        self._lock = asyncio.Lock()
-        self._unkept = 0
-        self.failing: str | None = None
-        self.log: AuditLog
-
-    async def open(self) -> None:
-        """Rebuild the audit log from what the outbox holds."""
-        self.log = AuditLog(self._site_id, self._key, await self._outbox.audit_leaves())
-
-    async def keep(self, records: Sequence[Record], events: Sequence[Event] = ()) -> None:
-        """Commit; when the disk will not take it, say so, go on, and put the loss on the record later."""
-        async with self._lock:
-            if self._unkept:
-                lost = Event(AuditEvent.AUDIT_FAILURE, self._site_id, detail={"records": self._unkept})
-                events = [lost, *events]
-            now = utc_now()
-            entries = [
-                self.log.append(e.event, e.subject, now, prediction=e.prediction, detail=e.detail)
-                for e in events
-            ]
-            try:
-                await self._outbox.commit([r.outgoing() for r in (*records, *entries)])
-                self._unkept, self.failing = 0, None
-            except Retryable as error:
-                await self.open()  # the entries that did not become durable were never there
-                self._unkept += len(records)
-                self.failing = str(error)
-                self._metrics.commit_failures.inc()
-                log.error("not kept", records=len(records), reason=str(error))
-
-    async def checkpoint(self) -> None:
-        """Sign how long the log is now, and send it with the records."""
-        async with self._lock:
-            note = self.log.checkpoint(utc_now())
-            with suppress(Retryable):  # the next one says more
-                await self._outbox.commit([note.outgoing()])
-
-
-@dataclass
-class Line:
-    """One component's way from reading to records."""
-
-    component_id: ComponentId
-    component: Component
-    guard: FreshnessGuard = field(init=False)
-    rules: AlertRules = field(init=False)
-    window: WindowBuffer | None = None
-    scorer: Scorer | None = None
-
-    def __post_init__(self) -> None:
-        self.guard = FreshnessGuard()
-        self.rules = AlertRules(self.component_id, self.component)
-
-    def use(self, scorer: Scorer) -> None:
-        """Score with this model from the next reading on; the window is kept when the features agree."""
-        spec = scorer.manifest.feature_spec
-        if self.window is None or self.window.spec != spec:
-            self.window = WindowBuffer(self.component_id, self.component.type, spec)
-        self.scorer = scorer
-
-    def take(self, telemetry: Telemetry) -> tuple[list[Record], list[Event]]:
-        """What one reading leads to: itself, a prediction, alerts, and what goes on the record."""
-        alerts = self.rules.update(telemetry)
-        prediction = self._score(telemetry)
-        if prediction is not None:
-            alerts += self.rules.update(prediction)
-        scored = [prediction] if prediction is not None else []
-        events = [Event(AuditEvent.PREDICTION, p.key, prediction=p) for p in scored]
-        events += [
-            Event(AuditEvent.ALERT, a.key, detail={"alert_id": a.alert_id, "kind": a.kind, "state": a.state})
-            for a in alerts
-        ]
-        return [telemetry, *scored, *alerts], events
-
-    def _score(self, telemetry: Telemetry) -> PredictionRecord | None:
-        if self.window is None or self.scorer is None:
-            return None
-        window = self.window.push(telemetry)
-        return self.scorer.score(window) if window is not None else None
 
 
 class Agent:
@@ -176,7 +75,7 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Everything, until `stop` is set and what is committed has drained (or the deadline passed)."""
         host, port = parse_endpoint(self._settings.health, "--health")
-        key = SiteKey.load_or_create(self._settings.data_dir / "audit.pem")
+        key = LogKey.load_or_create(self._settings.data_dir / "audit.pem")
         with HealthServer(host, port, self._metrics.registry, self._health):
             async with self._outbox:
                 self._recorder = Recorder(self._outbox, self._settings.site, key, self._metrics)

@@ -28,6 +28,20 @@ def require_loopback(host: str, option: str) -> None:
     )
 
 
+def listener(address: str, option: str) -> socket.socket:
+    """A listening socket at HOST:PORT on loopback; ConfigError naming `option` when it is not to be had."""
+    host, port = parse_endpoint(address, option)
+    require_loopback(host, option)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            option,
+            [f"{address} cannot be used: {error.strerror}; stop what listens there or take another port"],
+        ) from error
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that was free a moment ago."""
     with socket.socket() as probe:

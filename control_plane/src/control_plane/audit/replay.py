@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnxruntime as ort
 
 from control_plane.audit.archive import AuditArchive
 from shared.errors import Rejected
-from shared.features import window_features
+from shared.onnx_model import RUNTIME, OnnxModel
 from shared.schemas import AuditEntry, Manifest, Prediction
 from shared.schemas.window import values_from_blob
 
@@ -54,16 +53,9 @@ def _recorded(archive: AuditArchive, prediction_id: str) -> Prediction:
 
 
 def _recompute(manifest: Manifest, model: bytes, window: bytes) -> dict[str, list[float]]:
-    spec = manifest.feature_spec
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # as at the edge
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    features = window_features(values_from_blob(window, len(spec.tags))[np.newaxis], spec)
-    outputs = session.run(manifest.outputs, {"features": features})
-    return {
-        name: [float(x) for x in np.ravel(found)]
-        for name, found in zip(manifest.outputs, outputs, strict=True)
-    }
+    values = values_from_blob(window, len(manifest.feature_spec.tags))
+    outputs = OnnxModel(manifest, model).run(values[np.newaxis])
+    return {name: [float(x) for x in np.ravel(found)] for name, found in outputs.items()}
 
 
 def _compare(prediction: Prediction, found: dict[str, list[float]], manifest: Manifest) -> ReplayResult:
@@ -71,13 +63,12 @@ def _compare(prediction: Prediction, found: dict[str, list[float]], manifest: Ma
         name: max((abs(a - b) for a, b in zip(found[name], recorded, strict=True)), default=0.0)
         for name, recorded in prediction.raw.items()
     }
-    runtime = f"onnxruntime {ort.__version__}"
     return ReplayResult(
         prediction.prediction_id,
         f"{prediction.model.name}/{prediction.model.version}",
         bit_exact=found == prediction.raw,
         within_tolerance=all(d <= manifest.golden_tolerance for d in differences.values()),
         recorded_runtime=prediction.runtime,
-        runtime=runtime,
+        runtime=RUNTIME,
         differences={name: d for name, d in differences.items() if d},
     )

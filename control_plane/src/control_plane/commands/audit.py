@@ -12,33 +12,38 @@ from rich.table import Table
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.replay import replay as recompute
 from control_plane.audit.verify import SiteVerification, verify_site
+from control_plane.audit.witness import WITNESS_NAME
+from control_plane.commands.options import DataDir, Json
+from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Query, verify and replay the sites' audit logs.")
 
-LakeOption = Annotated[Path, typer.Option(help="folder of the lake's tables")]
-JsonOption = Annotated[bool, typer.Option("--json", help="for a script")]
 LIMIT_MAX = 10_000
 
 
 @app.command()
 def verify(
-    lake: LakeOption,
-    keys: Annotated[Path, typer.Option(help='JSON file {"site": "verifier key"}')],
+    data_dir: DataDir,
+    keys: Annotated[
+        Path | None, typer.Option(help="your own JSON file of keys, as `audit keys` prints it")
+    ] = None,
     site: Annotated[str | None, typer.Option(help="one site only")] = None,
-    witness: Annotated[Path | None, typer.Option(help="folder of co-signed checkpoints")] = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Recompute every site's log and hold its checkpoints against it; exit 1 when anything is wrong.
 
-    Example: control-plane audit verify --lake data/lake --keys keys.json --witness data/witness
+    With --keys, nothing that this machine says of keys is believed.
+
+    Example: control-plane audit verify --data-dir data --keys keys-noted-at-enrolment.json
     """
-    archive = LakeArchive(LakeReader(lake))
-    public = _keys(keys)
+    layout = Layout(data_dir)
+    archive = LakeArchive(LakeReader(layout.lake))
+    public = _read_keys(keys) if keys else _keys_on_file(layout)
     sites = [site] if site else archive.sites()
-    results = [_verify(archive, name, public, witness) for name in sites]
+    results = [_verify(archive, name, public, layout.witness) for name in sites]
     if as_json:
         print(json.dumps([asdict(r) | {"verified": r.verified, "uncovered": r.uncovered} for r in results]))
     else:
@@ -46,22 +51,31 @@ def verify(
     raise typer.Exit(0 if results and all(r.verified for r in results) else 1)
 
 
+@app.command("keys")
+def show_keys(data_dir: DataDir) -> None:
+    """Print the verifier keys on file, the witness's among them, as JSON: keep a copy of your own.
+
+    Example: control-plane audit keys --data-dir data > keys-noted-at-enrolment.json
+    """
+    print(json.dumps({name: str(key) for name, key in _keys_on_file(Layout(data_dir)).items()}, indent=2))
+
+
 @app.command()
 def query(
-    lake: LakeOption,
+    data_dir: DataDir,
     site: Annotated[str | None, typer.Option()] = None,
     event: Annotated[str | None, typer.Option(help="for example model_committed")] = None,
     limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX)] = 20,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """The newest entries of the logs.
 
-    Example: control-plane audit query --lake data/lake --site TX01 --event model_committed
+    Example: control-plane audit query --data-dir data --site TX01 --event model_committed
     """
     sql = """SELECT site_id, "index", timestamp, event, subject, body FROM audit
         WHERE ($site IS NULL OR site_id = $site) AND ($event IS NULL OR event = $event)
         ORDER BY timestamp DESC, "index" DESC LIMIT $limit"""
-    rows = LakeReader(lake).rows(sql, site=site, event=event, limit=limit)
+    rows = LakeReader(Layout(data_dir).lake).rows(sql, site=site, event=event, limit=limit)
     if as_json:
         print(json.dumps([json.loads(row["body"]) for row in rows]))
         return
@@ -75,37 +89,46 @@ def query(
 @app.command()
 def replay(
     prediction_id: Annotated[str, typer.Argument(help="as a prediction's record names it")],
-    lake: LakeOption,
-    tracking_uri: Annotated[str, typer.Option(envvar="MLFLOW_TRACKING_URI")],
-    as_json: JsonOption = False,
+    data_dir: DataDir,
+    tracking_uri: Annotated[
+        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="default: mlflow.db in --data-dir")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Compute a prediction again from its record; exit 1 when it is not the same within tolerance.
 
-    Example: control-plane audit replay 3f0c... --lake data/lake --tracking-uri sqlite:///data/mlflow.db
+    Example: control-plane audit replay 3f0c... --data-dir data
     """
     from control_plane.registry.mlflow_registry import ModelRegistry
 
-    result = recompute(LakeArchive(LakeReader(lake)), prediction_id, ModelRegistry(tracking_uri).by_sha256)
+    layout = Layout(data_dir)
+    registry = ModelRegistry(tracking_uri or layout.tracking_uri)
+    result = recompute(LakeArchive(LakeReader(layout.lake)), prediction_id, registry.by_sha256)
     answer = "bit-exact" if result.bit_exact else f"differs: {result.differences}"
     print(json.dumps(asdict(result)) if as_json else f"{prediction_id} by {result.model}: {answer}")
     raise typer.Exit(0 if result.within_tolerance else 1)
 
 
 def _verify(
-    archive: LakeArchive, site: str, public: dict[str, VerifierKey], witness: Path | None
+    archive: LakeArchive, site: str, public: dict[str, VerifierKey], witness: Path
 ) -> SiteVerification:
     if site not in public:
         missing = SiteVerification(site)
         missing.note("no verifier key is known for this site")
         return missing
-    notes = sorted((witness / site).glob("*.note"), key=lambda p: int(p.stem)) if witness else []
+    notes = sorted((witness / site).glob("*.note"), key=lambda p: int(p.stem))
     return verify_site(archive, site, public[site], [n.read_text() for n in notes], public.get("witness"))
 
 
-def _keys(path: Path) -> dict[str, VerifierKey]:
+def _keys_on_file(layout: Layout) -> dict[str, VerifierKey]:
+    found = {site["site_id"]: parse_verifier_key(site["audit_key"]) for site in layout.store().sites()}
+    return {**found, "witness": layout.witness_key().verifier(WITNESS_NAME)}
+
+
+def _read_keys(path: Path) -> dict[str, VerifierKey]:
     try:
         return {site: parse_verifier_key(text) for site, text in json.loads(path.read_text()).items()}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(str(path), [f'cannot be read as {{"site": "verifier key"}}: {error}']) from error
 
 

@@ -1,7 +1,7 @@
 """Starts roll-outs: writes each site's director metadata, then the journal."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from securesystemslib.signer import Signer
@@ -15,32 +15,31 @@ from shared.schemas import Assignment, utc_now
 
 
 def start_rollout(
-    repository: Path, store: FleetStore, release: str, sites: Sequence[str], signers: dict[str, Signer]
+    repository: Path, store: FleetStore, release: str, sites: Sequence[str], signers: Mapping[str, Signer]
 ) -> str:
     """Assign a published release (`name/version`) to every site at once; the roll-out's id.
 
-    `signers` holds each site's director key. Rejected when the release is not published.
+    `signers` holds each site's director key. Rejected when the release is not published, or a site has
+    no director repository.
     """
     image = ImageRepository(repository)
     manifest, _ = image.release(release)
     published = image.targets()
     files = {path: published[path] for path in (f"{release}/{file}" for file in FILES)}
-    missing = [site for site in sites if site not in signers]
+    directors = {site: Director(repository, site) for site in sites}
+    missing = [site for site, director in directors.items() if not director.root.exists()]
     if missing:
         raise Rejected(
-            f"no director key for {', '.join(missing)}; `control-plane release director` makes one"
+            f"no director repository for {', '.join(missing)}; `control-plane release director` makes one"
         )
     rollout_id = f"{manifest.name}-{manifest.version}-{uuid.uuid4().hex[:8]}"
-    generation = 1 + max((Director(repository, site).generation() for site in sites), default=0)
+    generation = 1 + max((director.generation() for director in directors.values()), default=0)
+    assignment = Assignment(
+        component_type=manifest.component_type, mode="active", rollout_id=rollout_id, generation=generation
+    )
     now = utc_now()
     store.append([Event(rollout_id, generation, "", Kind.STARTED, release, now)])
-    for site in sites:
-        assignment = Assignment(
-            component_type=manifest.component_type,
-            mode="active",
-            rollout_id=rollout_id,
-            generation=generation,
-        )
-        Director(repository, site).assign(files, assignment, signers[site])
+    for site, director in directors.items():
+        director.assign(files, assignment, signers[site])
         store.append([Event(rollout_id, generation, site, Kind.COMMANDED, release, now)])
     return rollout_id

@@ -11,8 +11,8 @@ from control_plane.release.metadata_files import (
     expires_in,
     load,
     next_version,
+    publish,
     renew,
-    save,
 )
 from shared.schemas import Assignment
 
@@ -32,17 +32,16 @@ class Director:
         """Make the repository, with nothing to run, unless it is there."""
         if self.root.exists():
             return
-        root = Root(expires=expires_in(OFFLINE_EXPIRY), consistent_snapshot=False)
+        root = Root(expires=expires_in(OFFLINE_EXPIRY), consistent_snapshot=True)
         for role in ("root", "targets", "snapshot", "timestamp"):
             root.add_key(online.public_key, role)
         metadata = Metadata(root)
         metadata.sign(online)
         targets = Metadata(Targets(expires=expires_in(ONLINE_EXPIRY)))
         targets.sign(online)
-        save(targets, self._metadata / "targets.json")
+        publish(targets, self._metadata)
         renew(self._metadata, online)
-        save(metadata, self._metadata / "root.json")
-        save(metadata, self.root)
+        publish(metadata, self._metadata)
 
     def assign(self, files: dict[str, TargetFile], assignment: Assignment, online: Signer) -> None:
         """Name a release's files for a component type; other types keep what they have."""
@@ -58,7 +57,7 @@ class Director:
         metadata.signed.targets = kept
         next_version(metadata, ONLINE_EXPIRY)
         metadata.sign(online)
-        save(metadata, self._metadata / "targets.json")
+        publish(metadata, self._metadata)
         renew(self._metadata, online)
 
     def generation(self) -> int:

@@ -1,25 +1,32 @@
 """The image repository: every release that people approved (PRD 7.3, Uptane's image repository).
 
-<repository>/image/metadata/{1.root,root,targets,snapshot,timestamp}.json
+<repository>/image/metadata/[<version>.]{root,targets,snapshot,timestamp}.json
 <repository>/image/targets/<name>/<version>/{model.onnx,manifest.json}
-<repository>/proposals/<id>/{info.json,root.json?,targets.json,<name>/<version>/...}
+<repository>/proposals/{ceremony,targets-<version>}/{root.json?,targets.json,<name>/<version>/...}
 """
 
 import hashlib
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import onnx
 from pydantic import ValidationError
 from securesystemslib.signer import Key, Signer, SSlibKey
-from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from control_plane.release.keys import NAME_FIELD, distinct
-from control_plane.release.metadata_files import OFFLINE_EXPIRY, expires_in, load, next_version, renew, save
+from control_plane.release.metadata_files import (
+    OFFLINE_EXPIRY,
+    expires_in,
+    load,
+    next_version,
+    publish,
+    renew,
+    save,
+)
 from shared.errors import ConfigError, Rejected
 from shared.schemas import Manifest
 
@@ -55,7 +62,7 @@ class ImageRepository:
         distinct(
             {**approvers, "the online role": online} if isinstance(online, SSlibKey) else dict(approvers)
         )
-        root = Root(expires=expires_in(OFFLINE_EXPIRY), consistent_snapshot=False)
+        root = Root(expires=expires_in(OFFLINE_EXPIRY), consistent_snapshot=True)
         for role in ("root", "targets"):
             for key in approvers.values():
                 root.add_key(key, role)
@@ -65,27 +72,29 @@ class ImageRepository:
         folder = self._proposals / "ceremony"
         save(Metadata(root), folder / "root.json")
         save(Metadata(Targets(expires=expires_in(OFFLINE_EXPIRY))), folder / "targets.json")
-        (folder / "info.json").write_text(json.dumps({"by": "ceremony", "release": None}))
         return folder
 
-    def propose(self, release: Path, by: str) -> Path:
-        """Stage a release (`model.onnx`, `manifest.json`) for approval; Rejected when it is not sound."""
-        manifest = check_release(release)
-        if f"{manifest.folder}/model.onnx" in self.targets():
-            raise Rejected(f"{manifest.folder} is published already; a published release never changes")
-        folder = self._proposals / f"{manifest.name}-{manifest.version}"
-        shutil.rmtree(folder, ignore_errors=True)
+    def propose(self, releases: Sequence[Path], by: str) -> Path:
+        """Stage releases (folders with `model.onnx`, `manifest.json`) for one approval.
+
+        Rejected when one is not sound. The proposal is named for the targets version that it would be.
+        """
         metadata = load(self._metadata / "targets.json", Targets)
         next_version(metadata, OFFLINE_EXPIRY)
         metadata.signed.unrecognized_fields[PROPOSED_BY] = by
-        for file in FILES:
-            path = f"{manifest.folder}/{file}"
-            copy = folder / path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(release / file, copy)
-            metadata.signed.targets[path] = TargetFile.from_file(path, str(copy))
+        folder = self._proposals / f"targets-{metadata.signed.version}"
+        shutil.rmtree(folder, ignore_errors=True)
+        for release in releases:
+            manifest = check_release(release)
+            for file in FILES:
+                path = f"{manifest.folder}/{file}"
+                if path in metadata.signed.targets:
+                    raise Rejected(f"{path} is published already; a published release never changes")
+                copy = folder / path
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(release / file, copy)
+                metadata.signed.targets[path] = TargetFile.from_file(path, str(copy))
         save(metadata, folder / "targets.json")
-        (folder / "info.json").write_text(json.dumps({"by": by, "release": manifest.folder}))
         return folder
 
     def approve(self, proposal: Path, signer: Signer) -> str:
@@ -130,13 +139,19 @@ class ImageRepository:
                 (self._targets / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(proposal / path, self._targets / path)
         if (proposal / "root.json").exists():
-            save(root, self._metadata / f"{root.signed.version}.root.json")
-            save(root, self._metadata / "root.json")
-        save(targets, self._metadata / "targets.json")
+            publish(root, self._metadata)
+        publish(targets, self._metadata)
         renew(self._metadata, online)
+
+    @property
+    def root(self) -> Path:
+        """The first root: what every site is given to trust."""
+        return self._metadata / "1.root.json"
 
     def targets(self) -> dict[str, TargetFile]:
         """Every published target by path."""
+        if not (self._metadata / "targets.json").exists():
+            return {}
         return load(self._metadata / "targets.json", Targets).signed.targets
 
     def release(self, folder: str) -> tuple[Manifest, bytes]:
@@ -151,8 +166,11 @@ class ImageRepository:
             target = metadata.signed.targets.get(f"{folder}/{file}")
             if target is None:
                 raise Rejected(f"{folder} is not published; there are {', '.join(self.releases()) or 'none'}")
-            data = (self._targets / folder / file).read_bytes()
-            target.verify_length_and_hashes(data)
+            try:
+                data = (self._targets / folder / file).read_bytes()
+                target.verify_length_and_hashes(data)
+            except (OSError, RepositoryError) as error:
+                raise Rejected(f"{target.path}: not the bytes that were approved: {error}") from error
             found.append(data)
         return Manifest.model_validate_json(found[1]), found[0]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from securesystemslib.signer import Signer
-from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
@@ -28,8 +28,20 @@ def load(path: Path, kind: type[S]) -> Metadata[S]:
     return found
 
 
+def publish(metadata: Metadata[S], folder: Path) -> None:
+    """Write `<version>.<role>.json`, then `<role>.json`.
+
+    A client that fetches meanwhile asks for versions (TUF's consistent snapshots): it sees all of the
+    old or all of the new.
+    """
+    role = metadata.signed.type
+    if role != Timestamp.type:
+        save(metadata, folder / f"{metadata.signed.version}.{role}.json")
+    save(metadata, folder / f"{role}.json")
+
+
 def save(metadata: Metadata[S], path: Path) -> None:
-    """Write beside, then rename: a client that fetches meanwhile gets the old or the new, whole."""
+    """Write beside, then rename: a reader never sees half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
     metadata.to_file(str(temporary), JSONSerializer(compact=False))
@@ -59,8 +71,8 @@ def renew(folder: Path, online: Signer) -> None:
     timestamp.signed.snapshot_meta.version = snapshot.signed.version
     next_version(timestamp, ONLINE_EXPIRY)
     timestamp.sign(online)
-    save(snapshot, folder / "snapshot.json")
-    save(timestamp, folder / "timestamp.json")
+    publish(snapshot, folder)
+    publish(timestamp, folder)
 
 
 def _load_or_new(path: Path, kind: type[S]) -> Metadata[S]:
@@ -69,6 +81,3 @@ def _load_or_new(path: Path, kind: type[S]) -> Metadata[S]:
     fresh = Metadata(kind())
     fresh.signed.version = 0  # the first renewal makes it 1
     return fresh
-
-
-__all__ = ["OFFLINE_EXPIRY", "ONLINE_EXPIRY", "Signed", "expires_in", "load", "next_version", "renew", "save"]

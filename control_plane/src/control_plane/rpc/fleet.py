@@ -8,14 +8,12 @@ from typing import Any
 import grpc
 import structlog
 from google.protobuf.json_format import MessageToDict
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from control_plane.release.fleet_store import FleetStore
 from control_plane.release.rollout import Event, Kind, outstanding
+from control_plane.rpc.server import start_server
 from shared.checkpoint import NoteError, parse_verifier_key
-from shared.errors import ConfigError, Rejected
-from shared.listen import parse_endpoint, require_loopback
+from shared.errors import Rejected
 from shared.schemas import utc_now
 from shared.wire import fleet_pb2, fleet_pb2_grpc
 
@@ -123,23 +121,12 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
 
 
 async def start_fleet_server(service: FleetService, address: str) -> grpc.aio.Server:
-    """Serve on loopback, with health and reflection; ConfigError when the port is taken."""
-    host, _ = parse_endpoint(address, "--fleet-listen")
-    require_loopback(host, "--fleet-listen")
-    server = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.so_reuseport", 0)]
-    )
-    fleet_pb2_grpc.add_FleetServicer_to_server(service, server)
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    await checks.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection([SERVICE, reflection.SERVICE_NAME], server)
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ConfigError("--fleet-listen", [f"{address} cannot be used: it is taken"]) from error
-    await server.start()
-    return server
+    """Serve on loopback; ConfigError when the port is taken."""
+
+    def add(server: grpc.aio.Server) -> None:
+        fleet_pb2_grpc.add_FleetServicer_to_server(service, server)
+
+    return await start_server(address, "--fleet-listen", SERVICE, add, MESSAGE_BYTES_MAX)
 
 
 def _models(models: Any) -> list[dict[str, Any]]:

@@ -8,9 +8,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake_tables import TABLES, TableSpec, row
+from shared.errors import Retryable
 
 Span = tuple[int, int]
 
@@ -47,11 +49,17 @@ class LakeReader:
         self._path = path
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Run `sql` (DuckDB; parameters as `$name`) and return its rows; times are aware UTC."""
+        """Run `sql` (DuckDB; parameters as `$name`) and return its rows; times are aware UTC.
+
+        Retryable while the lake has no tables.
+        """
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             for spec in TABLES.values():
-                delta = DeltaTable(str(self._path / spec.name))
+                try:
+                    delta = DeltaTable(str(self._path / spec.name))
+                except TableNotFoundError as error:
+                    raise Retryable(f"{self._path}: no table {spec.name} yet; ingest makes it") from error
                 connection.register(spec.name, delta.to_pyarrow_dataset())
             relation = connection.sql(sql, params=parameters)
             return list(relation.to_arrow_table().to_pylist()) if relation is not None else []

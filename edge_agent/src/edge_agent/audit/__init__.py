@@ -5,7 +5,6 @@ Never: storage (an entry becomes durable with the records it speaks of, in the o
 """
 
 from edge_agent.audit.clock import clock_state
-from edge_agent.audit.key import SiteKey
 from edge_agent.audit.log import AuditLog, origin
 
-__all__ = ["AuditLog", "SiteKey", "clock_state", "origin"]
+__all__ = ["AuditLog", "clock_state", "origin"]

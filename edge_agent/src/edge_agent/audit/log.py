@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from edge_agent.audit.clock import clock_state
-from edge_agent.audit.key import SiteKey
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
+from shared.log_key import LogKey
 from shared.merkle import Frontier, leaf_hash
 from shared.schemas import AuditEntry, AuditEvent, Prediction, SignedCheckpoint
 
@@ -20,7 +20,7 @@ def origin(site_id: str) -> str:
 class AuditLog:
     """Appends entries in memory; whoever holds it makes them durable before the next is appended."""
 
-    def __init__(self, site_id: str, key: SiteKey, leaves: Iterable[bytes]) -> None:
+    def __init__(self, site_id: str, key: LogKey, leaves: Iterable[bytes]) -> None:
         self._site_id, self._key = site_id, key
         self._frontier = Frontier(leaf_hash(leaf) for leaf in leaves)
 

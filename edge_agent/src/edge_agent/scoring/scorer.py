@@ -1,30 +1,24 @@
 """A verified model, ready to score."""
 
 import hashlib
-import platform
 import time
 import uuid
 
 import numpy as np
-import onnxruntime as ort
-from numpy.typing import NDArray
 
 from shared.errors import Rejected, Untrusted
-from shared.features import window_features
 from shared.interpret import interpret
+from shared.onnx_model import RUNTIME, OnnxModel
 from shared.schemas import Manifest, ModelRef, PredictionRecord, Window
 from shared.schemas.window import values_from_blob
-
-INPUT = "features"
-RUNTIME = f"onnxruntime {ort.__version__}; CPUExecutionProvider; {platform.machine()}"
 
 
 class Scorer:
     """Scores windows with one release. Made by `load`, which checks it first."""
 
-    def __init__(self, manifest: Manifest, session: ort.InferenceSession) -> None:
+    def __init__(self, manifest: Manifest, model: OnnxModel) -> None:
         self.manifest = manifest
-        self._session = session
+        self._model = model
         self.model_ref = ModelRef(name=manifest.name, version=manifest.version, sha256=manifest.sha256)
 
     @classmethod
@@ -40,7 +34,7 @@ class Scorer:
             raise Untrusted(
                 "feature spec", f"made for {manifest.feature_spec_hash[:12]}…, this agent has {ours}…"
             )
-        scorer = cls(manifest, _session(model, manifest))
+        scorer = cls(manifest, OnnxModel(manifest, model))
         scorer._check_golden()
         return scorer
 
@@ -55,7 +49,7 @@ class Scorer:
                 f"for a model of {self.manifest.component_type} {list(self.manifest.feature_spec.tags)}"
             )
         start = time.perf_counter()
-        outputs = self._run(window.values)
+        outputs = self._model.run(window.values[np.newaxis])
         took_ms = (time.perf_counter() - start) * 1e3
         return PredictionRecord(
             **window.component._asdict(),
@@ -71,15 +65,10 @@ class Scorer:
             **interpret(outputs, self.manifest, window),
         )
 
-    def _run(self, values: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        features = window_features(values[np.newaxis], self.manifest.feature_spec)
-        outputs = self._session.run(self.manifest.outputs, {INPUT: features})
-        return dict(zip(self.manifest.outputs, outputs, strict=True))
-
     def _check_golden(self) -> None:
         tags = len(self.manifest.feature_spec.tags)
         for number, golden in enumerate(self.manifest.golden):
-            found = self._run(values_from_blob(golden.window, tags))
+            found = self._model.run(values_from_blob(golden.window, tags)[np.newaxis])
             for name, expected in golden.outputs.items():
                 difference = float(np.max(np.abs(np.ravel(found[name]) - np.asarray(expected, np.float32))))
                 if not difference <= self.manifest.golden_tolerance:
@@ -88,19 +77,3 @@ class Scorer:
                         f"{self.manifest.folder}: window {number}, {name} is off by {difference:.3g}; "
                         f"allowed {self.manifest.golden_tolerance:.3g}",
                     )
-
-
-def _session(model: bytes, manifest: Manifest) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a site's cores are for its polls
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own, one a cause
-        raise Untrusted("model format", f"{manifest.folder}: {str(error)[:200]}") from error
-    names = {output.name for output in session.get_outputs()}
-    if [i.name for i in session.get_inputs()] != [INPUT] or not set(manifest.outputs) <= names:
-        raise Untrusted(
-            "model interface", f"{manifest.folder}: outputs {sorted(names)}, not {manifest.outputs}"
-        )
-    return session

@@ -1,4 +1,4 @@
-"""The key that signs a site's checkpoints. It never leaves the site."""
+"""The key that signs a log's checkpoints: a site's own, or the witness's. It never leaves its machine."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from shared.checkpoint import VerifierKey, verifier_key
 from shared.errors import ConfigError
 
 
-class SiteKey:
+class LogKey:
     """An Ed25519 key in a file that only its owner may read."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:

@@ -1,0 +1,54 @@
+"""`control-plane serve`."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from control_plane.app import Centre, CentreSettings, Influx, Part
+from control_plane.commands.options import DataDir
+from shared.errors import ConfigError
+from shared.reactor_config import load_fleet
+
+
+def serve(
+    *,
+    config: Annotated[Path, typer.Option(envvar="PM_CONFIG", help="the fleet's reactor_config.yaml")],
+    data_dir: DataDir,
+    part: Annotated[list[Part] | None, typer.Option(help="only this part; may be repeated")] = None,
+    kafka: Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a broker")] = "127.0.0.1:9092",
+    listen: Annotated[
+        str, typer.Option(help="HOST:PORT of console, API and repositories")
+    ] = "127.0.0.1:8080",
+    fleet_listen: Annotated[str, typer.Option(help="HOST:PORT for the sites")] = "127.0.0.1:50052",
+    inference_listen: Annotated[str, typer.Option(help="HOST:PORT for predictions")] = "127.0.0.1:50051",
+    influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
+    influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
+    influx_bucket: Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")] = "telemetry",
+    influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
+) -> None:
+    """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
+
+    Example: control-plane serve --config reactor_config.yaml --data-dir /var/lib/pm-stack-smr
+
+    Example: control-plane serve --part ingest --config reactor_config.yaml --data-dir data
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
+    if influx_url and not influx_token:
+        raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
+    influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
+    settings = CentreSettings(
+        data_dir, kafka, listen, fleet_listen, inference_listen, frozenset(part or Part), influx
+    )
+    asyncio.run(_until_told(Centre(settings, load_fleet(config))))
+
+
+async def _until_told(centre: Centre) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await centre.run(stop, lambda text: print(text, flush=True))

@@ -1,0 +1,35 @@
+"""A gRPC server as every service here has it: loopback, health, reflection, its port for itself."""
+
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from shared.errors import ConfigError
+from shared.listen import parse_endpoint, require_loopback
+
+STOP_GRACE_S = 1.0  # streams never end by themselves; a call that is being answered may
+
+
+async def start_server(
+    address: str, option: str, service: str, add: Callable[[grpc.aio.Server], None], message_bytes_max: int
+) -> grpc.aio.Server:
+    """Start serving `service` at HOST:PORT; ConfigError naming `option` when that cannot be."""
+    host, _ = parse_endpoint(address, option)
+    require_loopback(host, option)
+    server = grpc.aio.server(
+        options=[("grpc.max_receive_message_length", message_bytes_max), ("grpc.so_reuseport", 0)]
+    )
+    add(server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    for name in (service, ""):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection([service, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigError(option, [f"{address} cannot be used: it is taken"]) from error
+    await server.start()
+    return server

@@ -1,0 +1,46 @@
+"""The newest published release of each component type, ready to run."""
+
+from pathlib import Path
+
+import structlog
+
+from control_plane.release.image import ImageRepository
+from shared.errors import Rejected, Untrusted
+from shared.onnx_model import OnnxModel
+
+log = structlog.get_logger()
+
+
+class PublishedModels:
+    """Models of the image repository; what is published later is taken up without a restart."""
+
+    def __init__(self, repository: Path) -> None:
+        self._repository = repository
+        self._seen: int | None = None
+        self._models: dict[str, OnnxModel] = {}
+
+    def get(self, component_type: str) -> OnnxModel:
+        """The model for a type; Rejected when none is published."""
+        if component_type not in self._models:
+            known = ", ".join(sorted(self._models)) or "none"
+            raise Rejected(f"no published model for component type {component_type!r}; there are: {known}")
+        return self._models[component_type]
+
+    def refresh(self) -> None:
+        """Load what has been published since the last look. Blocking. A release that fails is left out."""
+        targets = self._repository / "image" / "metadata" / "targets.json"
+        stamp = targets.stat().st_mtime_ns if targets.exists() else None
+        if stamp in (None, self._seen):
+            return
+        image = ImageRepository(self._repository)
+        newest: dict[str, OnnxModel] = {}
+        for release in image.releases():
+            try:
+                model = OnnxModel(*image.release(release))
+            except (Rejected, Untrusted) as error:
+                log.error("release not served", release=release, reason=str(error))
+                continue
+            kind = model.manifest.component_type
+            if kind not in newest or newest[kind].manifest.version < model.manifest.version:
+                newest[kind] = model
+        self._models, self._seen = newest, stamp

@@ -1,0 +1,53 @@
+"""One component's way from a reading to records. Pure: no I/O, no clock."""
+
+from dataclasses import dataclass, field
+
+from edge_agent.recorder import Event
+from edge_agent.scoring import AlertRules, Scorer
+from edge_agent.sources import FreshnessGuard
+from edge_agent.window import WindowBuffer
+from shared.reactor_config import Component
+from shared.schemas import AuditEvent, ComponentId, PredictionRecord, Record, Telemetry
+
+
+@dataclass
+class Line:
+    """One component's way from reading to records."""
+
+    component_id: ComponentId
+    component: Component
+    guard: FreshnessGuard = field(init=False)
+    rules: AlertRules = field(init=False)
+    window: WindowBuffer | None = None
+    scorer: Scorer | None = None
+
+    def __post_init__(self) -> None:
+        self.guard = FreshnessGuard()
+        self.rules = AlertRules(self.component_id, self.component)
+
+    def use(self, scorer: Scorer) -> None:
+        """Score with this model from the next reading on; the window is kept when the features agree."""
+        spec = scorer.manifest.feature_spec
+        if self.window is None or self.window.spec != spec:
+            self.window = WindowBuffer(self.component_id, self.component.type, spec)
+        self.scorer = scorer
+
+    def take(self, telemetry: Telemetry) -> tuple[list[Record], list[Event]]:
+        """What one reading leads to: itself, a prediction, alerts, and what goes on the record."""
+        alerts = self.rules.update(telemetry)
+        prediction = self._score(telemetry)
+        if prediction is not None:
+            alerts += self.rules.update(prediction)
+        scored = [prediction] if prediction is not None else []
+        events = [Event(AuditEvent.PREDICTION, p.key, prediction=p) for p in scored]
+        events += [
+            Event(AuditEvent.ALERT, a.key, detail={"alert_id": a.alert_id, "kind": a.kind, "state": a.state})
+            for a in alerts
+        ]
+        return [telemetry, *scored, *alerts], events
+
+    def _score(self, telemetry: Telemetry) -> PredictionRecord | None:
+        if self.window is None or self.scorer is None:
+            return None
+        window = self.window.push(telemetry)
+        return self.scorer.score(window) if window is not None else None

@@ -1,0 +1,47 @@
+"""A release's graph, run the one way that the edge, the centre's inference and a replay all run it."""
+
+import platform
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from shared.errors import Untrusted
+from shared.features import window_features
+from shared.schemas import Manifest
+
+INPUT = "features"
+RUNTIME = f"onnxruntime {ort.__version__}; CPUExecutionProvider; {platform.machine()}"
+
+Floats = NDArray[np.float32]
+
+
+class OnnxModel:
+    """One ONNX session with its manifest."""
+
+    def __init__(self, manifest: Manifest, model: bytes) -> None:
+        """Untrusted when the bytes are no such model as the manifest says."""
+        self.manifest = manifest
+        self._session = _session(model, manifest)
+
+    def run(self, values: Floats) -> dict[str, Floats]:
+        """Every output for raw windows `(N, W, T)`, NaN where a value was bad; first axes are N."""
+        features = window_features(values, self.manifest.feature_spec)
+        outputs = self._session.run(self.manifest.outputs, {INPUT: features})
+        return dict(zip(self.manifest.outputs, outputs, strict=True))
+
+
+def _session(model: bytes, manifest: Manifest) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a site's cores are for its polls
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own, one a cause
+        raise Untrusted("model format", f"{manifest.folder}: {str(error)[:200]}") from error
+    names = {output.name for output in session.get_outputs()}
+    if [i.name for i in session.get_inputs()] != [INPUT] or not set(manifest.outputs) <= names:
+        raise Untrusted(
+            "model interface", f"{manifest.folder}: outputs {sorted(names)}, not {manifest.outputs}"
+        )
+    return session
