@@ -1,12 +1,14 @@
 """What the demo is made of: folders, ports, sites, the fault."""
 
 import csv
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from control_plane.layout import Layout
 from shared.listen import free_port
 
 CONSOLE_PORT = 8080  # the one a person types; another is taken when it is in use
@@ -22,7 +24,7 @@ class Demo:
 
     root: Path
     seconds: float | None
-    recordings: Path
+    recordings: Path | None
     ports: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -30,12 +32,12 @@ class Demo:
         return self.root / "reactor_config.yaml"
 
     @property
-    def lake(self) -> Path:
-        return self.root / "centre" / "lake"
+    def centre(self) -> Layout:
+        return Layout(self.root / "centre")
 
     @property
-    def tracking_uri(self) -> str:
-        return f"sqlite:///{self.root.resolve()}/centre/mlflow.db"
+    def keys(self) -> Path:
+        return self.root / "keys"
 
     def site(self, site: str) -> Path:
         """A site's own folder."""
@@ -60,19 +62,19 @@ class Demo:
         return int(min(80, max(35, cycles * 0.5)))
 
 
+def find_recordings(folder: Path) -> Path | None:
+    """The folder of SKAB's `valve1` recordings under `folder`, or None."""
+    return next((f for f in (folder / "valve1", folder) if any(f.glob("*.csv"))), None)
+
+
 def choose_ports() -> dict[str, int]:
     """The console's own port when it is free, and free ones for the rest."""
-    ports = {"console": free_port()}
+    ports = {name: free_port() for name in ("console", "broker", "fleet", "inference")}
     try:
-        import socket
-
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", CONSOLE_PORT))
-        ports["console"] = CONSOLE_PORT
+        socket.create_server(("127.0.0.1", CONSOLE_PORT)).close()
     except OSError:
-        pass
-    return ports | {name: free_port() for name in ("broker", "fleet", "inference")}
+        return ports
+    return ports | {"console": CONSOLE_PORT}
 
 
 def write_config(demo: Demo, source: Path) -> list[str]:
@@ -83,16 +85,17 @@ def write_config(demo: Demo, source: Path) -> list[str]:
         demo.ports[f"health-{site}"] = free_port()
     site, reactor, component, fault = FAULT
     document[site][reactor][component]["faults"] = [{"type": fault, "at_cycle": demo.fault_cycle}]
+    if demo.recordings is None:  # without recorded data the rig is a pump of the simulator's
+        document[REPLAY_SITE]["LOOP1"] = {"reactor_type": "test_rig", "coolant_pump": {}}
     demo.config.write_text(yaml.safe_dump(document, sort_keys=False))
     return list(document)
 
 
 def first_anomaly_row(folder: Path) -> int:
-    """The row (over all files, in natural order) of the first labelled anomaly, less a lead; 0 if none."""
-    files = sorted(folder.glob("*.csv"), key=lambda p: (len(p.stem), p.stem))
-    for path in files[:1]:
-        with path.open(newline="") as text:
-            for number, row in enumerate(csv.DictReader(text, delimiter=";")):
-                if row.get("anomaly", "0") not in ("0", "0.0", ""):
-                    return max(0, number - REPLAY_LEAD_ROWS)
+    """The row of the folder's first file where its first labelled anomaly is near; 0 without labels."""
+    first = min(folder.glob("*.csv"), key=lambda p: (len(p.stem), p.stem))
+    with first.open(newline="") as text:
+        for number, row in enumerate(csv.DictReader(text, delimiter=";")):
+            if row.get("anomaly", "0") not in ("0", "0.0", ""):
+                return max(0, number - REPLAY_LEAD_ROWS)
     return 0

@@ -38,8 +38,9 @@ def ledger(path: Path) -> dict[tuple[str, int], Row]:
     return served
 
 
-def count_records(demo: Demo, sites: list[str], lake: LakeReader) -> Row:
+def count_records(demo: Demo, sites: list[str]) -> Row:
     """What was committed, what arrived, and how the two differ."""
+    lake = LakeReader(demo.centre.lake)
     committed: set[tuple[str, int]] = set()
     polled = 0
     for site in sites:

@@ -1,5 +1,6 @@
 """Runs, artifacts and registered versions in MLflow on SQLite or a server (PRD 3.3, 3.4)."""
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -42,8 +43,7 @@ class ModelRegistry:
         artifacts: list[Path],
     ) -> Manifest:
         """Log a run, register the model; the manifest with the version that it was given."""
-        mlflow = _mlflow()
-        client = mlflow.MlflowClient(self._uri, self._uri)
+        client = self._client()
         run = client.create_run(self._experiment(client), run_name=manifest.name)
         run_id = run.info.run_id
         for name, value in parameters.items():
@@ -61,7 +61,7 @@ class ModelRegistry:
 
     def load_model(self, name: str, version: int) -> tuple[bytes, Manifest]:
         """The bytes and the manifest of a version; Rejected when there is no such version."""
-        client = _mlflow().MlflowClient(self._uri, self._uri)
+        client = self._client()
         try:
             run_id = client.get_model_version(name, str(version)).run_id
         except Exception as error:
@@ -73,7 +73,7 @@ class ModelRegistry:
 
     def registered(self) -> list[Registered]:
         """Every registered version, with the SHA-256 of what is stored for it."""
-        client = _mlflow().MlflowClient(self._uri, self._uri)
+        client = self._client()
         found = []
         for version in client.search_model_versions():
             model, _ = self.load_model(version.name, int(version.version))
@@ -87,6 +87,18 @@ class ModelRegistry:
                 model, manifest = self.load_model(entry.name, entry.version)
                 return manifest, model
         raise Rejected(f"no registered model has SHA-256 {sha256}")
+
+    def _client(self) -> Any:
+        """A client; the first of several processes makes a SQLite file's tables while the others wait."""
+        if not self._uri.startswith("sqlite:///"):
+            return _mlflow().MlflowClient(self._uri, self._uri)
+        path = Path(self._uri.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            client = _mlflow().MlflowClient(self._uri, self._uri)
+            self._experiment(client)
+        return client
 
     def _experiment(self, client: Any) -> str:
         found = client.get_experiment_by_name(EXPERIMENT)

@@ -83,10 +83,11 @@ class Forwarder:
 
     def _run_producer(self, producer: Producer, stop: threading.Event, drained: threading.Event) -> None:
         while not self._broken:
+            last_look = stop.is_set()  # asked before the look: what was committed until then is seen by it
             sent = self._send_some(producer)
             producer.poll(0 if sent else IDLE_WAIT_S)
             self._settle()
-            if stop.is_set() and not sent and not self._in_flight:
+            if last_look and not sent and not self._in_flight:
                 drained.set()
                 return
 
