@@ -208,8 +208,10 @@ class Agent:
 
     async def _on_command(self, updater: Updater, command: fleet_pb2.Command) -> fleet_pb2.Acknowledgement:
         """Look at the repositories because the centre says so; the answer says what came of it."""
-        while (outcome := await updater.apply()).away:
+        outcome = await updater.apply()
+        while outcome.away:
             await asyncio.sleep(UPDATE_RETRY_S)
+            outcome = await updater.apply()
         committed, detail = outcome.answer(command.rollout_id)
         answer = fleet_pb2.Acknowledgement
         return answer(

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from edge_agent.recorder import Event
+from edge_agent.recorder import Detail, Event
 from edge_agent.scoring import AlertRules, Scorer
 from edge_agent.sources import FreshnessGuard
 from edge_agent.window import WindowBuffer
+from shared.errors import Rejected
 from shared.reactor_config import Component
 from shared.schemas import AuditEvent, ComponentId, PredictionRecord, Record, Telemetry
 
@@ -34,17 +35,22 @@ class Line:
 
     def take(self, telemetry: Telemetry) -> tuple[list[Record], list[Event]]:
         """What one reading leads to: itself, a prediction, alerts, and what goes on the record."""
+        records: list[Record] = [telemetry]
+        events: list[Event] = []
         alerts = self.rules.update(telemetry)
-        prediction = self._score(telemetry)
-        if prediction is not None:
-            alerts += self.rules.update(prediction)
-        scored = [prediction] if prediction is not None else []
-        events = [Event(AuditEvent.PREDICTION, p.key, prediction=p) for p in scored]
-        events += [
-            Event(AuditEvent.ALERT, a.key, detail={"alert_id": a.alert_id, "kind": a.kind, "state": a.state})
-            for a in alerts
-        ]
-        return [telemetry, *scored, *alerts], events
+        try:
+            prediction = self._score(telemetry)
+        except Rejected as error:
+            events.append(Event(AuditEvent.SCORING_FAILED, telemetry.key, detail={"reason": str(error)}))
+        else:
+            if prediction is not None:
+                records.append(prediction)
+                events.append(Event(AuditEvent.PREDICTION, prediction.key, prediction=prediction))
+                alerts += self.rules.update(prediction)
+        for a in alerts:
+            detail: Detail = {"alert_id": a.alert_id, "kind": a.kind, "state": a.state}
+            events.append(Event(AuditEvent.ALERT, a.key, detail=detail))
+        return [*records, *alerts], events
 
     def _score(self, telemetry: Telemetry) -> PredictionRecord | None:
         if self.window is None or self.scorer is None:

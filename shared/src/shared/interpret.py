@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import Rejected
 from shared.schemas import Manifest, RulState, Window
 
 MISSING_FRACTION_MAX = 0.5  # of a window's filled rows, for any one tag: beyond it the sensor is invalid
@@ -19,8 +20,14 @@ Outputs = Mapping[str, NDArray[np.float32]]
 
 
 def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> dict[str, Any]:
-    """Fields of the prediction for one window; each output's first axis has length 1."""
+    """Fields of the prediction for one window; each output's first axis has length 1.
+
+    Rejected when an output is not finite: there is nothing to say then.
+    """
     raw = {name: [float(x) for x in np.ravel(outputs[name])] for name in manifest.outputs}
+    broken = [name for name, values in raw.items() if not np.isfinite(values).all()]
+    if broken:
+        raise Rejected(f"{manifest.folder} gave no finite number for {', '.join(broken)}")
     anomaly, ood = raw["anomaly_score"][0], raw["ood_score"][0]
     missing = missing_by_tag(window)
     fields: dict[str, Any] = {

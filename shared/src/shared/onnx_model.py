@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from shared.errors import Untrusted
+from shared.errors import Rejected, Untrusted
 from shared.features import window_features
 from shared.schemas import Manifest
 
@@ -25,9 +25,15 @@ class OnnxModel:
         self._session = _session(model, manifest)
 
     def run(self, values: Floats) -> dict[str, Floats]:
-        """Every output for raw windows `(N, W, T)`, NaN where a value was bad; first axes are N."""
+        """Every output for raw windows `(N, W, T)`, NaN where a value was bad; first axes are N.
+
+        Rejected when the graph cannot be run on them.
+        """
         features = window_features(values, self.manifest.feature_spec)
-        outputs = self._session.run(self.manifest.outputs, {INPUT: features})
+        try:
+            outputs = self._session.run(self.manifest.outputs, {INPUT: features})
+        except Exception as error:  # onnxruntime raises classes of its own, one a cause
+            raise Rejected(f"{self.manifest.folder} cannot be run: {str(error)[:200]}") from error
         return dict(zip(self.manifest.outputs, outputs, strict=True))
 
 

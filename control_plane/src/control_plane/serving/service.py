@@ -42,7 +42,11 @@ class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
             window = read_window(asked, model)
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        return answer(window, model)
+        try:
+            return answer(window, model)
+        except Rejected as error:
+            await context.abort(grpc.StatusCode.INTERNAL, str(error))
+            raise  # abort raises; this tells mypy
 
     async def follow_publications(self) -> None:
         """Take up new releases, until cancelled."""

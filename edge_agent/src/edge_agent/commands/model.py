@@ -8,8 +8,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from edge_agent.update import ModelSlots
-
 app = typer.Typer(no_args_is_help=True, help="The models this site runs.")
 
 
@@ -28,6 +26,8 @@ def status(
 
     Example: edge-agent model status --data-dir /var/lib/edge-agent --trust-dir /etc/edge-agent/trust
     """
+    from edge_agent.update import ModelSlots  # TUF: the other commands start without it
+
     releases, refused = ModelSlots(data_dir, trust_dir).committed()
     rows = [
         {

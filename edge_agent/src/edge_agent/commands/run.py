@@ -3,14 +3,16 @@
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
-from edge_agent.app import Agent
 from edge_agent.settings import AgentSettings
 from shared.reactor_config import load_fleet
+
+if TYPE_CHECKING:
+    from edge_agent.app import Agent
 
 
 def run(
@@ -33,6 +35,8 @@ def run(
     Example: edge-agent run --config reactor_config.yaml --site TX01 --data-dir /var/lib/edge-agent
     --trust-dir /etc/edge-agent/trust
     """
+    from edge_agent.app import Agent  # onnxruntime, gRPC, TUF: the other commands start without them
+
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
     settings = AgentSettings(
         config=config, site=site, data_dir=data_dir, trust_dir=trust_dir, kafka=kafka, fleet=fleet,
@@ -41,7 +45,7 @@ def run(
     asyncio.run(_until_told(Agent(settings, load_fleet(config))))
 
 
-async def _until_told(agent: Agent) -> None:
+async def _until_told(agent: "Agent") -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

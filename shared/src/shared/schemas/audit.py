@@ -14,6 +14,7 @@ class AuditEvent(StrEnum):
     AGENT_STARTED = "agent_started"
     AGENT_STOPPED = "agent_stopped"
     PREDICTION = "prediction"
+    SCORING_FAILED = "scoring_failed"
     MODEL_COMMITTED = "model_committed"
     MODEL_REFUSED = "model_refused"
     MODEL_ROLLED_BACK = "model_rolled_back"

@@ -1,0 +1,167 @@
+"""A model small enough to make in a test, and a centre with keys that signs it."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from control_plane.layout import Layout
+from control_plane.release.controller import start_rollout
+from control_plane.release.director import Director
+from control_plane.release.image import ImageRepository
+from control_plane.release.keys import generate, load_public, load_signer
+from shared.config_defaults import builtin_types
+from shared.features import FEATURES_PER_TAG, FeatureSpec
+from shared.onnx_model import OnnxModel
+from shared.reactor_config import parse_fleet
+from shared.schemas import GoldenWindow, Manifest, utc_now
+
+PASSPHRASE = "test-only"  # noqa: S105
+PEOPLE = ("alice", "bob", "carol")
+KIND = "coolant_pump"
+OUTPUTS = ["anomaly_score", "ood_score", "rul"]
+
+assert KIND in builtin_types()
+
+
+def spec(kind: str = KIND) -> FeatureSpec:
+    """The feature spec of a built-in type."""
+    component = next(iter(parse_fleet({"S": {"R": {kind: {}}}}, "test").components().values()))
+    return FeatureSpec(component_type=kind, tags=tuple(component.tags))
+
+
+def graph(features: int, bias: float = 0.0) -> bytes:
+    """Scores the mean of the features: anomaly = |mean| / 1000, ood = 0, rul = mean + (0, 1, 2) + bias."""
+    node, constant = helper.make_node, helper.make_tensor
+    nodes = [
+        node("ReduceMean", ["features"], ["mean3"], axes=[1, 2], keepdims=1),
+        node("Reshape", ["mean3", "column"], ["mean"]),
+        node("Mul", ["mean", "milli"], ["scaled"]),
+        node("Abs", ["scaled"], ["anomaly_score"]),
+        node("Mul", ["mean", "zero"], ["ood_score"]),
+        node("Add", ["mean", "steps"], ["rul"]),
+    ]
+    constants = [
+        constant("column", TensorProto.INT64, [2], [-1, 1]),
+        constant("milli", TensorProto.FLOAT, [1], [0.001]),
+        constant("zero", TensorProto.FLOAT, [1], [0.0]),
+        constant("steps", TensorProto.FLOAT, [1, 3], [bias, bias + 1, bias + 2]),
+    ]
+    inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", None, features])]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3 if name == "rul" else 1])
+        for name in OUTPUTS
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "tiny", inputs, outputs, constants),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=10,
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def make_release(
+    kind: str = KIND, version: int = 1, bias: float = 0.0, **changes: object
+) -> tuple[Manifest, bytes]:
+    """A sound release; `changes` replace fields of the manifest."""
+    feature_spec = spec(kind)
+    model = graph(FEATURES_PER_TAG * len(feature_spec.tags), bias)
+    window = np.linspace(1, 2, feature_spec.window_cycles * len(feature_spec.tags), dtype="<f4")
+    fields = {
+        "name": kind,
+        "version": version,
+        "component_type": kind,
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "feature_spec": feature_spec,
+        "feature_spec_hash": feature_spec.hash(),
+        "outputs": OUTPUTS,
+        "horizon_cycles": 1e6,
+        "anomaly_threshold": 1e6,
+        "ood_threshold": 1.0,
+        "training_data_version": "none",
+        "metrics": {},
+        "calibration": {},
+        "golden": [GoldenWindow(window=b"", outputs={})],
+        "golden_tolerance": 1e-4,
+        "oldest_agent_version": "0.1.0",
+        "created": utc_now(),
+    }
+    draft = Manifest(**fields)
+    values = window.reshape(1, feature_spec.window_cycles, -1)
+    found = OnnxModel(draft, model).run(values)
+    golden = GoldenWindow(
+        window=window.tobytes(), outputs={n: [float(x) for x in np.ravel(v)] for n, v in found.items()}
+    )
+    return Manifest(**(fields | {"golden": [golden]} | changes)), model
+
+
+def write_release(folder: Path, manifest: Manifest, model: bytes) -> Path:
+    """The folder that `control-plane train` would leave."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(model)
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return folder
+
+
+@dataclass
+class Centre:
+    """A centre's folder with keys, a signed image repository and a director per site."""
+
+    folder: Path
+    sites: tuple[str, ...] = ("TX01",)
+    trust: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layout = Layout(self.folder / "centre")
+        self.image = ImageRepository(self.layout.repository)
+        self.keys = self.folder / "keys"
+        names = (*PEOPLE, "online", *(f"director-{site}" for site in self.sites))
+        for name in names:
+            generate(self.keys, name, PASSPHRASE)
+        people = {name: load_public(self.keys / f"{name}.pub", name) for name in PEOPLE}
+        proposal = self.image.begin(people, load_public(self.keys / "online.pub", "online"), 2)
+        self.approve(proposal, "alice", "bob")
+        self.image.publish(proposal, self.signer("online"))
+        for site in self.sites:
+            director = Director(self.layout.repository, site)
+            director.begin(self.signer(f"director-{site}"))
+            trust = self.trust[site] = self.folder / "trust" / site
+            trust.mkdir(parents=True)
+            (trust / "image_root.json").write_bytes(self.image.root.read_bytes())
+            (trust / "director_root.json").write_bytes(director.root.read_bytes())
+
+    def signer(self, name: str):
+        return load_signer(self.keys / f"{name}.pem", PASSPHRASE)
+
+    def approve(self, proposal: Path, *names: str) -> None:
+        for name in names:
+            self.image.approve(proposal, self.signer(name))
+
+    def publish(self, manifest: Manifest, model: bytes) -> str:
+        """Propose, approve twice, publish; `name/version`."""
+        release = write_release(self.folder / "out" / manifest.folder, manifest, model)
+        proposal = self.image.propose([release], "dave")
+        self.approve(proposal, "alice", "carol")
+        self.image.publish(proposal, self.signer("online"))
+        return manifest.folder
+
+    def roll_out(self, release: str, *sites: str) -> str:
+        """Assign a release to sites; the roll-out's id."""
+        chosen = sites or self.sites
+        signers = {site: self.signer(f"director-{site}") for site in chosen}
+        return start_rollout(self.layout.repository, self.layout.store(), release, chosen, signers)
+
+    def metadata(self, repository: str, name: str) -> Path:
+        """A metadata file, for a test to change."""
+        return self.layout.repository / repository / "metadata" / name
+
+    def change_json(self, path: Path, change) -> None:
+        """Rewrite a signed file without signing it again."""
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
