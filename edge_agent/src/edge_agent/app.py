@@ -49,6 +49,7 @@ STATUS_PERIOD_S = 2.0
 CHECKPOINT_PERIOD_S = 5.0  # what is deleted before the first witnessed checkpoint goes unnoticed
 UPDATE_RETRY_S = 2.0  # after a command, while the repositories cannot be fetched
 UPDATE_PERIOD_S = 60.0  # a look at the repositories even when the fleet service never calls
+APART_RETRY_S = 5.0  # before a part that failed unexpectedly begins again
 DOWN_AFTER_PERIODS = 10  # polls without one good value before the site counts as down
 
 log = structlog.get_logger()
@@ -124,8 +125,8 @@ class Agent:
                     self._poll_for_ever(source),
                     self._every(STATUS_PERIOD_S, self._status),
                     self._every(CHECKPOINT_PERIOD_S, self._recorder.checkpoint),
-                    self._look_for_updates(updater),
-                    stream.run(),
+                    self._stand_apart("updates", partial(self._look_for_updates, updater)),
+                    self._stand_apart("fleet stream", stream.run),
                 )
             ]
             await stop.wait()
@@ -246,6 +247,15 @@ class Agent:
         ]
 
     # --- what the site says of itself -----------------------------------------------------------
+
+    async def _stand_apart(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """What deals with the centre may fail in ways nobody thought of: never may the polls."""
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("failed; begins again, the site goes on", part=name)
+            await asyncio.sleep(APART_RETRY_S)
 
     async def _every(self, period_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -12,7 +12,7 @@ from edge_agent.health import Metrics
 from edge_agent.outbox import Outbox
 from shared.errors import Retryable
 from shared.log_key import LogKey
-from shared.schemas import AuditEvent, Prediction, Record, utc_now
+from shared.schemas import AuditEvent, Outgoing, Prediction, Record, utc_now
 
 log = structlog.get_logger()
 
@@ -54,14 +54,23 @@ class Recorder:
                 for e in events
             ]
             try:
-                await self._outbox.commit([r.outgoing() for r in (*records, *entries)])
+                await self._commit([r.outgoing() for r in (*records, *entries)])
                 self._unkept, self.failing = 0, None
             except Retryable as error:
-                await self.open()  # the entries that did not become durable were never there
                 self._unkept += len(records)
                 self.failing = str(error)
                 self._metrics.commit_failures.inc()
                 log.error("not kept", records=len(records), reason=str(error))
+
+    async def _commit(self, rows: list[Outgoing]) -> None:
+        """Wait for the disk's answer even when cancelled: log and outbox must not come to differ."""
+        commit = asyncio.ensure_future(self._outbox.commit(rows))
+        try:
+            await asyncio.shield(commit)
+        finally:
+            await asyncio.wait([commit])
+            if commit.exception() is not None:
+                await self.open()  # the entries that did not become durable were never there
 
     async def checkpoint(self) -> None:
         """Sign how long the log is now, and send it with the records."""

@@ -1,0 +1,190 @@
+"""Site and centre over real gRPC: commands, answers, co-signed checkpoints, strangers."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from control_plane.release.fleet_store import FleetStore
+from control_plane.release.rollout import Event, Kind, states
+from control_plane.rpc.fleet import SERVICE, FleetService, start_fleet_server
+from edge_agent.update import FleetClient
+from shared.checkpoint import verifier_key
+from shared.errors import ConfigError
+from shared.listen import free_port
+from shared.schemas import utc_now
+from shared.wire import fleet_pb2, fleet_pb2_grpc
+
+DEADLINE_S = 20.0
+
+
+def key() -> str:
+    return str(verifier_key("pm-stack-smr/TX01", Ed25519PrivateKey.generate().public_key()))
+
+
+class Site:
+    """The agent's end, answering as told."""
+
+    def __init__(self, address: str, audit_key: str) -> None:
+        self.commands: list[str] = []
+        self.notes: list[tuple[int, str]] = []
+        self.audit_key = audit_key
+        self.client = FleetClient(address, self.hello, self.on_command, self.on_witnessed)
+
+    def hello(self) -> fleet_pb2.Hello:
+        return fleet_pb2.Hello(
+            site_id="TX01", agent_version="0.1.0", store_id="s", audit_public_key=self.audit_key
+        )
+
+    async def on_command(self, command: fleet_pb2.Command) -> fleet_pb2.Acknowledgement:
+        self.commands.append(command.rollout_id)
+        return fleet_pb2.Acknowledgement(
+            rollout_id=command.rollout_id,
+            generation=command.generation,
+            state=fleet_pb2.Acknowledgement.COMMITTED,
+            detail="pump/1",
+            models=[fleet_pb2.RunningModel(component_type="pump", name="pump", version=1, sha256="0" * 64)],
+        )
+
+    async def on_witnessed(self, size: int, note: str) -> None:
+        self.notes.append((size, note))
+
+
+@asynccontextmanager
+async def connected(site: Site):
+    task = asyncio.create_task(site.client.run())
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def command(store: FleetStore, rollout_id: str = "r1") -> None:
+    now = utc_now()
+    store.append([Event(rollout_id, 1, "", Kind.STARTED, "pump/1", now)])
+    store.append([Event(rollout_id, 1, "TX01", Kind.COMMANDED, "pump/1", now)])
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FleetStore(tmp_path / "fleet.db")
+
+
+@pytest.fixture
+def address():
+    return f"127.0.0.1:{free_port()}"
+
+
+async def test_a_command_reaches_the_site_and_its_answer_the_journal(store, address):
+    server = await start_fleet_server(FleetService(store), address)
+    site = Site(address, key())
+    async with connected(site):
+        command(store)
+        await until(lambda: states(store.events())["r1"].done)
+    [seen] = store.sites()
+    assert (site.commands, seen["models"][0]["name"]) == (["r1"], "pump")
+    await server.stop(None)
+
+
+async def test_a_command_given_while_the_site_is_away_waits_for_it(store, address):
+    command(store)
+    site = Site(address, key())
+    async with connected(site):  # dials before the centre listens
+        await asyncio.sleep(1)
+        server = await start_fleet_server(FleetService(store), address)
+        await until(lambda: states(store.events())["r1"].done)
+    await server.stop(None)
+
+
+async def test_a_restarted_centre_goes_on_with_the_journal(store, address):
+    server = await start_fleet_server(FleetService(store), address)
+    site = Site(address, key())
+    async with connected(site):
+        await until(store.sites)
+        await server.stop(None)
+        command(store)
+        server = await start_fleet_server(FleetService(FleetStore(store._path)), address)
+        await until(lambda: states(store.events())["r1"].done)
+    assert site.commands == ["r1"]
+    await server.stop(None)
+
+
+async def test_a_co_signed_checkpoint_goes_back_to_its_site(store, address):
+    service = FleetService(store)
+    server = await start_fleet_server(service, address)
+    service.witnessed("TX01", 7, "a note")
+    service.witnessed("ID01", 8, "another's")
+    site = Site(address, key())
+    async with connected(site):
+        await until(lambda: site.notes)
+    assert site.notes == [(7, "a note")]
+    await server.stop(None)
+
+
+async def test_who_comes_with_another_audit_key_is_turned_away(store, address):
+    server = await start_fleet_server(FleetService(store), address)
+    async with connected(Site(address, key())):
+        await until(store.sites)
+    command(store)
+    stranger = Site(address, key())
+    async with grpc.aio.insecure_channel(address) as channel:
+        hello = fleet_pb2.SiteMessage(hello=stranger.hello())
+        call = fleet_pb2_grpc.FleetStub(channel).Connect(iter([hello]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert "another audit key" in caught.value.details()
+    await server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (fleet_pb2.SiteMessage(heartbeat=fleet_pb2.Heartbeat()), "must be Hello"),
+        (fleet_pb2.SiteMessage(hello=fleet_pb2.Hello()), "must be Hello"),
+        (
+            fleet_pb2.SiteMessage(hello=fleet_pb2.Hello(site_id="TX01", audit_public_key="x")),
+            "audit_public_key",
+        ),
+    ],
+)
+async def test_a_wrong_first_message_is_named(store, address, message, words):
+    server = await start_fleet_server(FleetService(store), address)
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = fleet_pb2_grpc.FleetStub(channel).Connect(iter([message]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert words in caught.value.details()
+    assert store.sites() == []
+    await server.stop(None)
+
+
+async def test_health_is_answered(store, address):
+    server = await start_fleet_server(FleetService(store), address)
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=SERVICE))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await server.stop(None)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "nonsense"])
+async def test_only_loopback_listens(store, address):
+    with pytest.raises(ConfigError, match="--fleet-listen"):
+        await start_fleet_server(FleetService(store), address)
+
+
+async def test_a_taken_port_is_a_clear_error(store, address):
+    server = await start_fleet_server(FleetService(store), address)
+    with pytest.raises(ConfigError, match="it is taken"):
+        await start_fleet_server(FleetService(store), address)
+    await server.stop(None)
