@@ -90,7 +90,7 @@ def thread(run: Callable[..., None], *arguments: object) -> Iterator[None]:
 @contextmanager
 def forwarding(backlog: OneThread, bootstrap: str) -> Iterator[Forwarder]:
     forwarder = Forwarder(backlog, bootstrap, "TX01", "c" * 64)
-    with thread(forwarder.run, threading.Event()):
+    with thread(forwarder.run, 0.0):
         yield forwarder
 
 

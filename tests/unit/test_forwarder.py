@@ -2,7 +2,7 @@
 
 import threading
 
-from edge_agent.forward import Forwarder
+from edge_agent.forward import Forwarder, forwarder
 from edge_agent.outbox import Row
 from shared.schemas import Outgoing
 
@@ -44,10 +44,23 @@ class FakeProducer:
             delivered(None, None)
         self.waiting = []
 
+    def purge(self):
+        return
 
-def test_what_was_committed_before_the_stop_is_sent_before_the_end():
-    stop, drained = threading.Event(), threading.Event()
+
+def test_what_was_committed_before_the_stop_is_sent_before_the_end(monkeypatch):
+    stop = threading.Event()
     backlog = LateBacklog(stop)
-    Forwarder(backlog, "127.0.0.1:1", "TX01", "hash")._run_producer(FakeProducer(backlog), stop, drained)
-    assert drained.is_set()
+    monkeypatch.setattr(forwarder, "Producer", lambda *_, **__: FakeProducer(backlog))
+    assert Forwarder(backlog, "127.0.0.1:1", "TX01", "hash").run(stop, 5.0)
     assert backlog.acknowledged == [1]
+
+
+def test_a_broker_that_is_away_holds_nobody_beyond_the_deadline():
+    """A real producer, nothing at the other end."""
+    stop = threading.Event()
+    backlog = LateBacklog(stop)
+    backlog.rows.append(ROW)
+    stop.set()
+    assert not Forwarder(backlog, "127.0.0.1:1", "TX01", "hash").run(stop, 0.3)
+    assert backlog.acknowledged == []

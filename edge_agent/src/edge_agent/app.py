@@ -70,7 +70,6 @@ class Agent:
         self._last_good = -inf
         self._outbox = Outbox(OutboxStore(settings.data_dir / "outbox.db"))
         self._recorder: Recorder
-        self._forwarder: Forwarder
         self._models: dict[str, ModelRef] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -85,27 +84,32 @@ class Agent:
                     AuditEvent.AGENT_STARTED, version=__version__, store_id=self._outbox.store_id
                 )
                 await self._note(AuditEvent.CONFIG_LOADED, hash=self._config_hash)
-                forwarder_stop, drained = self._start_forwarder()
-                await self._work(stop)
-                await self._note(AuditEvent.AGENT_STOPPED, polls=self._polls)
-                await self._status()
-                await self._recorder.checkpoint()
-                forwarder_stop.set()
-                if not await asyncio.to_thread(drained.wait, DRAIN_DEADLINE_S):
-                    log.warning("not all forwarded", rows=(await self._outbox.stats()).pending_rows)
-                drained.set()
-                await asyncio.to_thread(self._forwarder_thread.join)
+                forwarder_stop = threading.Event()
+                forwarding = asyncio.create_task(self._forward(forwarder_stop))
+                try:
+                    await self._work(stop)
+                    await self._note(AuditEvent.AGENT_STOPPED, polls=self._polls)
+                    await self._status()
+                    await self._recorder.checkpoint()
+                finally:
+                    forwarder_stop.set()
+                    await forwarding
 
-    def _start_forwarder(self) -> tuple[threading.Event, threading.Event]:
-        stop, drained = threading.Event(), threading.Event()
-        self._forwarder = Forwarder(
-            self._outbox, self._settings.kafka, self._settings.site, self._config_hash
-        )
-        self._forwarder_thread = threading.Thread(
-            target=self._forwarder.run, args=(stop, drained), name="forward", daemon=True
-        )
-        self._forwarder_thread.start()
-        return stop, drained
+    async def _forward(self, stop: threading.Event) -> None:
+        """On a thread of its own; what goes wrong there never stops a poll, and begins again."""
+        forwarder = Forwarder(self._outbox, self._settings.kafka, self._settings.site, self._config_hash)
+        while True:
+            try:
+                drained = await asyncio.to_thread(forwarder.run, stop, DRAIN_DEADLINE_S)
+            except Exception:
+                log.exception("failed; begins again, the site goes on", part="forwarder")
+                if stop.is_set():
+                    return
+                await asyncio.sleep(APART_RETRY_S)
+                continue
+            if not drained:
+                log.warning("not all forwarded", rows=(await self._outbox.stats()).pending_rows)
+            return
 
     async def _work(self, stop: asyncio.Event) -> None:
         """The parts that run side by side until `stop`."""

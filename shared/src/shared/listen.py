@@ -1,9 +1,13 @@
 """Closed by default: what listens, listens on loopback (invariant 9)."""
 
 import ipaddress
+import secrets
 import socket
+from contextlib import suppress
 
 from shared.errors import ConfigError
+
+LISTEN_PORTS = range(20_000, 32_768)  # below Linux's default net.ipv4.ip_local_port_range
 
 
 def parse_endpoint(text: str, option: str) -> tuple[str, int]:
@@ -43,7 +47,9 @@ def listener(address: str, option: str) -> socket.socket:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that was free a moment ago, of those that no outgoing connection is given."""
+    while True:
+        port = secrets.choice(LISTEN_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port

@@ -1,6 +1,8 @@
 """The forwarder's loop. It has a thread of its own: librdkafka's calls may block."""
 
+import math
 import threading
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -57,7 +59,7 @@ def producer_config(bootstrap: str, site: str) -> dict[str, str | int | bool]:
 
 
 class Forwarder:
-    """Sends what the backlog holds until `stop` is set, then what is left, until `deadline_s`."""
+    """Sends what the backlog holds; `run` is given a thread of its own."""
 
     def __init__(self, backlog: Backlog, bootstrap: str, site: str, config_hash: str) -> None:
         self._backlog = backlog
@@ -70,26 +72,31 @@ class Forwarder:
         self.delivered = 0
         self.dead_lettered = 0
 
-    def run(self, stop: threading.Event, drained: threading.Event) -> None:
-        """Forward until `stop`, then until nothing is pending (sets `drained`) or the process ends."""
-        while not drained.is_set():
+    def run(self, stop: threading.Event, drain_deadline_s: float) -> bool:
+        """Forward until `stop`, then drain; True when nothing was left within the deadline."""
+        deadline = _DeadlineAfter(stop, drain_deadline_s)
+        while not deadline.passed():
             producer = Producer(self._settings | {"error_cb": self._on_error}, logger=_QuietLog())
             self._sent_to, self._in_flight, self._broken = 0, 0, False
-            self._run_producer(producer, stop, drained)
+            drained = self._run_producer(producer, stop, deadline)
             producer.purge()
+            if drained:
+                return True
             if self._broken:
                 log.warning("producer restarted after a fatal error", sent_to=self._sent_to)
                 stop.wait(RESTART_WAIT_S)
+        return False
 
-    def _run_producer(self, producer: Producer, stop: threading.Event, drained: threading.Event) -> None:
-        while not self._broken:
+    def _run_producer(self, producer: Producer, stop: threading.Event, deadline: "_DeadlineAfter") -> bool:
+        """True when nothing is left after `stop`; False when the producer broke or the deadline passed."""
+        while not self._broken and not deadline.passed():
             last_look = stop.is_set()  # asked before the look: what was committed until then is seen by it
             sent = self._send_some(producer)
             producer.poll(0 if sent else IDLE_WAIT_S)
             self._settle()
             if last_look and not sent and not self._in_flight:
-                drained.set()
-                return
+                return True
+        return False
 
     def _send_some(self, producer: Producer) -> int:
         room = min(BATCH_ROWS_MAX, IN_FLIGHT_ROWS_MAX - self._in_flight)
@@ -140,6 +147,20 @@ class Forwarder:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._broken = True
+
+
+class _DeadlineAfter:
+    """Passes `wait_s` after `stop` was first seen set."""
+
+    def __init__(self, stop: threading.Event, wait_s: float) -> None:
+        self._stop, self._wait_s = stop, wait_s
+        self._end = math.inf
+
+    def passed(self) -> bool:
+        """Whether it is over."""
+        if self._end == math.inf and self._stop.is_set():
+            self._end = time.monotonic() + self._wait_s
+        return time.monotonic() > self._end
 
 
 class _QuietLog:
