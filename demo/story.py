@@ -106,8 +106,8 @@ class Story:
     def _hold_ceremony(self) -> None:
         keys = self._demo.keys
         with self._step(f"key ceremony: {', '.join(APPROVERS)} (2 of 3 must approve), one director a site"):
-            for name in (*APPROVERS, "online", *(f"director-{site}" for site in self.sites)):
-                self._centre("keys", "generate", name, "--folder", str(keys))
+            names = (*APPROVERS, "online", *(f"director-{site}" for site in self.sites))
+            self._centre("keys", "generate", *names, "--folder", str(keys))
             people = [f"--approver={name}={keys / name}.pub" for name in APPROVERS]
             proposal = self._release("init", *people, "--online", str(keys / "online.pub")).strip()
             self._sign_and_publish(proposal)

@@ -1,34 +1,22 @@
-"""`control-plane`: joins the commands; maps errors to exit codes."""
+"""`control-plane`: its commands, each a module of `control_plane.commands`."""
 
-import sys
+from shared import command_line
 
-import typer
-
-from control_plane.commands import audit, broker, keys, release, rollout, serve, train
-from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command("serve")(serve.serve)
-app.command("broker")(broker.broker)
-app.command("train")(train.train)
-app.add_typer(keys.app, name="keys")
-app.add_typer(release.app, name="release")
-app.add_typer(rollout.app, name="rollout")
-app.add_typer(audit.app, name="audit")
-
-
-@app.callback()
-def _root() -> None:
-    """The centre: trains, registers, signs and rolls out models; keeps history and audit trail."""
+COMMANDS = {
+    "serve": "Run the centre: ingest, fleet service, console, repositories and inference.",
+    "broker": "Serve Kafka's protocol from memory, for evaluation only.",
+    "train": "Train, measure on units held out, export to ONNX, register with MLflow.",
+    "keys": "Signing keys: approvers', the online role's, a site director's.",
+    "release": "Propose, approve, publish; the sites' director repositories.",
+    "rollout": "Bring published releases to sites.",
+    "audit": "Query, verify and replay the sites' audit logs.",
+}
 
 
 def main() -> None:
-    """Run the command line; exit 78 on a wrong configuration, 1 on any other known failure."""
-    try:
-        app()
-    except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EXIT_CONFIG)
-    except PmStackError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        sys.exit(1)
+    """Run the command line."""
+    command_line.run(
+        "control_plane.commands",
+        COMMANDS,
+        "The centre: trains, registers, signs and rolls out models; keeps history and audit trail.",
+    )

@@ -19,7 +19,7 @@ from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Query, verify and replay the sites' audit logs.")
+app = typer.Typer(no_args_is_help=True)
 
 LIMIT_MAX = 10_000
 

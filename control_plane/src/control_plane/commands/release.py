@@ -14,7 +14,7 @@ from control_plane.release.image import ImageRepository
 from control_plane.release.keys import load_public, load_signer
 from shared.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Propose, approve, publish; the sites' director repositories.")
+app = typer.Typer(no_args_is_help=True)
 
 ProposalArgument = Annotated[Path, typer.Argument(help="folder, as `init` and `propose` print it")]
 THRESHOLD = 2  # of three approvers

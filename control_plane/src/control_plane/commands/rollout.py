@@ -14,7 +14,7 @@ from control_plane.release.controller import start_rollout
 from control_plane.release.keys import load_signer
 from control_plane.release.rollout import states
 
-app = typer.Typer(no_args_is_help=True, help="Bring published releases to sites.")
+app = typer.Typer(no_args_is_help=True)
 _COLOURS = {"committed": "green", "refused": "red", "commanded": "yellow"}
 
 

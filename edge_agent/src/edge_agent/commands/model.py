@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-app = typer.Typer(no_args_is_help=True, help="The models this site runs.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

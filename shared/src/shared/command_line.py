@@ -1,0 +1,43 @@
+"""A program's commands, each loaded when it is used, and its failures as exit codes.
+
+Enters: a package with a module per command. Leaves: a process's exit code: 78 for a wrong
+configuration, 1 for any other known failure. Never: a command's libraries loaded for another command.
+"""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+
+import typer
+
+from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
+
+
+def run(package: str, commands: Mapping[str, str], about: str) -> None:
+    """Run the command line. `commands` has a line of help by name; the module `package.name` holds a
+    function of that name, or a typer `app` with commands of its own."""
+    app = typer.Typer(help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+    called = sys.argv[1] if len(sys.argv) > 1 else None
+    for name, line in commands.items():
+        if name == called:
+            _add(app, package, name, line)
+        else:
+            app.command(name, help=line)(lambda: None)  # listed; never called
+    try:
+        app()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_CONFIG)
+    except PmStackError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(1)
+
+
+def _add(app: typer.Typer, package: str, name: str, line: str) -> None:
+    module = import_module(f"{package}.{name}")
+    group = getattr(module, "app", None)
+    if group is None:
+        app.command(name)(getattr(module, name))
+    else:
+        app.add_typer(group, name=name, help=line)
