@@ -38,6 +38,7 @@ class Processes:
     environment: dict[str, str]
     parts: dict[str, Part] = field(default_factory=dict)
     running: list[subprocess.Popen[str]] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)  # did not end by SIGTERM within the deadline
 
     def start(self, name: str, *command: str) -> None:
         """Start a long-running program of this environment; its output goes to `logs/<name>.log`."""
@@ -86,6 +87,7 @@ class Processes:
             try:
                 part.process.wait(max(0.1, deadline - monotonic()))
             except subprocess.TimeoutExpired:
+                self.killed.append(part.name)
                 _signal(part.process, signal.SIGKILL)
                 part.process.wait()
         self._write()

@@ -253,4 +253,8 @@ class Story:
 
 def passphrase_environment() -> dict[str, str]:
     """The environment of every part. The keys live in `.demo`, and approve nothing else."""
-    return os.environ | {"PM_KEY_PASSPHRASE": "demo-only", "PYTHONUNBUFFERED": "1"}
+    return os.environ | {
+        "PM_KEY_PASSPHRASE": "demo-only",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",  # two trainings side by side: more threads than cores spin for nothing
+    }

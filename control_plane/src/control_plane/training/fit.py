@@ -53,7 +53,6 @@ def fit(
 ) -> Fitted:
     """Fit on `train`; stop early, set thresholds and the conformal margin on `calibrate`."""
     torch.manual_seed(config.seed)
-    torch.set_num_threads(2)
     standardise = _standardise(train)
     level = Level(len(spec.tags), spec.window_cycles)
     x, y, normal = _tensors(train, spec, standardise, config.stride, config.horizon_cycles)
