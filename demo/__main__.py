@@ -53,7 +53,7 @@ def _finish(demo: Demo, story: Story, processes: Processes, console: Console) ->
     try:
         restarts = processes.restarts()
         story.end()
-        summary, claims = summarise(demo, story.sites, restarts)
+        summary, claims = summarise(demo, story.sites, restarts, processes.killed)
     except Told:
         return 130
     finally:

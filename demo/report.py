@@ -29,7 +29,9 @@ class Claim(NamedTuple):
     held: bool | None
 
 
-def summarise(demo: Demo, sites: list[str], restarts: dict[str, int]) -> tuple[Row, list[Claim]]:
+def summarise(
+    demo: Demo, sites: list[str], restarts: dict[str, int], killed: list[str]
+) -> tuple[Row, list[Claim]]:
     """Everything counted from what the parts stored, and the claims over it."""
     lake = LakeReader(demo.centre.lake)
     wrong, compared = misattributed(demo, sites, lake)
@@ -47,6 +49,7 @@ def summarise(demo: Demo, sites: list[str], restarts: dict[str, int]) -> tuple[R
         "audit": _audit(demo, sites, lake),
         "replay": _replay(demo, lake),
         "restarts": restarts,
+        "killed": killed,
     }
     return summary, _claims(summary)
 
@@ -59,6 +62,7 @@ def _claims(s: Row) -> list[Claim]:
     if s["lost"] and "broker" in s["restarts"]:
         lost += " (the in-memory broker died and forgot them; a broker on disk would not have)"
     entries = sum(site["entries"] for site in s["audit"].values())
+    ended = f"{', '.join(s['killed'])} had to be killed" if s["killed"] else "all within their deadline"
     return [
         Claim("every committed record is in the lake", lost, s["lost"] == 0 and s["records_committed"] > 0),
         Claim("none is there twice", f"{s['duplicates']} duplicates", s["duplicates"] == 0),
@@ -84,6 +88,7 @@ def _claims(s: Row) -> list[Claim]:
             str(s["replay"].get("prediction_id", s["replay"].get("problem"))),
             s["replay"]["bit_exact"],
         ),
+        Claim("every part ended in order when told to", ended, not s["killed"]),
     ]
 
 

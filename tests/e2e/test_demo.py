@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import expect
+
+from tests.support.browser import page
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 45
+SECONDS = 60
+FAULTY = "TX01/R1/coolant_pump"
+SEEN_WITHIN_MS = 20_000
 START_DEADLINE_S = 240
 END_DEADLINE_S = 420
 
@@ -50,16 +56,46 @@ def kill(folder: Path, name: str) -> None:
     os.kill(table[name], signal.SIGKILL)
 
 
+def look_at_the_console(url: str, pictures: Path) -> None:
+    """What a person sees while the demo runs; the pictures are those of the README (`make pictures`)."""
+    with page() as found:
+        found.goto(url, wait_until="networkidle")
+        for key in ("TX01/R1/coolant_pump", "ID01/R1/heat_exchanger", "RIG01/LOOP1/pump_rig"):
+            expect(found.get_by_test_id(f"component-{key}")).to_be_visible(timeout=SEEN_WITHIN_MS)
+        pump = found.get_by_test_id(f"component-{FAULTY}")
+        expect(found.get_by_test_id("alert-row").first).to_be_visible(timeout=SEEN_WITHIN_MS)
+        expect(pump.get_by_text("anomaly score").first).to_be_visible(timeout=SEEN_WITHIN_MS)
+        found.screenshot(path=pictures / "console-fleet.png")
+        pump.click()
+        expect(found.get_by_test_id("chart-rul").locator("svg path").first).to_be_attached(
+            timeout=SEEN_WITHIN_MS
+        )
+        expect(found.get_by_test_id("alert-row").first).to_be_visible(timeout=SEEN_WITHIN_MS)
+        found.wait_for_timeout(3_000)  # the curves are drawn every two seconds
+        found.screenshot(path=pictures / "console-component.png")
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    found = psutil.process_iter(["cmdline", "cwd"])
+    return [p for p in found if str(folder) in " ".join([*(p.info["cmdline"] or []), str(p.info["cwd"])])]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(END_DEADLINE_S)
 def test_claims_hold_when_an_agent_and_the_centre_are_killed(checkout):
-    """kill -9 of an agent and of the centre during the live run: nothing lost, doubled or misattributed."""
+    """kill -9 of an agent and of the centre during the live run: nothing lost, doubled or misattributed.
+
+    The console is watched meanwhile in a real browser.
+    """
     demo = start_demo(checkout, SECONDS)
     said = list(lines_until(demo, "live:"))
-    time.sleep(6)
+    [url] = re.findall(r"console: (http://\S+)", "".join(said))
     kill(checkout, "agent-TX01")
-    time.sleep(8)
+    time.sleep(6)
     kill(checkout, "centre")
+    time.sleep(8)  # it is started again within a second, and then reads its lake
+    pictures = Path(os.environ.get("PICTURES", checkout))
+    look_at_the_console(url, pictures)
     rest, _ = demo.communicate(timeout=END_DEADLINE_S)
     text = "".join(said) + rest
     assert demo.returncode == 0, text[-6000:]
@@ -67,10 +103,34 @@ def test_claims_hold_when_an_agent_and_the_centre_are_killed(checkout):
     assert summary["restarts"] == {"agent-TX01": 1, "centre": 1}
     assert (summary["lost"], summary["duplicates"], summary["misattributed"]) == (0, 0, 0)
     assert summary["records_in_lake"] == summary["records_committed"] > 500
-    assert summary["alerts"]["fault"]["component"] == "TX01/R1/coolant_pump"
+    assert summary["alerts"]["fault"]["component"] == FAULTY
     assert summary["alerts"]["fault"]["delay_cycles"] >= 0
     assert all(site["verified"] for site in summary["audit"].values())
     assert summary["replay"]["bit_exact"] is True
     assert summary["model"]["equal"] is True
-    left = [p for p in psutil.process_iter(["cmdline"]) if str(checkout) in " ".join(p.info["cmdline"] or [])]
-    assert left == []
+    assert summary["killed"] == []
+    assert processes_of(checkout) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_everything(checkout):
+    """In the midst of two trainings and a key ceremony: it says so, and no process is left."""
+    demo = start_demo(checkout, SECONDS)
+    list(lines_until(demo, "key ceremony"))
+    time.sleep(3)
+    assert len(processes_of(checkout)) > 2
+    demo.send_signal(signal.SIGINT)
+    rest, _ = demo.communicate(timeout=30)
+    assert demo.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert processes_of(checkout) == []
+
+
+def test_a_folder_that_is_not_the_demos_is_never_removed(checkout):
+    (checkout / ".demo").mkdir()
+    (checkout / ".demo" / "mine").write_text("precious")
+    demo = start_demo(checkout, SECONDS)
+    said, _ = demo.communicate(timeout=30)
+    assert demo.returncode == 1
+    assert "was not made by the demo; move it away" in said
+    assert (checkout / ".demo" / "mine").read_text() == "precious"

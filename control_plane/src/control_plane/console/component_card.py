@@ -92,8 +92,7 @@ class ComponentCard:
     """The card; `show` brings it up to date."""
 
     def __init__(self, component: ComponentView) -> None:
-        key = f"{component.site_id}-{component.reactor_id}-{component.component}"
-        with box("card", "article").props(f'data-testid="component-{key}"') as self._card:
+        with box("card", "article").props(f'data-testid="component-{component.key}"') as self._card:
             with box("card-head"):
                 with box("card-link", "a").props(f'href="/component/{component.key}"'):
                     Text(wording.title(component.component), "card-name", "h3")

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
@@ -49,9 +50,18 @@ def to_onnx(fitted: Fitted, spec: FeatureSpec, units: Sequence[Unit]) -> bytes:
         )
     if program is None:
         raise RuntimeError("the ONNX exporter gave no program")
-    model = program.model_proto.SerializeToString()
+    model = _without_notes(program.model_proto)
     _check_parity(fitted, model, example)
-    return bytes(model)
+    return model
+
+
+def _without_notes(model: onnx.ModelProto) -> bytes:
+    """The exporter notes each node's origin, with the paths of this machine: nobody else's business."""
+    graph = model.graph
+    for noted in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    return bytes(model.SerializeToString())
 
 
 def run_onnx(model: bytes, features: Floats, names: Sequence[str]) -> dict[str, Floats]:

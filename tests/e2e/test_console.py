@@ -1,0 +1,125 @@
+"""The console as a person sees it: Debian's Chromium on the real web server, over a lake that lives."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from shared.listen import free_port
+from shared.schemas import utc_now
+from tests.support.browser import page
+from tests.support.console_lake import CONFIG, EXCHANGER, PUMP, ConsoleLake, LivingFleet, alert
+from tests.support.services import running
+
+SEEN_WITHIN_MS = 15_000
+pytestmark = pytest.mark.slow
+
+
+class Living:
+    """A fleet that goes on; `silent` components and `stopped` sites stop sending."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lake = ConsoleLake(folder / "lake").create()
+        self._fleet = LivingFleet(self.lake)
+        self._fleet.history(2)
+        self._lock = threading.Lock()
+        self.silent = set()
+
+    def tick(self) -> None:
+        with self._lock:
+            self._fleet.tick(self.silent)
+
+    def tell(self, record) -> None:
+        with self._lock:
+            self.lake.write(record)
+
+
+@contextmanager
+def ticking(living: Living) -> Iterator[None]:
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(1.0):
+            living.tick()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+@pytest.fixture
+def fleet(tmp_path) -> Iterator[tuple[Living, str]]:
+    """A living fleet and the address of a console that shows it."""
+    living, port = Living(tmp_path), free_port()
+    (tmp_path / "fleet.yaml").write_text(CONFIG)
+    options = ["--config", str(tmp_path / "fleet.yaml"), "--data-dir", str(tmp_path)]
+    serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
+    with ticking(living), running(*serve, port=port):
+        yield living, f"http://127.0.0.1:{port}"
+
+
+def open_console(found: Page, url: str) -> None:
+    found.goto(url, wait_until="networkidle")
+    expect(found.get_by_test_id("fleet")).to_be_visible(timeout=SEEN_WITHIN_MS)
+
+
+def test_the_fleet_is_seen_an_alert_arrives_and_a_component_opens(fleet):
+    living, url = fleet
+    with page() as found:
+        open_console(found, url)
+        for key in ("TX01/R1/coolant_pump", "TX01/R2/heat_exchanger", "ID01/R1/coolant_pump"):
+            card = found.get_by_test_id(f"component-{key}")
+            expect(card).to_contain_text("RUL")
+            expect(card).to_contain_text("v3")  # the model's version
+        expect(found.get_by_test_id("component-TX01/R2/heat_exchanger")).to_contain_text("timeout")
+        expect(found.get_by_test_id("alert-row")).to_have_count(0)
+
+        living.tell(alert(PUMP, utc_now()))
+
+        expect(found.get_by_test_id("alert-row")).to_have_count(1, timeout=SEEN_WITHIN_MS)
+        expect(found.get_by_test_id("alert-row")).to_contain_text("Anomaly score 7.4")
+        found.get_by_test_id("component-TX01/R1/coolant_pump").click()
+        expect(found.get_by_role("heading", name="Coolant pump")).to_be_visible(timeout=SEEN_WITHIN_MS)
+        for name in ("rul", "anomaly", "vibration_rms"):
+            expect(found.get_by_test_id(f"chart-{name}").locator("svg path").first).to_be_attached(
+                timeout=SEEN_WITHIN_MS
+            )
+
+
+def test_what_falls_silent_is_said_to_be_and_its_old_number_is_not_shown(fleet):
+    living, url = fleet
+    with page() as found:
+        open_console(found, url)
+        card = found.get_by_test_id(f"component-{EXCHANGER.key}")
+        expect(card.locator(".figure-number").first).to_be_visible()
+        living.silent.add(EXCHANGER)
+        expect(card.get_by_test_id("stale")).to_contain_text("No data for", timeout=SEEN_WITHIN_MS)
+        expect(card.locator(".figure-number").first).to_be_hidden()
+
+
+def test_a_console_that_is_gone_leaves_no_number_looking_current(tmp_path):
+    living, port = Living(tmp_path), free_port()
+    (tmp_path / "fleet.yaml").write_text(CONFIG)
+    options = ["--config", str(tmp_path / "fleet.yaml"), "--data-dir", str(tmp_path)]
+    serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
+    with page() as found:
+        with ticking(living), running(*serve, port=port):
+            open_console(found, f"http://127.0.0.1:{port}")
+            expect(found.get_by_test_id("offline")).to_be_hidden()
+        expect(found.get_by_test_id("offline")).to_be_visible(timeout=SEEN_WITHIN_MS)
+
+
+def test_the_page_follows_the_systems_theme_and_fits_a_small_screen(fleet):
+    _, url = fleet
+    for scheme in ("light", "dark"):
+        with page(scheme, width=390, height=844) as found:
+            open_console(found, url)
+            colour = found.evaluate("getComputedStyle(document.body).backgroundColor")
+            bright = sum(int(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) > 384
+            assert bright == (scheme == "light"), colour
+            assert found.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,0 +1,43 @@
+"""Debian's Chromium, driven by Playwright."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+# A closed network: Chromium shall ask nobody outside, and needs no sandbox around our own pages.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+WIDTH, HEIGHT = 1440, 900
+
+
+@contextmanager
+def page(colour_scheme: str = "light", width: int = WIDTH, height: int = HEIGHT) -> Iterator[Page]:
+    """A page of a new browser; what the page itself logs as an error fails the test at the end."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        found = browser.new_page(
+            color_scheme=colour_scheme,  # type: ignore[arg-type]
+            viewport={"width": width, "height": height},
+        )
+        errors: list[str] = []
+        found.on("pageerror", lambda error: errors.append(str(error)))
+        asked: list[str] = []
+        found.on("request", lambda request: asked.append(request.url))
+        yield found
+        browser.close()
+    assert errors == []
+    outside = [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))]
+    assert outside == [], "the console asks nobody but its own server"
