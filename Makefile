@@ -12,7 +12,7 @@ T ?= tests
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
-.PHONY: help demo test check bench bench-outbox proto schema screenshot lock clean
+.PHONY: help demo test check bench bench-outbox proto schema pictures lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ proto: $(VENV)/.installed ## regenerate shared/src/shared/wire from proto/
 
 schema: $(VENV)/.installed ## regenerate docs/reactor_config.schema.json
 	$(BIN)/python -c 'import json; from shared.reactor_config import json_schema; print(json.dumps(json_schema(), indent=2))' > docs/reactor_config.schema.json
+
+pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (about 4 minutes)
+	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_demo.py::test_claims_hold_when_an_agent_and_the_centre_are_killed
 
 lock: $(VENV)/.installed ## pin every dependency anew in requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \

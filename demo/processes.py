@@ -14,6 +14,7 @@ from time import monotonic
 
 BIN = Path(sys.executable).parent
 END_DEADLINE_S = 20.0
+ABORT_DEADLINE_S = 2.0
 TAIL_LINES = 12
 # util-linux: ends the program when the demo ends, however the demo ends.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
@@ -78,7 +79,7 @@ class Processes:
         return "".join(lines)
 
     def stop(self, *names: str) -> None:
-        """SIGTERM to each, SIGKILL after the deadline."""
+        """SIGTERM to each; what has not ended by the deadline is killed."""
         chosen = [self.parts.pop(name) for name in names if name in self.parts]
         for part in chosen:
             _signal(part.process, signal.SIGTERM)
@@ -88,9 +89,17 @@ class Processes:
                 part.process.wait(max(0.1, deadline - monotonic()))
             except subprocess.TimeoutExpired:
                 self.killed.append(part.name)
-                _signal(part.process, signal.SIGKILL)
-                part.process.wait()
+                self._kill(part.process)
         self._write()
+
+    @staticmethod
+    def _kill(process: subprocess.Popen[bytes]) -> None:
+        """SIGABRT first: a program of ours then leaves in its log where every thread stood."""
+        _signal(process, signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(ABORT_DEADLINE_S)
+        _signal(process, signal.SIGKILL)
+        process.wait()
 
     def stop_all(self) -> None:
         """End whatever still runs."""

@@ -4,6 +4,7 @@ Enters: a package with a module per command. Leaves: a process's exit code: 78 f
 configuration, 1 for any other known failure. Never: a command's libraries loaded for another command.
 """
 
+import faulthandler
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,6 +17,7 @@ from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
 def run(package: str, commands: Mapping[str, str], about: str) -> None:
     """Run the command line. `commands` has a line of help by name; the module `package.name` holds a
     function of that name, or a typer `app` with commands of its own."""
+    faulthandler.enable()  # SIGABRT, as a watchdog sends it, leaves every thread's place on stderr
     app = typer.Typer(help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(lambda: None)
     called = sys.argv[1] if len(sys.argv) > 1 else None

@@ -1,0 +1,28 @@
+"""What is generated and committed is what its source gives."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_committed_protobuf_is_that_of_the_proto_files(tmp_path):
+    """`make proto` would change nothing."""
+    protos = sorted((ROOT / "proto/shared/wire").glob("*.proto"))
+    outputs = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", *outputs, *map(str, protos)]
+    subprocess.run(command, check=True)
+    made = {p.name: p.read_text() for p in (tmp_path / "shared/wire").iterdir()}
+    committed = {p.name: p.read_text() for p in (ROOT / "shared/src/shared/wire").glob("*_pb2*")}
+    assert made == committed
+
+
+def test_the_table_of_commands_names_every_command():
+    """A program lists its commands without importing them; the list is complete."""
+    from control_plane.cli import COMMANDS as CENTRE
+    from edge_agent.cli import COMMANDS as AGENT
+
+    for package, commands in (("edge_agent", AGENT), ("control_plane", CENTRE)):
+        modules = {p.stem for p in (ROOT / package / "src" / package / "commands").glob("*.py")}
+        assert set(commands) == modules - {"__init__", "options"}
