@@ -35,9 +35,9 @@ def main() -> int:
         signal.signal(number, _told)
     demo = Demo(_fresh(ROOT), arguments.seconds, find_recordings(arguments.recordings), choose_ports())
     processes = Processes(demo.root, passphrase_environment())
-    story = Story(demo, processes, console)
+    story = Story(demo, processes, console, CONFIG)
     try:
-        story.prepare(CONFIG)
+        story.prepare()
     except (Told, RuntimeError, TimeoutError, PmStackError) as error:
         processes.stop_all()
         console.print("ended" if isinstance(error, Told) else f"[red]{escape(str(error))}[/]")

@@ -32,17 +32,18 @@ ARRIVAL_DEADLINE_S = 30.0
 class Story:
     """Prepares everything, and ends it in order."""
 
-    def __init__(self, demo: Demo, processes: Processes, console: Console) -> None:
+    def __init__(self, demo: Demo, processes: Processes, console: Console, config: Path) -> None:
         self._demo, self._processes, self._console = demo, processes, console
+        self._product_config = config
         self._began = time.monotonic()
         self.sites: list[str] = []
 
     # --- the way to the live run ----------------------------------------------------------------
 
-    def prepare(self, config: Path) -> None:
+    def prepare(self) -> None:
         """From nothing to a fleet that scores with approved models."""
         demo = self._demo
-        self.sites = write_config(demo, config)
+        self.sites = write_config(demo, self._product_config)
         if demo.recordings is None:
             self._say("no recordings found: RIG01 replays a simulated pump; see --recordings")
         with self._step("start the broker (in memory: for evaluation only)"):
@@ -78,9 +79,10 @@ class Story:
         self._train(kind, data)
 
     def _simulate(self, kind: str, output: Path, *extra: str) -> None:
+        """Histories of the product's own configuration: the demo's has the fault that is to be found."""
         self._processes.run(
             f"simulate-{kind}",
-            "edge-agent", "simulate", "--config", str(self._demo.config), "--site-id", "TX01",
+            "edge-agent", "simulate", "--config", str(self._product_config), "--site-id", "TX01",
             "--reactor-id", "R1", "--component", kind, "--cycles", "1500", "--seed", "1000",
             "--stop-at-failure", "--output-path", str(output), *extra,
         )  # fmt: skip

@@ -197,6 +197,27 @@ async def test_start_and_stop_are_on_the_record_and_restarts_continue_it(rig):
     assert rig.rows("checkpoint/1")[-1]["size"] == len(entries)
 
 
+async def test_a_library_that_swallows_a_cancellation_does_not_keep_the_agent_from_ending(rig, monkeypatch):
+    swallowed = []
+
+    async def read(self):
+        try:
+            await asyncio.sleep(DEADLINE_S)
+        except asyncio.CancelledError:
+            if swallowed:
+                raise
+            swallowed.append(True)
+        return []
+
+    monkeypatch.setattr("edge_agent.app.CANCEL_AGAIN_S", 0.1)
+    monkeypatch.setattr("edge_agent.sources.ModbusSource.read", read)
+    async with asyncio.timeout(DEADLINE_S / 2):
+        async with rig.agent():
+            await asyncio.sleep(1.0)
+    assert swallowed
+    assert rig.events(AuditEvent.AGENT_STOPPED)
+
+
 async def test_a_commit_that_is_cancelled_leaves_log_and_outbox_alike(tmp_path):
     """At the end of a site's run its tasks are cancelled, perhaps in the middle of a commit."""
     outbox = Outbox(OutboxStore(tmp_path / "outbox.db"))

@@ -50,6 +50,7 @@ CHECKPOINT_PERIOD_S = 5.0  # what is deleted before the first witnessed checkpoi
 UPDATE_RETRY_S = 2.0  # after a command, while the repositories cannot be fetched
 UPDATE_PERIOD_S = 60.0  # a look at the repositories even when the fleet service never calls
 APART_RETRY_S = 5.0  # before a part that failed unexpectedly begins again
+CANCEL_AGAIN_S = 1.0  # to the parts that have not ended
 DOWN_AFTER_PERIODS = 10  # polls without one good value before the site counts as down
 
 log = structlog.get_logger()
@@ -134,8 +135,7 @@ class Agent:
                 )
             ]
             await stop.wait()
-            for task in started:
-                task.cancel()
+            await _end(started)
 
     async def _poll_for_ever(self, source: ModbusSource) -> None:
         """Poll on the wall clock's multiples of the period; a poll that runs over skips, never piles up."""
@@ -303,3 +303,13 @@ class Agent:
             degraded.append(f"no model yet for {', '.join(unscored)}")
         state = State.DOWN if down else State.DEGRADED if degraded else State.OK
         return Health(state, down + degraded)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: Python 3.11's `wait_for`, which libraries use, may swallow a cancellation
+    that comes together with its result (python/cpython#86296)."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -59,10 +59,8 @@ def plant(
             return
         else:
             rows = recording.rows(max(first, from_row))
-        try:
+        with suppress(asyncio.CancelledError):
             asyncio.run(_serve(site, server, rows, book, section.plant.poll_period_s / speed))
-        except KeyboardInterrupt:
-            raise typer.Exit(0) from None
 
 
 def _load(recording: Recording, from_row: int) -> Recording:
@@ -76,7 +74,10 @@ def _load(recording: Recording, from_row: int) -> Recording:
 async def _serve(
     site: str, server: PlantServer, rows: Iterator[list[PlantRow]], ledger: Ledger | None, period_s: float
 ) -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    serving = asyncio.current_task()
+    if serving is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
     async with server:
         units = ", ".join(f"unit {c.unit} {i.key}" for i, c in server.components.items())
         print(
