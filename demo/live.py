@@ -105,7 +105,11 @@ def _rul(answer: dict[str, Any] | None) -> str:
 def _in_words(fleet: dict[str, Any] | None) -> str:
     if fleet is None:
         return "the centre does not answer; agents go on"
-    counts = ", ".join(f"{n} {level.replace('_', ' ')}" for level, n in fleet["counts"].items() if n)
+    words = [f"{n} {level.replace('_', ' ')}" for level, n in fleet["counts"].items() if n]
     alerts = fleet["standing_alerts"]
-    newest = f"; newest alert: {alerts[0]['site_id']} {alerts[0]['message']}" if alerts else ""
-    return f"{len(_components(fleet))} components: {counts}; {len(alerts)} alerts{newest}"
+    newest = ""
+    if alerts:
+        a = alerts[0]
+        newest = f"; newest: {a['site_id']}/{a['reactor_id']}/{a['component']}: {a['message']}"
+    words.append(f"{len(alerts)} alert{'s' * (len(alerts) != 1)}")
+    return f"{len(_components(fleet))} components: {', '.join(words)}{newest}"

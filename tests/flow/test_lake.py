@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+import control_plane.sinks.lake as sinks_lake
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from shared.envelope import Envelope
+from shared.errors import Retryable
 from shared.schemas import Alert, Record, Telemetry
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -72,3 +74,23 @@ def test_spans_show_where_row_numbers_are_missing(lake):
     writer.accept([arrival(telemetry(i), i) for i in (1, 2, 5)] + [arrival(alert(), 3)])
     writer.accept([arrival(telemetry(9), 8, store="s2")])
     assert reader.spans() == {"s1": [(1, 3), (5, 5)], "s2": [(8, 8)]}
+
+
+def test_a_batch_that_was_written_in_part_is_retried_without_a_repeat(lake, monkeypatch):
+    """The disk is full between two tables: the sink says "not now", and then takes the rest."""
+    writer, reader = lake
+    batch = [arrival(telemetry(7), 1), arrival(alert(), 2)]
+    real, full = sinks_lake.write_deltalake, [True]
+
+    def write(path, *arguments, **settings):
+        if path.endswith("alerts") and full:
+            full.clear()
+            raise OSError(28, "No space left on device")
+        real(path, *arguments, **settings)
+
+    monkeypatch.setattr(sinks_lake, "write_deltalake", write)
+    with pytest.raises(Retryable, match=r"alerts: .*No space left"):
+        writer.accept(batch)
+    writer.accept(batch)
+    assert [row["seq"] for row in reader.rows("SELECT seq FROM telemetry")] == [1]
+    assert [row["seq"] for row in reader.rows("SELECT seq FROM alerts")] == [2]

@@ -84,11 +84,14 @@ class Centre:
         self._store = self._layout.store()
 
     async def run(self, stop: asyncio.Event, say: Callable[[str], None]) -> None:
-        """Start every part, tell where each is, wait for `stop`, end each in order."""
+        """Start every part, tell where each is, wait for `stop`, end each in order.
+
+        A part that fails ends the whole: a service manager starts it again, and nobody looks at a centre
+        whose ingest is dead.
+        """
         parts, own = self._settings.parts, self._settings
         ingest_stop = threading.Event()
-        threads: list[threading.Thread] = []
-        servers, tasks, web = [], [], None
+        servers, tasks, threads, web = [], [], [], None
         if Part.WEB in parts:
             web = WebServer(self._pages(), own.listen)
             say(f"console and API    {web.url}/\nrepositories       {web.url}/repository/")
@@ -103,12 +106,11 @@ class Centre:
             tasks.append(asyncio.create_task(inference.follow_publications()))
             say(f"inference          {own.inference_listen} (gRPC)")
         if Part.INGEST in parts:
-            threads.append(threading.Thread(target=self._ingest, args=(ingest_stop,), name="ingest"))
-            threads[-1].start()
+            threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop)))
             say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
         try:
             ended = asyncio.create_task(stop.wait())
-            await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ended, *tasks, *threads], return_when=asyncio.FIRST_COMPLETED)
         finally:
             ingest_stop.set()
             if web is not None:
@@ -116,9 +118,9 @@ class Centre:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in servers))
-            for thread in threads:
-                await asyncio.to_thread(thread.join, STOP_DEADLINE_S)
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if threads:
+                await asyncio.wait(threads, timeout=STOP_DEADLINE_S)
+        for outcome in await asyncio.gather(*tasks, *threads, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
 

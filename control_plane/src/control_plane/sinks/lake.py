@@ -1,5 +1,6 @@
 """The lake: Delta tables in a folder, written by one ingest, read by DuckDB."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake_tables import TABLES, TableSpec, row
@@ -22,6 +23,7 @@ class LakeWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._written: set[str] = set()  # tables that have the batch which is being retried
 
     def create(self) -> None:
         """Make every table that is not there yet, so that a query never meets a missing one."""
@@ -30,12 +32,22 @@ class LakeWriter:
                 self._append(spec, [])
 
     def accept(self, batch: Sequence[Arrival]) -> None:
-        """Write a batch of new arrivals; returns when all of it is durable."""
+        """Write a batch of new arrivals; returns when all of it is durable.
+
+        Retryable when a table will not take it now: give the same batch again, and the tables that have
+        it already are left alone.
+        """
         rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for arrival in batch:
             rows[arrival.envelope.schema].append(row(arrival))
         for schema, chunk in rows.items():
-            self._append(TABLES[schema], chunk)
+            if schema not in self._written:
+                try:
+                    self._append(TABLES[schema], chunk)
+                except (OSError, DeltaError) as error:
+                    raise Retryable(f"{self._path}/{TABLES[schema].name}: {error}") from error
+                self._written.add(schema)
+        self._written.clear()
 
     def _append(self, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
         table = pa.Table.from_pylist(rows, schema=spec.schema)
@@ -56,6 +68,8 @@ class LakeReader:
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             for spec in TABLES.values():
+                if not re.search(rf"\b{spec.name}\b", sql):
+                    continue  # opening a table reads its whole log
                 try:
                     delta = DeltaTable(str(self._path / spec.name))
                 except TableNotFoundError as error:
