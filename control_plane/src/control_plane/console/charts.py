@@ -53,6 +53,15 @@ def rul_options(component: ComponentView, history: ComponentHistory) -> Options:
     peak = max((p.high for p in history.rul if p.high is not None), default=0.0)
     options["yAxis"]["max"] = _plot(max(peak, component.rul_warning) * 1.1)
     options["tooltip"][":formatter"] = _RUL_TOOLTIP
+    options["title"] = {
+        "show": all(p.rul is None for p in history.rul),
+        "text": f"No number in these {history.minutes} minutes",
+        "subtext": wording.rul_headline(component.prediction)[0],
+        "left": "center",
+        "top": "middle",
+        "textStyle": {"color": "var(--muted)", "fontSize": 15, "fontWeight": "normal"},
+        "subtextStyle": {"color": "var(--muted)", "fontSize": 14},
+    }
     options["series"] = [
         _band("low", low, opacity=0.0),
         _band("interval", width, opacity=0.18),
