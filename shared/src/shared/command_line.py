@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from importlib import import_module
 
 import typer
+from rich.console import Console
 
 from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
+
+PIPE_COLUMNS = 160
 
 
 def run(package: str, commands: Mapping[str, str], about: str) -> None:
@@ -34,6 +37,12 @@ def run(package: str, commands: Mapping[str, str], about: str) -> None:
     except PmStackError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(1)
+
+
+def console() -> Console:
+    """Where tables are printed: wide enough for a digest where there is no terminal to measure."""
+    found = Console()
+    return found if found.is_terminal else Console(width=PIPE_COLUMNS)
 
 
 def _add(app: typer.Typer, package: str, name: str, line: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from control_plane.audit.archive import LakeArchive
@@ -17,6 +16,7 @@ from control_plane.commands.options import DataDir, Json
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import VerifierKey, parse_verifier_key
+from shared.command_line import console
 from shared.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True)
@@ -83,7 +83,7 @@ def query(
     for row in rows:
         time = f"{row['timestamp']:%Y-%m-%d %H:%M:%S}"
         table.add_row(row["site_id"], str(row["index"]), time, row["event"], row["subject"])
-    Console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -140,4 +140,4 @@ def _show(results: list[SiteVerification]) -> None:
         )
         counts = [str(n) for n in (r.entries, r.checkpoints, r.witnessed, r.uncovered)]
         table.add_row(r.site, *counts, verdict)
-    Console().print(table)
+    console().print(table)

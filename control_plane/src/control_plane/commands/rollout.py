@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from control_plane.commands.options import DataDir, Json, passphrase
@@ -13,6 +12,7 @@ from control_plane.layout import Layout
 from control_plane.release.controller import start_rollout
 from control_plane.release.keys import load_signer
 from control_plane.release.rollout import states
+from shared.command_line import console
 
 app = typer.Typer(no_args_is_help=True)
 _COLOURS = {"committed": "green", "refused": "red", "commanded": "yellow"}
@@ -64,4 +64,4 @@ def status(data_dir: DataDir, as_json: Json = False) -> None:
             row["rollout_id"], row["release"], row["site"], f"[{colour}]{row['state']}[/]", row["detail"],
             row["at"],
         )  # fmt: skip
-    Console().print(table)
+    console().print(table)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from shared.command_line import console
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -45,7 +46,7 @@ def status(
         table = Table("component type", "release", "sha256", "mode", "roll-out")
         for row in rows:
             table.add_row(*row.values())
-        Console().print(table)
+        console().print(table)
         for error in refused:
-            Console().print(f"[red]refused[/] {error}")
+            console().print(f"[red]refused[/] {error}")
     raise typer.Exit(1 if refused else 0)

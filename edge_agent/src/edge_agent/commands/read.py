@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from edge_agent.commands.check import ConfigOption, JsonOption, SiteOption, load_site
 from edge_agent.sources.modbus import ModbusSource
 from edge_agent.sources.plan import plan
+from shared.command_line import console
 from shared.reactor_config import Component
 from shared.schemas import ComponentId, Telemetry, utc_now
-
-PIPE_COLUMNS = 140  # width of the table where there is no terminal to measure
 
 OnceOption = Annotated[bool, typer.Option("--once", help="one poll; without it, every poll until Ctrl-C")]
 
@@ -74,9 +72,6 @@ def _rows(reading: Telemetry, component: Component) -> list[dict[str, Any]]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_COLUMNS)
     table = Table("component", "cycle", "tag", "value", "unit", "quality", "age", "request")
     for row in rows:
         value = "-" if row["value"] is None else f"{row['value']:.6g}"
@@ -92,4 +87,4 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             f"{row['age_s'] * 1000:.0f} ms",
             row["request"],
         )
-    console.print(table)
+    console().print(table)
