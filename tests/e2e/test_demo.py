@@ -67,11 +67,13 @@ def look_at_the_console(url: str, pictures: Path) -> None:
         expect(pump.get_by_text("anomaly score").first).to_be_visible(timeout=SEEN_WITHIN_MS)
         found.screenshot(path=pictures / "console-fleet.png")
         pump.click()
+        found.get_by_role("link", name="5 min").click()
+        found.wait_for_url("**?minutes=5")
         expect(found.get_by_test_id("chart-rul").locator("svg path").first).to_be_attached(
             timeout=SEEN_WITHIN_MS
         )
         expect(found.get_by_test_id("alert-row").first).to_be_visible(timeout=SEEN_WITHIN_MS)
-        found.wait_for_timeout(3_000)  # the curves are drawn every two seconds
+        found.wait_for_timeout(8_000)  # the curves are drawn every two seconds
         found.screenshot(path=pictures / "console-component.png")
 
 

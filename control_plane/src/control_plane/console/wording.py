@@ -107,7 +107,7 @@ def rul_detail(component: ComponentView, now: datetime) -> str:
     if prediction.rul_state is RulState.WITHHELD:
         return "input unlike the training data" if prediction.is_ood else "too many sensors without a number"
     return {
-        RulState.BEYOND_HORIZON: "healthy for longer than the model can tell",
+        RulState.BEYOND_HORIZON: "further than the model can tell",
         RulState.NOT_MODELLED: "this type has no RUL model",
     }.get(prediction.rul_state, "")
 
