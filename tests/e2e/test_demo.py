@@ -66,8 +66,9 @@ def look_at_the_console(url: str, pictures: Path) -> None:
         expect(found.get_by_test_id("alert-row").first).to_be_visible(timeout=SEEN_WITHIN_MS)
         expect(pump.get_by_text("anomaly score").first).to_be_visible(timeout=SEEN_WITHIN_MS)
         found.screenshot(path=pictures / "console-fleet.png")
-        pump.click()
-        found.get_by_role("link", name="5 min").click()
+        pump.get_by_role("link").click()
+        found.wait_for_url(f"**/component/{FAULTY}")
+        found.get_by_role("link", name="5 min", exact=True).click()
         found.wait_for_url("**?minutes=5")
         expect(found.get_by_test_id("chart-rul").locator("svg path").first).to_be_attached(
             timeout=SEEN_WITHIN_MS
