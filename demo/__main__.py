@@ -16,6 +16,7 @@ from demo.processes import Processes
 from demo.report import report, summarise
 from demo.settings import Demo, choose_ports, find_recordings
 from demo.story import Story, passphrase_environment
+from shared.command_line import PIPE_COLUMNS
 from shared.errors import PmStackError
 
 ROOT = Path(".demo")
@@ -30,7 +31,7 @@ class Told(Exception):
 def main() -> int:
     """Run the story, watch it live, end it in order, count; 0 only when every claim held."""
     arguments = _arguments()
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _told)
     demo = Demo(_fresh(ROOT), arguments.seconds, find_recordings(arguments.recordings), choose_ports())
