@@ -15,7 +15,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from shared.listen import require_loopback
+from edge_agent.simulation.modbus_server import PlantServer
+from shared.errors import Retryable
+from shared.listen import free_port, require_loopback
 
 BAD_SHARE = 0.1  # of the requests; enough that a site's poll of some requests often meets one
 DELAY_MAX_S = 0.75  # longer than the default timeout of 0.5 s: some answers come too late
@@ -90,7 +92,8 @@ class BadDays:
         delay_max_s: float = DELAY_MAX_S,
         down_max_s: float = DOWN_MAX_S,
     ) -> None:
-        self._address, self._server, self._units = address, server, list(units)
+        self.host, self.port = address
+        self._server, self._units = server, list(units)
         self._random = random.Random(seed)  # noqa: S311 - not a secret
         self._share, self._delay_max_s, self._down_max_s = share, delay_max_s, down_max_s
         self._listener: asyncio.Server | None = None
@@ -101,10 +104,24 @@ class BadDays:
         self.happened: Counter[BadDay] = Counter()
         self.function_codes: Counter[int] = Counter()
 
+    @classmethod
+    def in_front_of(cls, server: PlantServer, seed: int) -> Self:
+        """Takes the address of a server that does not listen yet, and gives it another port."""
+        address = (server.host, server.port)
+        server.port = free_port(server.host)
+        units = [component.unit for component in server.components.values()]
+        return cls(address, (server.host, server.port), units, seed)
+
     async def __aenter__(self) -> Self:
-        """Listen; ConfigError unless the address is loopback, OSError when it is taken."""
-        require_loopback(self._address[0], "plant.host")
-        await self._listen()
+        """Listen; Retryable when the port is taken, ConfigError unless the host is loopback."""
+        require_loopback(self.host, "plant.host")
+        try:
+            await self._listen()
+        except OSError as error:
+            raise Retryable(
+                f"{self.host}:{self.port} cannot be listened on ({error.strerror}); "
+                "stop the program that has it or choose another plant.port"
+            ) from error
         return self
 
     async def __aexit__(
@@ -116,7 +133,7 @@ class BadDays:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _listen(self) -> None:
-        self._listener = await asyncio.start_server(self._accept, *self._address)
+        self._listener = await asyncio.start_server(self._accept, self.host, self.port)
 
     def _hang_up(self) -> None:
         if self._listener is not None:
