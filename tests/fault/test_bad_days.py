@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pymodbus.exceptions import ModbusException
 
-from edge_agent.simulation.bad_days import BadDay, BadDays
+from edge_agent.simulation.bad_days import BAD_SHARE, BadDay, BadDays
 from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.sources import ModbusSource
 from edge_agent.sources.modbus_connection import ModbusConnection, ReadFailed
@@ -26,6 +26,7 @@ LANES = 20  # plants side by side, so that their timeouts pass together
 TIMEOUT_S = 0.05
 DELAY_MAX_S = 1.5 * TIMEOUT_S
 DOWN_MAX_S = 2 * TIMEOUT_S
+WORSE_SHARE = 0.4  # of the requests, where two bad days in a row matter
 BROKEN_POLLS, BROKEN_SEED = 1_000, 7  # of a reader that is broken on purpose
 HOST = "127.0.0.1"
 TYPES = ("float32", "uint32", "int32", "float64")
@@ -92,14 +93,25 @@ class Tally:
 async def run(polls: int, seed: int) -> Tally:
     """`polls` polls over LANES plants, each behind a wire of its own with bad days from `seed` on."""
     print(f"BAD_DAYS_SEED={seed} replays this run")  # noqa: T201 - pytest shows it when the test fails
-    tally, parts = Tally(), components()
-    units = [component.unit for component in parts.values()]
+    tally, all_parts = Tally(), components()
     async with AsyncExitStack() as stack:
         lanes = []
         for number in range(LANES):
+            # Every other site asks one question, on days worse still: what is late fits the next answer.
+            worse = number % 2 == 0
+            parts = dict(list(all_parts.items())[:1]) if worse else all_parts
+            units = [component.unit for component in parts.values()]
             server = await stack.enter_async_context(PlantServer(HOST, free_port(), parts))
             address, own = (HOST, free_port()), (HOST, server.port)
-            wire = BadDays(address, own, units, seed + number, delay_max_s=DELAY_MAX_S, down_max_s=DOWN_MAX_S)
+            wire = BadDays(
+                address,
+                own,
+                units,
+                seed + number,
+                share=WORSE_SHARE if worse else BAD_SHARE,
+                delay_max_s=DELAY_MAX_S,
+                down_max_s=DOWN_MAX_S,
+            )
             await stack.enter_async_context(wire)
             plant = Plant(port=address[1], poll_period_s=1, timeout_s=TIMEOUT_S)
             source = await stack.enter_async_context(ModbusSource("TX01", plant, parts))
@@ -131,7 +143,7 @@ async def test_every_tag_has_its_own_number_of_this_tick_or_a_reason():
     assert tally.function_codes.keys() == {3, 4}
     assert tally.happened.keys() == set(BadDay)
     assert tally.reasons.keys() == {Quality.DEVICE_EXCEPTION, Quality.TIMEOUT, Quality.DISCONNECTED}
-    assert tally.good > 5 * tally.reasons.total()
+    assert tally.good > 3 * tally.reasons.total()
 
 
 class TrustingConnection(ModbusConnection):
