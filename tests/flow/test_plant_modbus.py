@@ -106,6 +106,22 @@ async def test_address_without_a_tag_makes_only_its_own_tag_bad():
     assert reading.cycle == 1
 
 
+async def test_device_with_a_maximum_of_its_own_is_never_asked_for_more():
+    """The plant refuses more than its maximum with exception 03; every tag is read, over a named gap too."""
+    tags = {f"t{i}": {"address": 2 + 2 * i} for i in range(60)} | {"far": {"address": 124}}
+    limits = {"registers_per_read_max": 7, "readable_gaps": [{"address": 122, "count": 2}]}
+    components = fleet(coolant_pump=registers(**tags) | limits)
+    eager = fleet(coolant_pump=registers(**tags) | limits | {"registers_per_read_max": 8})
+    async with plant(components) as server:
+        async with source_at(server.port, components) as source:
+            (reading,) = await source.read()
+        async with source_at(server.port, eager) as source:
+            (refused,) = await source.read()
+    assert reading.metrics == {tag: 10.0 + i for i, tag in enumerate(tags)}
+    assert reading.cycle == 1
+    assert Quality.DEVICE_EXCEPTION in refused.quality.values()
+
+
 async def test_plant_that_has_shown_nothing_yet_gives_no_number():
     """A unit without a first cycle answers busy; its registers are not taken for zeros."""
     components = fleet()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -172,3 +173,22 @@ def test_read_once_prints_each_tag_with_its_quality(config):
     assert {row["quality"] for row in rows} == {"good"}
     assert "bearing_temperature" in table.stdout
     assert "unit 1 holding 0..17" in table.stdout
+
+
+def test_plant_with_bad_days_answers_at_the_same_address(config):
+    """`--bad-days SEED`: most polls are read, some values have a reason and no number."""
+    options = ["--config", str(config), "--site", "TX01"]
+    seen: Counter[str] = Counter()
+    with running(*options, "--bad-days", "7") as process:
+        assert process.stdout is not None
+        assert "Modbus TCP on 127.0.0.1" in process.stdout.readline()
+        assert "one request in 10 has a bad day" in process.stdout.readline()
+        time.sleep(2 * PERIOD_S)
+        deadline = time.monotonic() + DEADLINE_S
+        while not (seen["good"] > 100 and seen.total() > seen["good"]):
+            assert time.monotonic() < deadline, f"only {seen}"
+            result = once(read, "--once", *options, "--json")
+            seen.update(row["quality"] for row in json.loads(result.stdout))
+        process.terminate()
+        process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0

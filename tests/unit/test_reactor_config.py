@@ -62,6 +62,16 @@ MISTAKES = [
         ["TX01.R1.coolant_pump", "b and a both use holding register 11"],
     ),
     (
+        "a maximum per read that splits a value",
+        "TX01: {R1: {coolant_pump: {registers_per_read_max: 1}}}",
+        ["TX01.R1.coolant_pump", "registers_per_read_max 1 would split shaft_speed: a float32 has 2"],
+    ),
+    (
+        "a gap over a tag",
+        "TX01: {R1: {coolant_pump: {readable_gaps: [{address: 17, count: 3}]}}}",
+        ["TX01.R1.coolant_pump", "readable_gaps[0] and vibration_rms both use holding register 17"],
+    ),
+    (
         "the same unit twice",
         "TX01: {R1: {coolant_pump: {unit: 3}, heat_exchanger: {unit: 3}}}",
         ["TX01", "R1.heat_exchanger and R1.coolant_pump both use Modbus unit 3"],

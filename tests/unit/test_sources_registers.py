@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.sources.modbus_layout import Layout
 from edge_agent.sources.plan import CYCLE, plan
 from shared.modbus_registers import as_read, decode, encode
 from shared.reactor_config import REGISTERS_BY_TYPE, Component, Register
@@ -92,7 +93,12 @@ def components(draw) -> Component:
         kind = draw(st.sampled_from(list(REGISTERS_BY_TYPE)))
         address = end[table] + draw(st.sampled_from([0, 0, 0, 0, 1, 7]))
         end[table] = address + REGISTERS_BY_TYPE[kind]
-        tags[f"t{index}"] = {"unit": "1", "register": {"table": table, "address": address, "type": kind}}
+        place = {"table": table, "address": address, "type": kind, "order": draw(ORDERS)}
+        place |= {
+            "scale": draw(st.sampled_from([1.0, 0.1, -2.0])),
+            "offset": draw(st.sampled_from([0.0, 3.5])),
+        }
+        tags[f"t{index}"] = {"unit": "1", "register": place}
     cycle = {"table": "holding", "address": end["holding"], "type": "uint32"}
     return Component.model_validate({"type": "x", "unit": 1, "tags": tags, "cycle_register": cycle})
 
@@ -100,8 +106,8 @@ def components(draw) -> Component:
 @settings(max_examples=150, deadline=None)
 @given(component=components(), limit=st.sampled_from([4, 10, 125]))
 def test_plan_reads_each_value_whole_once_and_no_hole(component, limit):
-    """Every field in one block, blocks contiguous, within the limit, of one table, and as few as possible."""
-    blocks = plan(component, limit)
+    """Each field in one block, blocks contiguous, within the device's limit, of one table, and the fewest."""
+    blocks = plan(component.model_copy(update={"registers_per_read_max": limit}))
     names = [field.name for block in blocks for field in block.fields]
     assert sorted(names) == sorted([*component.tags, CYCLE])
     for block in blocks:
@@ -113,15 +119,67 @@ def test_plan_reads_each_value_whole_once_and_no_hole(component, limit):
         assert not adjoins or left.count + right.fields[0].register.count > limit
 
 
-@settings(max_examples=100, deadline=None)
+def gapped(**more) -> Component:
+    """Floats at 2, 4, 10 and 20: holes at 6..9 and 12..19."""
+    tags = {f"t{a}": {"unit": "1", "register": {"address": a}} for a in (2, 4, 10, 20)}
+    return Component.model_validate({"type": "x", "unit": 1, "tags": tags} | more)
+
+
+@pytest.mark.parametrize(
+    ("more", "requests"),
+    [
+        ({}, ["2..5", "10..11", "20..21"]),
+        ({"readable_gaps": [{"address": 6, "count": 4}]}, ["2..11", "20..21"]),
+        ({"readable_gaps": [{"address": 6, "count": 3}]}, ["2..5", "10..11", "20..21"]),
+        ({"readable_gaps": [{"address": 6, "count": 4, "table": "input"}]}, ["2..5", "10..11", "20..21"]),
+        (
+            {"readable_gaps": [{"address": 6, "count": 4}, {"address": 12, "count": 8}]},
+            ["2..21"],
+        ),
+        (
+            {
+                "readable_gaps": [{"address": 6, "count": 4}, {"address": 12, "count": 8}],
+                "registers_per_read_max": 12,
+            },
+            ["2..11", "20..21"],
+        ),
+    ],
+)
+def test_read_passes_over_a_hole_only_where_the_whole_of_it_is_named(more, requests):
+    """A gap of the right table that covers the hole is bridged, within the device's limit; no other."""
+    assert [block.request for block in plan(gapped(**more))] == [f"holding {r}" for r in requests]
+
+
+@settings(max_examples=150, deadline=None)
+@given(component=components(), limit=st.sampled_from([4, 10, 125]), data=st.data())
+def test_layout_gives_each_tag_its_own_words_as_the_codec_does(component, limit, data):
+    """Whatever bytes a device sends: the arrays' numbers are `decode`'s, bit for bit, NaN for NaN."""
+    component = component.model_copy(update={"registers_per_read_max": limit})
+    image = data.draw(st.binary(min_size=1400, max_size=1400))
+    words = {"holding": struct.unpack(">700H", image), "input": struct.unpack(">700H", image[::-1])}
+    blocks = plan(component)
+    layout = Layout(component, blocks)
+    answers = b"".join(
+        struct.pack(f">{b.count}H", *words[b.table][b.address : b.address + b.count]) for b in blocks
+    )
+    expected = {
+        name: decode(r, words[r.table][r.address : r.address + r.count])
+        for name, r in ((name, tag.register_) for name, tag in component.tags.items())
+    }
+    numbers = dict(zip(layout.names, layout.numbers(answers).tolist(), strict=True))
+    assert {n: struct.pack(">d", v) for n, v in numbers.items() if not math.isnan(v)} == {
+        n: struct.pack(">d", v) for n, v in expected.items() if not math.isnan(v)
+    }
+    assert {n for n, v in numbers.items() if math.isnan(v)} == {
+        n for n, v in expected.items() if math.isnan(v)
+    }
+
+
+@settings(max_examples=50, deadline=None)
 @given(component=components())
-def test_block_hands_each_field_its_own_words(component):
-    """With register i holding i, every field gets its own addresses; halves cover the block."""
+def test_halves_cover_the_block(component):
+    """Both have fields, and together the block's, in order."""
     for block in plan(component):
-        registers = list(range(block.address, block.address + block.count))
-        for field in block.fields:
-            start = field.register.address
-            assert block.words(field, registers) == list(range(start, start + field.register.count))
         if len(block.fields) > 1:
             low, high = block.halves()
             assert low.fields + high.fields == block.fields

@@ -49,6 +49,21 @@ def decode(register: Register, words: Sequence[int]) -> float:
     return float(raw * register.scale + register.offset)
 
 
+def number_code(register: Register) -> str:
+    """The register's big-endian number for `struct` and for `numpy.dtype`, for example `>f`."""
+    return f">{_CODES[register.type]}"
+
+
+def bytes_in_order(register: Register) -> list[int]:
+    """Which of the bytes as sent, counted from 0, make the big-endian number, first byte first."""
+    words = [[2 * word, 2 * word + 1] for word in range(register.count)]
+    if register.order in _WORDS_REVERSED:
+        words.reverse()
+    if register.order in _BYTES_SWAPPED:
+        words = [word[::-1] for word in words]
+    return [place for word in words for place in word]
+
+
 def as_read(register: Register, value: float) -> float:
     """`value` as a reader of the register will see it (float32 or step rounding applied)."""
     return decode(register, encode(register, value))

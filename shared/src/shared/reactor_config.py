@@ -18,6 +18,7 @@ from shared.schemas.base import ComponentId, Name
 
 MODBUS_ADDRESS_MAX = 65_535  # Modbus application protocol v1.1b3, section 4.4
 MODBUS_UNIT_MAX = 247  # Modbus over serial line v1.02, section 2.2
+MODBUS_READ_REGISTERS_MAX = 125  # Modbus application protocol v1.1b3, sections 6.3 and 6.4
 REGISTERS_BY_TYPE = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}
 
 
@@ -50,6 +51,14 @@ class Register(_Section):
         if self.scale == 0:
             raise ValueError("scale 0 would make every reading the same number")
         return self
+
+
+class Gap(_Section):
+    """Registers without a tag that the device does answer, so that one read may pass over them."""
+
+    table: Literal["holding", "input"] = "holding"
+    address: int = Field(ge=0, le=MODBUS_ADDRESS_MAX)
+    count: int = Field(ge=1, lt=MODBUS_READ_REGISTERS_MAX)
 
 
 class Tag(_Section):
@@ -109,6 +118,7 @@ class Component(_Section):
     `performance` starts at 1 and the component has failed when it reaches `fail_threshold`.
     `lambda` is per cycle (exponential), `slope` is performance lost per cycle (linear).
     `noise_std` is the sensor noise as a fraction of each tag's nominal span.
+    A read asks for `registers_per_read_max` at most and passes over no hole but a `readable_gaps`.
     """
 
     type: Name
@@ -120,6 +130,13 @@ class Component(_Section):
     fail_threshold: float = Field(default=0.3, gt=0, lt=1)
     faults: tuple[ScheduledFault, ...] = ()
     cycle_register: Register | None = None
+    registers_per_read_max: int = Field(
+        default=MODBUS_READ_REGISTERS_MAX,
+        ge=1,
+        le=MODBUS_READ_REGISTERS_MAX,
+        description="what the device answers at once",
+    )
+    readable_gaps: tuple[Gap, ...] = ()
     tags: dict[Name, Tag] = Field(min_length=1)
     thresholds: Thresholds = Field(default_factory=Thresholds)
 
@@ -139,17 +156,32 @@ class Component(_Section):
         return self
 
     @model_validator(mode="after")
+    def _device_answers_the_longest_value(self) -> Self:
+        for name, register in self._registers().items():
+            if register.count > self.registers_per_read_max:
+                raise ValueError(
+                    f"registers_per_read_max {self.registers_per_read_max} would split {name}: "
+                    f"a {register.type} has {register.count}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _registers_do_not_overlap(self) -> Self:
         taken: dict[tuple[str, int], str] = {}
-        registers = {name: tag.register_ for name, tag in self.tags.items()}
-        if self.cycle_register is not None:
-            registers["cycle_register"] = self.cycle_register
-        for name, register in registers.items():
+        places: dict[str, Register | Gap] = {**self._registers()}
+        places |= {f"readable_gaps[{i}]": gap for i, gap in enumerate(self.readable_gaps)}
+        for name, register in places.items():
             for address in range(register.address, register.address + register.count):
                 other = taken.setdefault((register.table, address), name)
                 if other != name:
                     raise ValueError(f"{name} and {other} both use {register.table} register {address}")
         return self
+
+    def _registers(self) -> dict[str, Register]:
+        registers = {name: tag.register_ for name, tag in self.tags.items()}
+        if self.cycle_register is not None:
+            registers["cycle_register"] = self.cycle_register
+        return registers
 
 
 class Plant(_Section):

@@ -3,13 +3,14 @@
 import asyncio
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edge_agent.commands.check import ConfigOption, SiteOption, load_site
+from edge_agent.simulation.bad_days import BAD_SHARE, BadDays
 from edge_agent.simulation.ledger import Ledger
 from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, serve_rows, simulated
@@ -30,6 +31,10 @@ def plant(
     speed: Annotated[float, typer.Option(min=0.01, max=1000, help="cycles per poll period")] = 1.0,
     replay: Annotated[Path | None, typer.Option(help="folder of CSV files to serve instead")] = None,
     from_row: Annotated[int, typer.Option(min=0, help="with --replay: first row served")] = 0,
+    bad_days: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="delays, silence, exceptions, wrong answers, restarts"),
+    ] = None,
 ) -> None:
     """Serve a site's plant over Modbus TCP on loopback: simulated, or replayed from recorded files.
 
@@ -38,12 +43,14 @@ def plant(
 
     Example: edge-agent plant --config reactor_config.yaml --site TX01 --ledger tx01.jsonl
     Example: edge-agent plant --config reactor_config.yaml --site RIG01 --replay recordings/
+    Example: edge-agent plant --config reactor_config.yaml --site TX01 --bad-days 7
     """
     section, components = load_site(config, site)
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
     server = PlantServer(section.plant.host, section.plant.port, components)
+    wire = None if bad_days is None else BadDays.in_front_of(server, bad_days)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:
         book = None
@@ -60,7 +67,7 @@ def plant(
         else:
             rows = recording.rows(max(first, from_row))
         with suppress(asyncio.CancelledError):
-            asyncio.run(_serve(site, server, rows, book, section.plant.poll_period_s / speed))
+            asyncio.run(_serve(site, server, wire, rows, book, section.plant.poll_period_s / speed))
 
 
 def _load(recording: Recording, from_row: int) -> Recording:
@@ -72,18 +79,26 @@ def _load(recording: Recording, from_row: int) -> Recording:
 
 
 async def _serve(
-    site: str, server: PlantServer, rows: Iterator[list[PlantRow]], ledger: Ledger | None, period_s: float
+    site: str,
+    server: PlantServer,
+    wire: BadDays | None,
+    rows: Iterator[list[PlantRow]],
+    ledger: Ledger | None,
+    period_s: float,
 ) -> None:
     serving = asyncio.current_task()
     if serving is not None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
-    async with server:
+    async with server, wire or nullcontext():
         units = ", ".join(f"unit {c.unit} {i.key}" for i, c in server.components.items())
+        port = server.port if wire is None else wire.port
         print(
-            f"{site}: Modbus TCP on {server.host}:{server.port}, a cycle every {period_s:g} s: {units}",
+            f"{site}: Modbus TCP on {server.host}:{port}, a cycle every {period_s:g} s: {units}",
             flush=True,
         )
+        if wire is not None:
+            print(f"{site}: one request in {1 / BAD_SHARE:.0f} has a bad day", flush=True)
         await serve_rows(server, rows, ledger, period_s)
         print(
             f"{site}: the recording has ended; its last row stays, the cycle counter has stopped", flush=True

@@ -15,7 +15,7 @@ from pymodbus.simulator.simdevice import SimAction
 from shared.errors import ConfigError, Retryable
 from shared.listen import require_loopback
 from shared.modbus_registers import encode
-from shared.reactor_config import Component, Register
+from shared.reactor_config import Component, Gap, Register
 from shared.schemas import ComponentId
 
 Table = Literal["holding", "input"]
@@ -29,8 +29,9 @@ logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 class PlantServer:
     """Serves what `show` was last given; all registers of a unit change together.
 
-    An address without a tag answers exception 02, a write or coil request 01, and a unit that has
-    shown nothing yet 06 (busy): it invents no number.
+    An address without a tag answers exception 02 (in a readable gap 0), a write or coil request 01,
+    more than `registers_per_read_max` at once 03, and a unit that has shown nothing yet 06 (busy): it
+    invents no number.
     """
 
     def __init__(self, host: str, port: int, components: Mapping[ComponentId, Component]) -> None:
@@ -66,11 +67,14 @@ class PlantServer:
         ConfigError when a register cannot hold its number (see `plant.check_registers`).
         """
         component = self.components[component_id]
-        image = {table: [0] * _span(registers)[1] for table, registers in _by_table(component).items()}
+        spans = {table: _span(places) for table, places in _by_table(component).items()}
+        image = {table: [0] * length for table, (_, length) in spans.items()}
+        shown = {name: (tag.register_, values.get(name, math.nan)) for name, tag in component.tags.items()}
         if component.cycle_register is not None:
-            _put(image, component, component.cycle_register, cycle, "cycle_register")
-        for name, tag in component.tags.items():
-            _put(image, component, tag.register_, values.get(name, math.nan), name)
+            shown["cycle_register"] = component.cycle_register, cycle
+        for name, (register, value) in shown.items():
+            place = register.address - spans[register.table][0]
+            image[register.table][place : place + register.count] = _words(register, value, name)
         self._images[component_id] = image
 
     def _device(self, component_id: ComponentId) -> SimDevice:
@@ -82,17 +86,21 @@ class PlantServer:
     def _action(self, component_id: ComponentId) -> SimAction:
         """pymodbus calls this before it answers; the registers are brought up to date in one step."""
 
+        most = self.components[component_id].registers_per_read_max
+
         async def bring_up_to_date(
             function: int,
             _start: int,
             _address: int,
-            _count: int,
+            count: int,
             registers: list[int],
             _values: list[int] | list[bool] | None,
         ) -> ExcCodes | None:
             table = _TABLE_BY_FUNCTION.get(function)
             if table is None:
                 return ExcCodes.ILLEGAL_FUNCTION
+            if count > most:
+                return ExcCodes.ILLEGAL_VALUE
             image = self._images.get(component_id)
             if image is None:
                 return ExcCodes.DEVICE_BUSY
@@ -102,39 +110,35 @@ class PlantServer:
         return bring_up_to_date
 
 
-def _by_table(component: Component) -> dict[Table, list[Register]]:
-    registers = [tag.register_ for tag in component.tags.values()]
+def _by_table(component: Component) -> dict[Table, list[Register | Gap]]:
+    """Everything that a component's device answers."""
+    places: list[Register | Gap] = [tag.register_ for tag in component.tags.values()]
+    places += component.readable_gaps
     if component.cycle_register is not None:
-        registers.append(component.cycle_register)
+        places.append(component.cycle_register)
     return {
-        table: [register for register in registers if register.table == table]
-        for table in _TABLE_BY_FUNCTION.values()
+        table: [place for place in places if place.table == table] for table in _TABLE_BY_FUNCTION.values()
     }
 
 
-def _span(registers: list[Register]) -> tuple[int, int]:
+def _span(places: list[Register | Gap]) -> tuple[int, int]:
     """The first address of a table and how many registers it reaches over, holes included."""
-    if not registers:
+    if not places:
         return 0, 0
-    first = min(register.address for register in registers)
-    return first, max(register.address + register.count for register in registers) - first
+    first = min(place.address for place in places)
+    return first, max(place.address + place.count for place in places) - first
 
 
-def _put(
-    image: dict[Table, list[int]], component: Component, register: Register, value: float, name: str
-) -> None:
-    first, _ = _span(_by_table(component)[register.table])
+def _words(register: Register, value: float, name: str) -> tuple[int, ...]:
     try:
-        words = encode(register, value)
+        return encode(register, value)
     except ValueError as error:
         raise ConfigError(name, [f"{error}; give the register another type or scale"]) from error
-    place = register.address - first
-    image[register.table][place : place + register.count] = words
 
 
-def _sim_data(registers: list[Register]) -> list[SimData]:
+def _sim_data(places: list[Register | Gap]) -> list[SimData]:
     """Registers that exist; what lies between them stays invalid and answers exception 02."""
-    addresses = sorted(a for r in registers for a in range(r.address, r.address + r.count))
+    addresses = sorted(a for place in places for a in range(place.address, place.address + place.count))
     runs = [
         [address for _, address in run]
         for _, run in groupby(enumerate(addresses), key=lambda pair: pair[1] - pair[0])

@@ -3,18 +3,35 @@
 import asyncio
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from edge_agent.sources.base import judged
 from edge_agent.sources.modbus_connection import ILLEGAL_DATA_ADDRESS, ModbusConnection, ReadFailed
+from edge_agent.sources.modbus_layout import Layout
 from edge_agent.sources.plan import CYCLE, Block, plan
-from shared.modbus_registers import decode
 from shared.reactor_config import Component, Plant
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 
-_Answers = dict[str, float | Quality]
+
+class _Device:
+    """One component as it is read: its requests, and where their answers go."""
+
+    def __init__(self, component: Component) -> None:
+        self.component = component
+        self.blocks = plan(component)
+        self.layout = Layout(component, self.blocks)
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What one poll of a component brought: bytes, or for a field the reason why there are none."""
+
+    data: bytearray
+    failed: dict[str, Quality] = field(default_factory=dict)
+    arrived: datetime | None = None
 
 
 class ModbusSource:
@@ -27,8 +44,7 @@ class ModbusSource:
 
     def __init__(self, site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> None:
         self.site_id = site_id
-        self._components = dict(components)
-        self._plans = {component_id: plan(component) for component_id, component in components.items()}
+        self._devices = {component_id: _Device(component) for component_id, component in components.items()}
         self._connection = ModbusConnection(plant.host, plant.port, plant.timeout_s)
 
     async def __aenter__(self) -> Self:
@@ -47,38 +63,44 @@ class ModbusSource:
         its remaining components are DISCONNECTED at once.
         """
         self._connection.begin_poll()
-        return [await self._read(component_id) for component_id in self._components]
+        return [await self._read(component_id, device) for component_id, device in self._devices.items()]
 
-    async def _read(self, component_id: ComponentId) -> Telemetry:
-        component = self._components[component_id]
-        answers: _Answers = {}
-        arrived: datetime | None = None
-        for block in self._plans[component_id]:
-            found, at = await self._read_block(component.unit, block)
-            answers |= found
-            arrived = at or arrived
-        cycle = _counter(answers.pop(CYCLE, math.nan))
-        return judged(component_id, component, arrived or utc_now(), cycle, answers)
+    async def _read(self, component_id: ComponentId, device: _Device) -> Telemetry:
+        answers = _Answers(bytearray(device.layout.size))
+        for block, start in zip(device.blocks, device.layout.starts, strict=True):
+            await self._read_block(device.component.unit, block, start, answers)
+        return _reading(component_id, device, answers)
 
-    async def _read_block(self, unit: int, block: Block) -> tuple[_Answers, datetime | None]:
-        """The block's numbers or their qualities, and when its last answer arrived."""
+    async def _read_block(self, unit: int, block: Block, start: int, answers: _Answers) -> None:
+        """Put the block's registers at byte `start`, or its fields among the failed ones."""
         try:
             registers = await self._connection.ask(unit, block)
         except ReadFailed as failure:
             if failure.exception_code == ILLEGAL_DATA_ADDRESS and len(block.fields) > 1:
                 low, high = block.halves()
-                first, first_at = await self._read_block(unit, low)
-                second, second_at = await self._read_block(unit, high)
-                return first | second, second_at or first_at
-            return {field.name: failure.quality for field in block.fields}, None
-        arrived = utc_now()
-        return {
-            field.name: decode(field.register, block.words(field, registers)) for field in block.fields
-        }, arrived
+                await self._read_block(unit, low, start, answers)
+                await self._read_block(unit, high, start + 2 * (high.address - block.address), answers)
+            else:
+                answers.failed |= {field.name: failure.quality for field in block.fields}
+            return
+        answers.data[start : start + len(registers)] = registers
+        answers.arrived = utc_now()
 
 
-def _counter(value: float | Quality) -> int | None:
-    """The device's cycle; None when it could not be read or is no count."""
-    if isinstance(value, Quality) or not math.isfinite(value) or value < 0:
+def _reading(component_id: ComponentId, device: _Device, answers: _Answers) -> Telemetry:
+    layout, arrived = device.layout, answers.arrived or utc_now()
+    numbers = layout.numbers(answers.data)
+    named = dict(zip(layout.names, numbers.tolist(), strict=True))
+    cycle = _cycle(device, answers)
+    if answers.failed or not layout.all_good(numbers):
+        return judged(component_id, device.component, arrived, cycle, named | answers.failed)
+    return Telemetry(timestamp=arrived, **component_id._asdict(), cycle=cycle, metrics=named)
+
+
+def _cycle(device: _Device, answers: _Answers) -> int | None:
+    """The device's cycle; None when it has none, it could not be read or is no count."""
+    register = device.component.cycle_register
+    if register is None or CYCLE in answers.failed:
         return None
-    return int(value)
+    count = device.layout.number(CYCLE, register, answers.data)
+    return int(count) if math.isfinite(count) and count >= 0 else None

@@ -1,16 +1,29 @@
-"""One Modbus TCP connection with one outstanding request; closed whenever an answer might be late."""
+"""One Modbus TCP connection with one outstanding request; closed whenever an answer might be late.
+
+Modbus TCP has no checksum: what tells the answer from any other is the transaction id, the unit, the
+function code and two lengths. All five must be right; a transaction id of 0 is no wildcard.
+"""
 
 import logging
 from typing import Final
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
+from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.register_message import (
+    ReadHoldingRegistersRequest,
+    ReadHoldingRegistersResponse,
+    ReadInputRegistersRequest,
+    ReadInputRegistersResponse,
+)
 
 from edge_agent.sources.plan import Block
 from shared.schemas import Quality
 
 ILLEGAL_DATA_ADDRESS: Final = 2  # exception code, Modbus application protocol v1.1b3, section 7
-_FUNCTION_BY_TABLE: Final = {"holding": 3, "input": 4}
+_EXCEPTION: Final = 0x80  # set in the function code of an answer that is an exception
+_FUNCTION_AT: Final = 7  # place of the function code in a frame, after the MBAP header
+_REQUEST_BY_TABLE: Final = {"holding": ReadHoldingRegistersRequest, "input": ReadInputRegistersRequest}
 
 # What pymodbus would write to its log about a poll, the quality of the reading says.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -25,6 +38,24 @@ class ReadFailed(Exception):
         self.exception_code = exception_code
 
 
+class _HoldingAnswer(ReadHoldingRegistersResponse):
+    """The answer's bytes as they came: the byte count, then the registers."""
+
+    body = b""
+
+    def decode(self, data: bytes) -> None:
+        self.body = data
+
+
+class _InputAnswer(ReadInputRegistersResponse):
+    """The same for input registers."""
+
+    body = b""
+
+    def decode(self, data: bytes) -> None:
+        self.body = data
+
+
 class ModbusConnection:
     """Opens when asked to read; one failed attempt to open is the last of its poll."""
 
@@ -32,18 +63,23 @@ class ModbusConnection:
         self._host, self._port, self._timeout_s = host, port, timeout_s
         self._client: AsyncModbusTcpClient | None = None
         self._given_up = False
+        self._function_code = 0  # of the outstanding request
+        self._last_transaction = 0
 
     def begin_poll(self) -> None:
         """A new poll may try to connect again."""
         self._given_up = False
 
-    async def ask(self, unit: int, block: Block) -> list[int]:
-        """The block's registers; ReadFailed says why there are none. Takes `timeout_s` at most, twice
-        that where it must connect first."""
+    async def ask(self, unit: int, block: Block) -> bytes:
+        """The block's registers as sent, two bytes each; ReadFailed says why there are none.
+
+        Takes `timeout_s` at most, twice that where it must connect first.
+        """
         client = await self._connected()
-        read = client.read_holding_registers if block.table == "holding" else client.read_input_registers
+        request = _REQUEST_BY_TABLE[block.table](address=block.address, count=block.count, dev_id=unit)
+        self._function_code = request.function_code
         try:
-            reply = await read(block.address, count=block.count, device_id=unit)
+            reply: ModbusPDU = await client.execute(False, request)
         except ModbusException as error:
             quality = Quality.TIMEOUT if client.connected else Quality.DISCONNECTED
             self.close()  # the answer may still come; on a new connection it cannot be taken for another
@@ -51,16 +87,22 @@ class ModbusConnection:
         except BaseException:
             self.close()  # cancelled in mid-request: the same
             raise
-        if reply.isError():
-            raise ReadFailed(Quality.DEVICE_EXCEPTION, reply.exception_code)
-        registers = list(reply.registers)
-        if len(registers) != block.count or reply.function_code != _FUNCTION_BY_TABLE[block.table]:
-            self.close()  # an answer to some other question
-            raise ReadFailed(Quality.DEVICE_EXCEPTION)
-        return registers
+        if reply.transaction_id == request.transaction_id and reply.dev_id == unit:
+            if reply.function_code == request.function_code | _EXCEPTION:
+                raise ReadFailed(Quality.DEVICE_EXCEPTION, reply.exception_code)
+            size = 2 * block.count
+            if (
+                isinstance(reply, _HoldingAnswer | _InputAnswer)
+                and len(reply.body) == 1 + size == 1 + reply.body[0]
+            ):
+                return reply.body[1:]
+        self.close()  # an answer to some other question
+        raise ReadFailed(Quality.DEVICE_EXCEPTION)
 
     def close(self) -> None:
+        """Give up the connection; the next request opens another."""
         if self._client is not None:
+            self._last_transaction = self._client.ctx.next_tid
             self._client.close()
             self._client = None
 
@@ -72,10 +114,28 @@ class ModbusConnection:
         if self._given_up:
             raise ReadFailed(Quality.DISCONNECTED)
         client = AsyncModbusTcpClient(
-            self._host, port=self._port, timeout=self._timeout_s, retries=0, reconnect_delay=0
+            self._host,
+            port=self._port,
+            timeout=self._timeout_s,
+            retries=0,
+            reconnect_delay=0,
+            trace_packet=self._only_answers,
         )
+        client.register(_HoldingAnswer)
+        client.register(_InputAnswer)
         if not await client.connect():
             self._given_up = True
             raise ReadFailed(Quality.DISCONNECTED)
+        # A gateway may hand a late answer to the next connection: its transaction id is not used again.
+        client.ctx.next_tid = self._last_transaction
         self._client = client
         return client
+
+    def _only_answers(self, sending: bool, data: bytes) -> bytes:
+        """What was received, unless its function code is of no answer to the request: then nothing.
+
+        pymodbus would abort the connection on some of those, with a traceback in the log.
+        """
+        if sending or len(data) <= _FUNCTION_AT:
+            return data
+        return data if data[_FUNCTION_AT] & ~_EXCEPTION == self._function_code else b""
