@@ -11,9 +11,9 @@ import typer
 
 from edge_agent.commands.check import ConfigOption, SiteOption, load_site
 from edge_agent.simulation.ledger import Ledger
-from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, serve_rows, simulated
 from edge_agent.simulation.replay import Recording
+from edge_agent.simulation.served import ServesPlant, plant_server
 from shared.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ def plant(
     replay: Annotated[Path | None, typer.Option(help="folder of CSV files to serve instead")] = None,
     from_row: Annotated[int, typer.Option(min=0, help="with --replay: first row served")] = 0,
 ) -> None:
-    """Serve a site's plant over Modbus TCP on loopback: simulated, or replayed from recorded files.
+    """Serve a site's plant over its protocol on loopback: simulated, or replayed from recorded files.
 
     Every poll period brings one cycle, half a period after the agent's polls. When a recording ends,
     its last row stays and the cycle counter stops, as on a controller that hangs. Ctrl-C ends it.
@@ -43,7 +43,7 @@ def plant(
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
-    server = PlantServer(section.plant.host, section.plant.port, components)
+    server = plant_server(section.plant, components)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:
         book = None
@@ -72,7 +72,7 @@ def _load(recording: Recording, from_row: int) -> Recording:
 
 
 async def _serve(
-    site: str, server: PlantServer, rows: Iterator[list[PlantRow]], ledger: Ledger | None, period_s: float
+    site: str, server: ServesPlant, rows: Iterator[list[PlantRow]], ledger: Ledger | None, period_s: float
 ) -> None:
     serving = asyncio.current_task()
     if serving is not None:
@@ -81,7 +81,8 @@ async def _serve(
     async with server:
         units = ", ".join(f"unit {c.unit} {i.key}" for i, c in server.components.items())
         print(
-            f"{site}: Modbus TCP on {server.host}:{server.port}, a cycle every {period_s:g} s: {units}",
+            f"{site}: {server.protocol} on {server.host}:{server.port}, "
+            f"a cycle every {period_s:g} s: {units}",
             flush=True,
         )
         await serve_rows(server, rows, ledger, period_s)
