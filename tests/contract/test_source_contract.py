@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
 from edge_agent.simulation import ReactorSimulator
-from edge_agent.simulation.modbus_server import PlantServer
-from edge_agent.sources import MockModbusAdapter, ModbusSource, Source
+from edge_agent.simulation.served import plant_server
+from edge_agent.sources import MockModbusAdapter, Source, source_for
 from shared.listen import free_port
 from shared.modbus_registers import as_read
 from shared.reactor_config import Component, Plant, parse_fleet
@@ -33,12 +34,13 @@ class Harness:
 
 
 @asynccontextmanager
-async def modbus() -> AsyncIterator[Harness]:
-    component, port = pump(), free_port()
-    plant = Plant(port=port, poll_period_s=1, timeout_s=0.5)
+async def wired(protocol: Literal["modbus_tcp", "opc_ua"]) -> AsyncIterator[Harness]:
+    """A plant of that protocol on a real socket."""
+    component = pump()
+    plant = Plant(protocol=protocol, port=free_port(), poll_period_s=1, timeout_s=0.5)
     async with (
-        PlantServer("127.0.0.1", port, {PUMP: component}) as server,
-        ModbusSource("TX01", plant, {PUMP: component}) as source,
+        plant_server(plant, {PUMP: component}) as server,
+        source_for("TX01", plant, {PUMP: component}) as source,
     ):
         yield Harness(
             source,
@@ -46,6 +48,14 @@ async def modbus() -> AsyncIterator[Harness]:
             lambda cycle, values: server.show(PUMP, cycle, values),
             lambda tag, value: as_read(component.tags[tag].register_, value),
         )
+
+
+def modbus() -> AbstractAsyncContextManager[Harness]:
+    return wired("modbus_tcp")
+
+
+def opcua() -> AbstractAsyncContextManager[Harness]:
+    return wired("opc_ua")
 
 
 class _Told:
@@ -70,7 +80,7 @@ async def mock() -> AsyncIterator[Harness]:
         yield Harness(source, told.config, show, lambda _tag, value: value)
 
 
-SOURCES = pytest.mark.parametrize("source", [modbus, mock])
+SOURCES = pytest.mark.parametrize("source", [modbus, opcua, mock])
 
 
 def numbers() -> dict[str, float]:
@@ -83,9 +93,8 @@ def numbers() -> dict[str, float]:
 async def test_poll_gives_each_component_once_with_every_tag(source):
     """One Telemetry per component, each tag with the number that its plant showed for that cycle."""
     async with source() as harness:
-        values = numbers()
+        values, before = numbers(), utc_now()
         harness.show(7, values)
-        before = utc_now()
         (reading,) = await harness.source.read()
         assert reading.component_id == PUMP
         assert reading.cycle == 7

@@ -26,7 +26,7 @@ from edge_agent.outbox import Outbox, OutboxStore
 from edge_agent.recorder import Detail, Event, Recorder
 from edge_agent.scoring import Scorer
 from edge_agent.settings import AgentSettings
-from edge_agent.sources import ModbusSource
+from edge_agent.sources import Source, source_for
 from edge_agent.update import FleetClient, ModelSlots, Release, ReleaseClient, Updater
 from shared.errors import ConfigError, Untrusted
 from shared.listen import parse_endpoint
@@ -120,9 +120,7 @@ class Agent:
         updater = Updater(client, slots, self._install, self._record)
         await updater.resume()
         stream = FleetClient(own.fleet, self._hello, partial(self._on_command, updater), self._on_witnessed)
-        source = ModbusSource(
-            own.site, self._plant, {key: line.component for key, line in self._lines.items()}
-        )
+        source = source_for(own.site, self._plant, {key: line.component for key, line in self._lines.items()})
         async with source, asyncio.TaskGroup() as tasks:
             started = [
                 tasks.create_task(work)
@@ -137,7 +135,7 @@ class Agent:
             await stop.wait()
             await _end(started)
 
-    async def _poll_for_ever(self, source: ModbusSource) -> None:
+    async def _poll_for_ever(self, source: Source) -> None:
         """Poll on the wall clock's multiples of the period; a poll that runs over skips, never piles up."""
         period = self._plant.poll_period_s
         due = ceil(time.time() / period) * period

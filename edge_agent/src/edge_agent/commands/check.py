@@ -8,6 +8,7 @@ import typer
 
 from edge_agent.sources.plan import CYCLE, plan
 from shared.errors import ConfigError
+from shared.opcua_nodes import COUNTER, expanded, variable_identifier
 from shared.reactor_config import Component, Site, load_fleet
 from shared.schemas import ComponentId
 
@@ -36,8 +37,9 @@ def check(config: ConfigOption, site: SiteOption, as_json: JsonOption = False) -
     Example: edge-agent check --config reactor_config.yaml --site TX01
     """
     section, components = load_site(config, site)
-    plans = [_described(component_id, component) for component_id, component in components.items()]
     plant = section.plant
+    describe = _subscribed if plant.protocol == "opc_ua" else _described
+    plans = [describe(component_id, component) for component_id, component in components.items()]
     if as_json:
         print(
             json.dumps({"site": site, "plant": plant.model_dump(mode="json"), "components": plans}, indent=2)
@@ -48,7 +50,8 @@ def check(config: ConfigOption, site: SiteOption, as_json: JsonOption = False) -
         f"polled every {plant.poll_period_s:g} s, timeout {plant.timeout_s:g} s"
     )
     for entry in plans:
-        print(f"  {entry['component']} (unit {entry['unit']}): {entry['summary']}")
+        unit = f" (unit {entry['unit']})" if "unit" in entry else ""
+        print(f"  {entry['component']}{unit}: {entry['summary']}")
         for request in entry["requests"]:
             print(f"    {request['request']}: {', '.join(request['fields'])}")
 
@@ -67,5 +70,22 @@ def _described(component_id: ComponentId, component: Component) -> dict[str, Any
                 "fields": ["cycle counter" if f.name == CYCLE else f.name for f in block.fields],
             }
             for block in blocks
+        ],
+    }
+
+
+def _subscribed(component_id: ComponentId, component: Component) -> dict[str, Any]:
+    """OPC UA: what one subscription of the site holds of this component; each poll reads the counter too."""
+    counter = [COUNTER] if component.cycle_register is not None else []
+    variables = {
+        name: expanded(variable_identifier(component_id, name)) for name in [*counter, *component.tags]
+    }
+    read = "; the cycle counter is read at each poll" if counter else ""
+    return {
+        "component": component_id.key,
+        "summary": f"{len(variables)} variables subscribed{read}",
+        "requests": [
+            {"request": node, "fields": ["cycle counter" if name == COUNTER else name]}
+            for name, node in variables.items()
         ],
     }

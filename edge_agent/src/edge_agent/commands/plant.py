@@ -15,6 +15,7 @@ from edge_agent.simulation.ledger import Ledger
 from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, serve_rows, simulated
 from edge_agent.simulation.replay import Recording
+from edge_agent.simulation.served import ServesPlant, plant_server
 from shared.errors import ConfigError
 
 
@@ -36,7 +37,7 @@ def plant(
         typer.Option(min=0, metavar="SEED", help="delays, silence, exceptions, wrong answers, restarts"),
     ] = None,
 ) -> None:
-    """Serve a site's plant over Modbus TCP on loopback: simulated, or replayed from recorded files.
+    """Serve a site's plant over its protocol on loopback: simulated, or replayed from recorded files.
 
     Every poll period brings one cycle, half a period after the agent's polls. When a recording ends,
     its last row stays and the cycle counter stops, as on a controller that hangs. Ctrl-C ends it.
@@ -49,8 +50,8 @@ def plant(
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
-    server = PlantServer(section.plant.host, section.plant.port, components)
-    wire = None if bad_days is None else BadDays.in_front_of(server, bad_days)
+    server = plant_server(section.plant, components)
+    wire = None if bad_days is None else _bad_wire(server, bad_days)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:
         book = None
@@ -70,6 +71,12 @@ def plant(
             asyncio.run(_serve(site, server, wire, rows, book, section.plant.poll_period_s / speed))
 
 
+def _bad_wire(server: ServesPlant, seed: int) -> BadDays:
+    if not isinstance(server, PlantServer):
+        raise ConfigError("--bad-days", [f"is for Modbus TCP; this plant speaks {server.protocol}"])
+    return BadDays.in_front_of(server, seed)
+
+
 def _load(recording: Recording, from_row: int) -> Recording:
     recording.load()
     if from_row >= len(recording):
@@ -80,7 +87,7 @@ def _load(recording: Recording, from_row: int) -> Recording:
 
 async def _serve(
     site: str,
-    server: PlantServer,
+    server: ServesPlant,
     wire: BadDays | None,
     rows: Iterator[list[PlantRow]],
     ledger: Ledger | None,
@@ -94,7 +101,7 @@ async def _serve(
         units = ", ".join(f"unit {c.unit} {i.key}" for i, c in server.components.items())
         port = server.port if wire is None else wire.port
         print(
-            f"{site}: Modbus TCP on {server.host}:{port}, a cycle every {period_s:g} s: {units}",
+            f"{site}: {server.protocol} on {server.host}:{port}, a cycle every {period_s:g} s: {units}",
             flush=True,
         )
         if wire is not None:

@@ -9,9 +9,10 @@ import typer
 from rich.table import Table
 
 from edge_agent.commands.check import ConfigOption, JsonOption, SiteOption, load_site
-from edge_agent.sources.modbus import ModbusSource
+from edge_agent.sources import Source, source_for
 from edge_agent.sources.plan import plan
 from shared.command_line import console
+from shared.opcua_nodes import expanded, variable_identifier
 from shared.reactor_config import Component
 from shared.schemas import ComponentId, Telemetry, utc_now
 
@@ -28,9 +29,10 @@ def read(
     Example: edge-agent read --once --config reactor_config.yaml --site TX01
     """
     section, components = load_site(config, site)
-    source = ModbusSource(site, section.plant, components)
+    source = source_for(site, section.plant, components)
     try:
-        good = asyncio.run(_poll(source, components, None if once else section.plant.poll_period_s, as_json))
+        period_s = None if once else section.plant.poll_period_s
+        good = asyncio.run(_poll(source, components, section.plant.protocol, period_s, as_json))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     if not good:
@@ -38,12 +40,20 @@ def read(
 
 
 async def _poll(
-    source: ModbusSource, components: Mapping[ComponentId, Component], period_s: float | None, as_json: bool
+    source: Source,
+    components: Mapping[ComponentId, Component],
+    protocol: str,
+    period_s: float | None,
+    as_json: bool,
 ) -> bool:
     async with source:
         while True:
             readings = await source.read()
-            rows = [row for reading in readings for row in _rows(reading, components[reading.component_id])]
+            rows = [
+                row
+                for reading in readings
+                for row in _rows(reading, components[reading.component_id], protocol)
+            ]
             if as_json:
                 print(json.dumps(rows), flush=True)
             else:
@@ -53,8 +63,19 @@ async def _poll(
             await asyncio.sleep(period_s)
 
 
-def _rows(reading: Telemetry, component: Component) -> list[dict[str, Any]]:
-    request = {field.name: block.request for block in plan(component) for field in block.fields}
+def _requests(component_id: ComponentId, component: Component, protocol: str) -> dict[str, str]:
+    """What is asked of the device for each tag."""
+    if protocol == "opc_ua":
+        return {name: expanded(variable_identifier(component_id, name)) for name in component.tags}
+    return {
+        field.name: f"unit {component.unit} {block.request}"
+        for block in plan(component)
+        for field in block.fields
+    }
+
+
+def _rows(reading: Telemetry, component: Component, protocol: str) -> list[dict[str, Any]]:
+    request = _requests(reading.component_id, component, protocol)
     age_s = (utc_now() - reading.timestamp).total_seconds()
     return [
         {
@@ -65,7 +86,7 @@ def _rows(reading: Telemetry, component: Component) -> list[dict[str, Any]]:
             "unit": tag.unit,
             "quality": str(reading.quality.get(name, "good")),
             "age_s": round(max(age_s, 0.0), 3),
-            "request": f"unit {component.unit} {request[name]}",
+            "request": request[name],
         }
         for name, tag in component.tags.items()
     ]

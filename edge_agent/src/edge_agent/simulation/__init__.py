@@ -1,4 +1,4 @@
-"""The plant that stands in for a real one until there is one: physics, recordings, Modbus TCP.
+"""The plant that stands in for a real one until there is one: physics, recordings, Modbus TCP, OPC UA.
 
 Enters: a component's configuration and a seed, or recorded CSV files. Leaves: telemetry rows with
 their labels apart, served as a real device would serve them. Never: the agent's own parts; what is

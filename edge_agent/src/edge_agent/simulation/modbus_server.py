@@ -34,6 +34,8 @@ class PlantServer:
     invents no number.
     """
 
+    protocol = "Modbus TCP"
+
     def __init__(self, host: str, port: int, components: Mapping[ComponentId, Component]) -> None:
         self.host, self.port = host, port
         self.components = dict(components)

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_agent.simulation.generators import ReactorSimulator
 from edge_agent.simulation.ledger import Ledger
-from edge_agent.simulation.modbus_server import PlantServer
+from edge_agent.simulation.served import ServesPlant
 from shared.errors import ConfigError
 from shared.modbus_registers import as_read, encode
 from shared.reactor_config import Component
@@ -70,7 +70,7 @@ def _simulated_row(simulator: ReactorSimulator) -> PlantRow:
 
 
 async def serve_rows(
-    server: PlantServer, rows: Iterator[list[PlantRow]], ledger: Ledger | None, period_s: float
+    server: ServesPlant, rows: Iterator[list[PlantRow]], ledger: Ledger | None, period_s: float
 ) -> None:
     """Show each tick's rows until they end: the first at once, the next at the wall clock's ticks.
 
@@ -87,7 +87,7 @@ async def serve_rows(
         least_s = 0.0
 
 
-def _ledger_entry(server: PlantServer, row: PlantRow) -> dict[str, Any]:
+def _ledger_entry(server: ServesPlant, row: PlantRow) -> dict[str, Any]:
     tags = server.components[row.component_id].tags
     read = {name: as_read(tags[name].register_, value) for name, value in row.values.items()}
     return {

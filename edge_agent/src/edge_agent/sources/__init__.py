@@ -1,12 +1,27 @@
 """A plant's controllers -> readings: value, quality, source time; one adapter a protocol.
 
-Enters: registers as a device sends them. Leaves: one `Telemetry` per component and poll, always,
-good or bad. Never: a write towards the plant, a number for a tag that could not be read.
+Enters: what a device sends, registers or variables. Leaves: one `Telemetry` per component and poll,
+always, good or bad. Never: a write towards the plant, a number for a tag that could not be read.
 """
+
+from collections.abc import Mapping
 
 from edge_agent.sources.base import Source
 from edge_agent.sources.freshness import FreshnessGuard
 from edge_agent.sources.mock import MockModbusAdapter
 from edge_agent.sources.modbus import ModbusSource
+from shared.reactor_config import Component, Plant
+from shared.schemas import ComponentId
 
-__all__ = ["FreshnessGuard", "MockModbusAdapter", "ModbusSource", "Source"]
+__all__ = ["FreshnessGuard", "MockModbusAdapter", "ModbusSource", "Source", "source_for"]
+
+
+def source_for(site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> Source:
+    """The source that speaks the plant's protocol."""
+    match plant.protocol:
+        case "modbus_tcp":
+            return ModbusSource(site_id, plant, components)
+        case "opc_ua":
+            from edge_agent.sources.opcua import OpcUaSource  # only its sites load asyncua
+
+            return OpcUaSource(site_id, plant, components)

@@ -1,0 +1,194 @@
+"""One OPC UA session with one subscription; closed whenever it fails, opened again when next asked."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from asyncua import Client, ua
+
+from edge_agent.sources.opcua_moments import quality_of
+from shared.opcua_nodes import NAMESPACE_URI
+from shared.schemas import Quality
+
+RECONNECT_S_MAX = 5.0  # between two attempts to connect; they begin with the next poll and double
+PUBLISHES_PER_POLL = 10  # a poll waits at most one of these for what the server has just got
+PUBLISHING_MS_MIN = 10.0  # below it a server spends its time on timers
+QUEUE_SIZE = 10  # values of a variable that the server keeps between two publications
+LIFETIME_POLLS = 60  # without a sign of us the server ends the subscription
+SILENT_POLLS_MAX = 3  # the server publishes at least once a poll, if only that nothing changed
+SESSION_S = 600.0  # without a request the server ends the session
+HEALTH_CHECK_S = 3600.0  # asyncua's own look at the server; each of our polls is one
+STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)  # asked for where there is no counter to ask for
+
+OnValue = Callable[[str, ua.DataValue], None]
+
+# What asyncua would write to its log about a poll, the quality of the reading says; it logs some at CRITICAL.
+logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)
+
+
+class NotAnswered(Exception):
+    """A poll got no answer: the quality of all its tags."""
+
+    def __init__(self, quality: Quality) -> None:
+        super().__init__(str(quality))
+        self.quality = quality
+
+
+class OpcUaConnection:
+    """Keeps every variable subscribed, and asks for some at each poll.
+
+    `variables` and `counters` are string identifiers in our namespace. `on_value` gets each value
+    that is published; `on_closed` is called when a connection ends, for what it brought says nothing more.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        poll_period_s: float,
+        timeout_s: float,
+        variables: Sequence[str],
+        counters: Sequence[str],
+        on_value: OnValue,
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._url, self._poll_period_s, self._timeout_s = url, poll_period_s, timeout_s
+        self._variables, self._counters = variables, counters
+        self._on_value, self._on_closed = on_value, on_closed
+        self._client: Client | None = None
+        self._namespace = 0
+        self._published = asyncio.Event()
+        self._published_at = 0.0
+        self._quality = Quality.DISCONNECTED  # of the last failure
+        self._retry_at, self._delay_s = 0.0, 0.0
+
+    async def ask(self) -> dict[str, ua.DataValue]:
+        """The counters, read now; NotAnswered says why there are none.
+
+        Takes `timeout_s` at most, twice that where it must connect first. After a failure it waits
+        0, 1, 2, 4, ... periods before it tries to connect again, RECONNECT_S_MAX at most.
+        """
+        try:
+            client = self._client or await self._opened()
+            async with asyncio.timeout(self._timeout_s):
+                nodes = [STATE, *map(self._node_id, self._counters)]
+                _, *values = await client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
+        except NotAnswered:
+            raise
+        except Exception as error:  # asyncua lets through whatever a broken answer makes it raise
+            await self._give_up(error)
+            raise NotAnswered(self._quality) from error
+        self._delay_s = 0.0
+        return dict(zip(self._counters, values, strict=True))
+
+    async def wait_until(self, satisfied: Callable[[], bool]) -> None:
+        """Wait for publications until they satisfy, or for `timeout_s`; a silent subscription is closed."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while self._silent or not satisfied():
+                    self._published.clear()
+                    await self._published.wait()
+        except TimeoutError:
+            if self._silent:
+                await self._drop()
+
+    async def close(self) -> None:
+        """Tell the server, where it answers within `timeout_s`, and leave."""
+        if self._client is not None:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._client.disconnect()
+            except TimeoutError:
+                pass
+        await self._drop()
+
+    @property
+    def _silent(self) -> bool:
+        return time.monotonic() - self._published_at > SILENT_POLLS_MAX * self._poll_period_s
+
+    async def _opened(self) -> Client:
+        if time.monotonic() < self._retry_at:
+            raise NotAnswered(self._quality)
+        self._client = client = Client(self._url, self._timeout_s, watchdog_intervall=HEALTH_CHECK_S)
+        client.session_timeout = int(SESSION_S * 1000)
+        async with asyncio.timeout(self._timeout_s):
+            await client.connect()
+            self._namespace = await client.get_namespace_index(NAMESPACE_URI)
+            await self._subscribe(client)
+        return client
+
+    async def _subscribe(self, client: Client) -> None:
+        interval_ms = max(PUBLISHING_MS_MIN, 1000 * self._poll_period_s / PUBLISHES_PER_POLL)
+        wanted = ua.CreateSubscriptionParameters(
+            RequestedPublishingInterval=interval_ms,
+            RequestedLifetimeCount=ua.UInt32(LIFETIME_POLLS * PUBLISHES_PER_POLL),
+            RequestedMaxKeepAliveCount=ua.UInt32(PUBLISHES_PER_POLL),
+            PublishingEnabled=True,
+        )
+        self._published_at = time.monotonic()
+        made = await client.uaclient.create_subscription(wanted, partial(self._on_publish, client))
+        items = [self._item(handle, name) for handle, name in enumerate(self._variables)]
+        results = await client.uaclient.create_monitored_items(
+            ua.CreateMonitoredItemsParameters(SubscriptionId=made.SubscriptionId, ItemsToCreate=items)
+        )
+        for name, result in zip(self._variables, results, strict=True):
+            if not result.StatusCode.is_good():
+                self._on_value(name, ua.DataValue(StatusCode=result.StatusCode))
+
+    def _item(self, handle: int, name: str) -> ua.MonitoredItemCreateRequest:
+        """Every change of value, status or source time is wanted, a repeated value too."""
+        changes = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
+        return ua.MonitoredItemCreateRequest(
+            ItemToMonitor=ua.ReadValueId(NodeId=self._node_id(name), AttributeId=ua.AttributeIds.Value),
+            MonitoringMode=ua.MonitoringMode.Reporting,
+            RequestedParameters=ua.MonitoringParameters(
+                ClientHandle=ua.UInt32(handle),
+                SamplingInterval=0.0,
+                Filter=changes,
+                QueueSize=ua.UInt32(QUEUE_SIZE),
+                DiscardOldest=True,
+            ),
+        )
+
+    def _on_publish(self, client: Client, result: ua.PublishResult) -> None:
+        if client is not self._client:
+            return  # the last words of a connection that was given up
+        for notification in result.NotificationMessage.NotificationData or ():
+            if isinstance(notification, ua.DataChangeNotification):
+                for item in notification.MonitoredItems:
+                    self._on_value(self._variables[item.ClientHandle], item.Value)
+        self._published_at = time.monotonic()
+        self._published.set()
+
+    def _node_id(self, identifier: str) -> ua.NodeId:
+        return ua.NodeId(identifier, self._namespace)
+
+    async def _give_up(self, error: Exception) -> None:
+        self._quality = _quality(error)
+        self._retry_at = time.monotonic() + self._delay_s
+        self._delay_s = min(max(2 * self._delay_s, self._poll_period_s), RECONNECT_S_MAX)
+        await self._drop()
+
+    async def _drop(self) -> None:
+        """Close the socket without a word to a server that may not answer, and end asyncua's tasks."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        self._on_closed()
+        protocol = client.uaclient.protocol
+        if protocol is not None and protocol.transport is not None:
+            protocol.transport.abort()
+            await asyncio.sleep(0)  # the transport tells asyncua
+        await client.disconnect()
+        await asyncio.sleep(0)
+
+
+def _quality(error: Exception) -> Quality:
+    if isinstance(error, TimeoutError):
+        return Quality.TIMEOUT
+    if isinstance(error, OSError):
+        return Quality.DISCONNECTED
+    if isinstance(error, ua.UaStatusCodeError):
+        return quality_of(error.code)
+    return Quality.DEVICE_EXCEPTION

@@ -1,0 +1,145 @@
+"""An OPC UA plant that is killed, started again and paused at random while the agent polls it."""
+
+import asyncio
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from edge_agent.sources.opcua import OpcUaSource
+from shared.listen import free_port
+from shared.reactor_config import Plant, load_fleet
+from shared.schemas import Telemetry
+
+PERIOD_S = 0.2  # of the polls as configured; they come without a rest
+TICKS_PER_S = 40
+GOOD_POLLS = 2_000  # with a number; what is polled while the plant is away comes on top
+SOAK_S_MAX = 100.0
+TICKING_PLANT = f"""
+import asyncio, os, struct, sys, time
+from edge_agent.simulation.opcua_server import OpcUaPlantServer
+from shared.reactor_config import load_fleet
+from pathlib import Path
+async def main(config, port, shown, epoch):
+    components = load_fleet(Path(config)).components()
+    async with OpcUaPlantServer("127.0.0.1", int(port), components) as server:
+        file, last = os.open(shown, os.O_WRONLY), None
+        while True:
+            cycle = int((time.time() - float(epoch)) * {TICKS_PER_S})
+            if cycle != last:
+                if last is not None:
+                    os.pwrite(file, struct.pack("<q", last), 0)  # has been served since the last tick
+                for k, (component_id, component) in enumerate(components.items()):
+                    values = {{t: 1e6 * k + 1e4 * i + cycle % 10_000 for i, t in enumerate(component.tags)}}
+                    server.show(component_id, cycle, values)
+                last = cycle
+            await asyncio.sleep(0.5 / {TICKS_PER_S})
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Chaos:
+    """A ticking plant in a process of its own that is paused, killed and started again at random."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.chance, self.port = chance, free_port()
+        self.config, self.shown = folder / "fleet.yaml", folder / "shown"
+        names = ", ".join(
+            f"t{i}: {{unit: '1', register: {{address: {2 + 4 * i}, type: float64}}}}" for i in range(8)
+        )
+        self.config.write_text(
+            f"TX01: {{R1: {{coolant_pump: {{tags: {{{names}}}}}, heat_exchanger: {{tags: {{{names}}}}}}}}}\n"
+        )
+        self.shown.write_bytes(struct.pack("<q", 0))
+        self.epoch, self.log = time.time(), (folder / "plant.log").open("wb")
+        self.stopped, self.wakes, self.deeds = False, 0, Counter()
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        arguments = [str(self.config), str(self.port), str(self.shown), str(self.epoch)]
+        return subprocess.Popen([sys.executable, "-c", TICKING_PLANT, *arguments], stderr=self.log)
+
+    def served(self) -> int:
+        """A cycle that the plant has certainly served: nothing older is new."""
+        return struct.unpack("<q", self.shown.read_bytes())[0]
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self.chance.uniform(0.3, 1.5))
+            if self.chance.random() < 0.2:
+                self.deeds["killed"] += 1
+                self.process.kill()
+                self.process.wait()
+                await asyncio.sleep(self.chance.uniform(0.0, 0.5))
+                self.process = self.start()
+                await asyncio.sleep(6.0)  # it builds its address space, and the agent waits before it tries
+            else:
+                self.deeds["paused"] += 1
+                os.kill(self.process.pid, signal.SIGSTOP)
+                os.waitpid(self.process.pid, os.WUNTRACED)  # noqa: ASYNC222 - it stops at once
+                self.stopped = True
+                await asyncio.sleep(self.chance.uniform(0.02, 0.6))
+                self.stopped, self.wakes = False, self.wakes + 1
+                os.kill(self.process.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def wrong(readings: Iterable[Telemetry], least: int, dead: bool) -> Counter[str]:
+    """What no poll may have: a number of another tag or cycle, an old or a dead one, a tag left out."""
+    found: Counter[str] = Counter()
+    for k, reading in enumerate(readings):
+        found["unmarked"] += len(
+            {f"t{i}" for i in range(8)} - reading.metrics.keys() - reading.quality.keys()
+        )
+        for i in range(8):
+            value = reading.metrics.get(f"t{i}")
+            if value is not None:
+                found["good"] += 1
+                found["misattributed"] += value != 1e6 * k + 1e4 * i + (reading.cycle or 0) % 10_000
+                found["stale as good"] += dead or reading.cycle is None or reading.cycle < least
+    return found
+
+
+@pytest.mark.slow
+async def test_thousands_of_polls_of_a_plant_that_is_killed_and_paused_at_random(tmp_path):
+    """Server tick i gives f(tag, i): misattributed 0, stale as good 0, every gap marked."""
+    seed = int(os.environ.get("SEED", random.randrange(2**32)))
+    print(f"SEED={seed}")  # noqa: T201 - `SEED=... make test T=...` replays it
+    chaos = Chaos(tmp_path, random.Random(seed))
+    components = load_fleet(chaos.config).components()
+    total: Counter[str] = Counter()
+    try:
+        plant = Plant(protocol="opc_ua", port=chaos.port, poll_period_s=PERIOD_S, timeout_s=PERIOD_S)
+        async with OpcUaSource("TX01", plant, components) as source:
+            async with asyncio.timeout(20):
+                while not any(r.metrics for r in await source.read()):
+                    await asyncio.sleep(0.05)
+            misfortune, ends = asyncio.create_task(chaos.run()), time.monotonic() + SOAK_S_MAX
+            while total["good polls"] < GOOD_POLLS and time.monotonic() < ends and not misfortune.done():
+                least, stopped, wakes = chaos.served(), chaos.stopped, chaos.wakes
+                readings = await source.read()
+                total += wrong(readings, least, stopped and wakes == chaos.wakes)
+                total["polls"] += 1
+                total["good polls"] += any(r.metrics for r in readings)
+                total.update(str(q) for r in readings for q in set(r.quality.values()))
+                await asyncio.sleep(0.002)
+            misfortune.cancel()
+    finally:
+        chaos.close()
+    print(dict(total), dict(chaos.deeds))  # noqa: T201 - the counts are the result
+    assert (total["misattributed"], total["stale as good"], total["unmarked"]) == (0, 0, 0)
+    assert total["good polls"] >= GOOD_POLLS
+    assert min(chaos.deeds["killed"], chaos.deeds["paused"]) > 0
+    assert total["timeout"] > 0
