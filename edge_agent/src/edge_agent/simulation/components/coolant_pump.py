@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_agent.simulation.components import FloatArray, running
 from edge_agent.simulation.physics.centrifugal import CentrifugalPump, PumpDesign
+from edge_agent.simulation.physics.water import saturation_kpa
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 from shared.errors import ConfigError
 
@@ -75,6 +76,6 @@ class Model(CentrifugalPump):
         rise_k = self.preset.core_outlet_c - self.preset.core_inlet_c
         return self.preset.core_inlet_c + rise_k * running(load) / flow_share
 
-    def suction_kpa(self, load: FloatArray) -> FloatArray:
-        """The primary pressure, whatever the load."""
-        return np.full_like(load, self.preset.primary_kpa)
+    def above_boiling_kpa(self, inlet_c: FloatArray, load: FloatArray) -> FloatArray:  # noqa: ARG002
+        """The primary pressure is held whatever the load."""
+        return self.preset.primary_kpa - saturation_kpa(inlet_c)

@@ -19,7 +19,6 @@ from edge_agent.simulation.physics.centrifugal import (
     CentrifugalPump,
     PumpDesign,
 )
-from edge_agent.simulation.physics.water import saturation_kpa
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 PUMPS = 2
@@ -82,15 +81,14 @@ class Model(CentrifugalPump):
         needed = STEAM_SHARE + (SHUTOFF_HEAD - STEAM_SHARE) * load * load
         return running(load) * np.sqrt(needed / SHUTOFF_HEAD)
 
-    def inlet_c(self, flow_share: FloatArray, load: FloatArray) -> FloatArray:  # noqa: ARG002 - a pump's hook
+    def inlet_c(self, flow_share: FloatArray, load: FloatArray) -> FloatArray:  # noqa: ARG002
         """The deaerator holds its temperature."""
         return np.full_like(load, self.preset.feedwater_c)
 
-    def suction_kpa(self, load: FloatArray) -> FloatArray:
-        """The deaerator's own boiling pressure and the water column, less friction (~ flow^2)."""
+    def above_boiling_kpa(self, inlet_c: FloatArray, load: FloatArray) -> FloatArray:  # noqa: ARG002
+        """The water column alone, less friction (~ flow^2): the deaerator itself boils."""
         column_m = STATIC_HEAD_M - SUCTION_FRICTION_M * load * load
-        boiling_kpa = saturation_kpa(np.full_like(load, self.preset.feedwater_c))
-        return boiling_kpa + column_m * DENSITY_KG_M3 * GRAVITY_M_S2 / 1_000.0
+        return column_m * (DENSITY_KG_M3 * GRAVITY_M_S2 / 1_000.0)
 
     def tags(
         self, performance: FloatArray, load: FloatArray, suction_loss_kpa: FloatArray | float = 0.0

@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 
 from edge_agent.simulation.components import LOAD_MIN, FloatArray, about_one, running
-from edge_agent.simulation.physics.water import saturation_kpa
 
 GRAVITY_M_S2 = 9.81
 SHUTOFF_HEAD = 1.25  # head at no flow over nominal head: the usual range is 1.1 to 1.3 (engineering estimate)
@@ -76,8 +75,8 @@ class CentrifugalPump:
         """Water temperature at the inlet; `flow_share` is the flow over what the speed should give."""
         raise NotImplementedError
 
-    def suction_kpa(self, load: FloatArray) -> FloatArray:
-        """Absolute pressure at the inlet."""
+    def above_boiling_kpa(self, inlet_c: FloatArray, load: FloatArray) -> FloatArray:
+        """By how much the pressure at the inlet exceeds the vapour pressure there."""
         raise NotImplementedError
 
     def tags(
@@ -90,8 +89,8 @@ class CentrifugalPump:
         design, wear, speed = self.design, np.clip(1.0 - performance, 0.0, WEAR_MAX), self.speed_share(load)
         through = np.maximum(load, design.minimum_flow * running(load))
         share = self.flow / design.flow_kg_s * (1.0 - FLOW_LOSS * wear)
-        suction_kpa = self.suction_kpa(load) - suction_loss_kpa
-        drop = self._head_drop(wear, speed, through, suction_kpa - saturation_kpa(self.inlet_c(share, load)))
+        margin_kpa = self.above_boiling_kpa(self.inlet_c(share, load), load) - suction_loss_kpa
+        drop = self._head_drop(wear, speed, through, margin_kpa)
         share = share * (1.0 - FLOW_SHARE_OF_DROP * drop)
         head = SHUTOFF_HEAD * speed * speed - (SHUTOFF_HEAD - 1.0) * through * through
         pressure = self.pressure * head * (1.0 - HEAD_LOSS * wear) * (1.0 - drop)
@@ -127,10 +126,10 @@ class CentrifugalPump:
         return power_kw, useful_kj_kg * (1.0 / efficiency - 1.0)
 
     def _head_drop(
-        self, wear: FloatArray, speed: FloatArray, through: FloatArray, above_boiling_kpa: FloatArray
+        self, wear: FloatArray, speed: FloatArray, through: FloatArray, margin_kpa: FloatArray
     ) -> FloatArray:
         """The share of the head that cavitation takes; what the pump wants grows with speed and flow."""
-        available_m = above_boiling_kpa / (self.design.density_kg_m3 * GRAVITY_M_S2 / 1_000.0)
+        available_m = margin_kpa / (self.design.density_kg_m3 * GRAVITY_M_S2 / 1_000.0)
         turning = (1.0 - NPSH_FLOW_SHARE) * speed * speed + NPSH_FLOW_SHARE * through * through
         required_m = self.design.npsh_required_m * np.maximum(turning, LOAD_MIN) * (1.0 + NPSH_GAIN * wear)
         steepest = np.log(DROP_MAX / HEAD_DROP_AT_NPSH3)
