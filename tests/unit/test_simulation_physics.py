@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from edge_agent.simulation.components import coolant_pump, heat_exchanger, model, model_types
+from edge_agent.simulation.components import heat_exchanger, model, model_types
+from edge_agent.simulation.physics import centrifugal
+from edge_agent.simulation.presets import FORCED_CIRCULATION
 from shared.config_defaults import builtin_types
 from shared.errors import ConfigError
 
@@ -45,7 +47,7 @@ def test_bearing_stays_flat_for_long_then_runs_away():
     """Half of the way to failure brings less than a quarter of the rise."""
     new, half, failed = (tags("coolant_pump", p)["bearing_temperature"] for p in (1.0, 0.65, 0.3))
     assert half - new < 0.25 * (failed - new)
-    assert failed - new == pytest.approx(coolant_pump.BEARING_RISE_K)
+    assert failed - new == pytest.approx(centrifugal.BEARING_RISE_K)
 
 
 def test_new_pump_and_exchanger_stand_at_the_nominal_point():
@@ -61,9 +63,10 @@ def test_new_pump_and_exchanger_stand_at_the_nominal_point():
 def test_exchanger_conserves_heat(performance):
     """What the primary side gives, the secondary side takes."""
     t = tags("heat_exchanger", performance)
-    given = t["flow_rate"] * heat_exchanger.PRIMARY_KJ_KG_K * (t["temperature_in"] - t["temperature_out"])
+    fall = t["temperature_in"] - t["temperature_out"]
+    given = t["flow_rate"] * FORCED_CIRCULATION.primary_kj_kg_k * fall
     rise = t["secondary_temperature_out"] - t["secondary_temperature_in"]
-    taken = t["secondary_flow_rate"] * heat_exchanger.SECONDARY_KJ_KG_K * rise
+    taken = t["secondary_flow_rate"] * FORCED_CIRCULATION.secondary_kj_kg_k * rise
     assert given == pytest.approx(taken)
 
 
@@ -84,5 +87,5 @@ def test_effectiveness_meets_its_limits():
 
 def test_type_without_equations_is_refused_with_the_known_ones():
     """The message names the types that can be simulated and the way out."""
-    with pytest.raises(ConfigError, match=r"coolant_pump, heat_exchanger.*--replay"):
+    with pytest.raises(ConfigError, match=r"coolant_pump,.* heat_exchanger,.*--replay"):
         model("pump_rig")

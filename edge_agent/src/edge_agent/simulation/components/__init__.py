@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 from shared.errors import ConfigError
 
 FloatArray = NDArray[np.float64]
+LOAD_MIN = 0.02  # of nominal: below it, what depends on a ratio of flows or powers fades to a standstill
 UNIT_SPREAD = 0.01  # relative; inside the 3 % that ISO 9906 grade 1 allows on a pump's head
 
 
@@ -23,11 +25,17 @@ class ComponentModel(Protocol):
 
     spans: ClassVar[Mapping[str, float]]
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        """Draw this unit's own constants (unit-to-unit variation)."""
+    def __init__(self, rng: np.random.Generator, preset: ReactorPreset = FORCED_CIRCULATION) -> None:
+        """Draw this unit's own constants (unit-to-unit variation) around the reactor's nominal point.
+
+        ConfigError when a reactor of that type has no such component.
+        """
 
     def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
-        """Noise-free tags, shape `(n,)`, from performance (1 new, 0 gone) and load (1 nominal)."""
+        """Noise-free tags, shape `(n,)`, from performance (1 new, 0 gone) and load (1 nominal).
+
+        Load is power over nominal, 0 (an outage) to 1.1; at 0 the plant is hot and stands still.
+        """
 
 
 def model_types() -> list[str]:
@@ -53,3 +61,8 @@ def model(component_type: str) -> type[ComponentModel]:
 def about_one(rng: np.random.Generator) -> float:
     """A unit's own factor on a nominal constant."""
     return 1.0 + UNIT_SPREAD * float(rng.standard_normal())
+
+
+def running(load: FloatArray) -> FloatArray:
+    """1 in operation, falling to 0 below `LOAD_MIN`: an outage divides by no flow."""
+    return load / np.maximum(load, LOAD_MIN)

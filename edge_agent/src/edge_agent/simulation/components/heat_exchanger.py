@@ -1,9 +1,9 @@
-"""A once-through steam generator cassette, by effectiveness and number of transfer units.
+"""A once-through steam generator, by effectiveness and number of transfer units.
 
-Nominal point: one of SMART's twelve cassettes: 1,540 kg/s of primary water from 310 to 270 degC
-against 152.5 kg/s of feedwater at 180 degC that leaves as steam at 274 degC and 3 MPa
-(IAEA-TECDOC-1391, SMART). Preheating, boiling and superheating are taken together as one constant
-heat capacity, so that the counterflow formula holds over the whole length.
+Nominal point: one of SMART's twelve cassettes or one of NuScale's two helical coils (see `presets`).
+Preheating, boiling and superheating are taken together as one constant heat capacity, so that the
+counterflow formula holds over the whole length. The hot leg is held at its nominal temperature over the
+load (engineering estimate); at a standstill the primary side takes the core's inlet temperature.
 """
 
 from collections.abc import Mapping
@@ -11,15 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, about_one
+from edge_agent.simulation.components import LOAD_MIN, FloatArray, about_one, running
+from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
-PRIMARY_KG_S = 1_540.0 / 12
-SECONDARY_KG_S = 152.5 / 12
-PRIMARY_INLET_C = 310.0
-SECONDARY_INLET_C = 180.0
-PRIMARY_KJ_KG_K = 5.3  # 330 MW / (1,540 kg/s x 40 K), as the water's mean between 270 and 310 degC
-SECONDARY_KJ_KG_K = 23.0  # (2,930 - 764) kJ/kg over 94 K: enthalpies at 274 degC, 3 MPa and 180 degC
-CONDUCTANCE_KW_K = 465.0  # UA that gives 274 degC steam at the nominal point
 PRESSURE_DROP_KPA = 25.0  # primary side; estimate
 
 # Kern-Seaton: fouling resistance grows to an asymptote, Rf = Rf* (1 - exp(-t / tau)) (Kern and Seaton,
@@ -27,10 +21,13 @@ PRESSURE_DROP_KPA = 25.0  # primary side; estimate
 FOULING_ASYMPTOTE = 1.8  # Rf* as a share of the clean resistance 1/U0
 FOULING_SCALE = 0.5  # lost performance for 1 - 1/e of the asymptote
 PRESSURE_GAIN = 0.8  # narrowed passages, at the asymptote
+# Tubes that thinned are plugged and transfer no more. The share grows with the square of wear: none at
+# first, since cracks and pits take time to reach through (engineering estimate).
+PLUGGED_MAX = 0.1  # of the tubes, when gone: about what a steam generator's safety analysis allows
 
 
 class Model:
-    """One cassette."""
+    """One cassette or coil."""
 
     spans: ClassVar[Mapping[str, float]] = {
         "flow_rate": 60.0,
@@ -42,32 +39,34 @@ class Model:
         "pressure_drop": 20.0,
     }
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.primary = PRIMARY_KG_S * about_one(rng)
-        self.secondary = SECONDARY_KG_S * about_one(rng)
-        self.conductance = CONDUCTANCE_KW_K * about_one(rng)
+    def __init__(self, rng: np.random.Generator, preset: ReactorPreset = FORCED_CIRCULATION) -> None:
+        self.preset = preset
+        self.primary = preset.primary_kg_s / preset.steam_generators * about_one(rng)
+        self.secondary = preset.feedwater_kg_s / preset.steam_generators * about_one(rng)
+        self.conductance = preset.conductance_kw_k * about_one(rng)
         self.pressure_drop = PRESSURE_DROP_KPA * about_one(rng)
 
     def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
-        """Both flows follow the load; fouling lowers UA and narrows the primary passages."""
-        fouled = -np.expm1(-np.clip(1.0 - performance, 0.0, 1.0) / FOULING_SCALE)
-        conductance = self.conductance / (1.0 + FOULING_ASYMPTOTE * fouled)
-        hot = self.primary * load * PRIMARY_KJ_KG_K
-        cold = self.secondary * load * SECONDARY_KJ_KG_K
+        """Both flows follow the load; fouling lowers U and narrows the passages, plugging takes area."""
+        preset, wear = self.preset, np.clip(1.0 - performance, 0.0, 1.0)
+        fouled = -np.expm1(-wear / FOULING_SCALE)
+        area = 1.0 - PLUGGED_MAX * wear * wear
+        conductance = self.conductance * area / (1.0 + FOULING_ASYMPTOTE * fouled)
+        flowing, share = np.maximum(load, LOAD_MIN), preset.primary_share(load)
+        hot = self.primary * preset.primary_share(flowing) * preset.primary_kj_kg_k
+        cold = self.secondary * flowing * preset.secondary_kj_kg_k
+        inlet = preset.core_inlet_c + (preset.core_outlet_c - preset.core_inlet_c) * running(load)
         smaller = np.minimum(hot, cold)
-        heat = (
-            effectiveness(conductance, smaller, np.maximum(hot, cold))
-            * smaller
-            * (PRIMARY_INLET_C - SECONDARY_INLET_C)
-        )
+        transferred = effectiveness(conductance, smaller, np.maximum(hot, cold)) * running(load)
+        heat = transferred * smaller * (inlet - preset.feedwater_c)
         return {
-            "flow_rate": self.primary * load,
-            "temperature_in": np.full_like(load, PRIMARY_INLET_C),
-            "temperature_out": PRIMARY_INLET_C - heat / hot,
+            "flow_rate": self.primary * share,
+            "temperature_in": inlet,
+            "temperature_out": inlet - heat / hot,
             "secondary_flow_rate": self.secondary * load,
-            "secondary_temperature_in": np.full_like(load, SECONDARY_INLET_C),
-            "secondary_temperature_out": SECONDARY_INLET_C + heat / cold,
-            "pressure_drop": self.pressure_drop * load * load * (1.0 + PRESSURE_GAIN * fouled),
+            "secondary_temperature_in": np.full_like(load, preset.feedwater_c),
+            "secondary_temperature_out": preset.feedwater_c + heat / cold,
+            "pressure_drop": self.pressure_drop * share * share * (1.0 + PRESSURE_GAIN * fouled),
         }
 
 
