@@ -187,7 +187,10 @@ class Component(_Section):
 class Plant(_Section):
     """How the site's controllers are reached, and how often they are polled."""
 
-    protocol: Literal["modbus_tcp", "opc_ua"] = "modbus_tcp"
+    protocol: Literal["modbus_tcp", "opc_ua", "sparkplug_b"] = "modbus_tcp"
+    group: Name = Field(
+        default="pm-stack-smr", description="Sparkplug B group id; host and port are the broker's"
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=15020, ge=1, le=65_535)
     poll_period_s: float = Field(default=1.0, ge=0.05, le=3600)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_agent.sources.plan import CYCLE, plan
+from shared import sparkplug
 from shared.errors import ConfigError
 from shared.opcua_nodes import COUNTER, expanded, variable_identifier
 from shared.reactor_config import Component, Site, load_fleet
@@ -38,7 +39,7 @@ def check(config: ConfigOption, site: SiteOption, as_json: JsonOption = False) -
     """
     section, components = load_site(config, site)
     plant = section.plant
-    describe = _subscribed if plant.protocol == "opc_ua" else _described
+    describe = {"modbus_tcp": _described, "opc_ua": _subscribed, "sparkplug_b": _followed}[plant.protocol]
     plans = [describe(component_id, component) for component_id, component in components.items()]
     if as_json:
         print(
@@ -88,4 +89,15 @@ def _subscribed(component_id: ComponentId, component: Component) -> dict[str, An
             {"request": node, "fields": ["cycle counter" if name == COUNTER else name]}
             for name, node in variables.items()
         ],
+    }
+
+
+def _followed(component_id: ComponentId, component: Component) -> dict[str, Any]:
+    """Sparkplug B: the device that is followed; its node's births, deaths and data are subscribed."""
+    metrics = [*([sparkplug.CYCLE] if component.cycle_register is not None else []), *component.tags]
+    device = sparkplug.device(component_id)
+    return {
+        "component": component_id.key,
+        "summary": f"device {device} of node {component_id.site_id}, {len(metrics)} metrics",
+        "requests": [],
     }

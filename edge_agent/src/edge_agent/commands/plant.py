@@ -50,7 +50,7 @@ def plant(
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
-    server = plant_server(section.plant, components)
+    server = plant_server(site, section.plant, components)
     wire = None if bad_days is None else _bad_wire(server, bad_days)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:

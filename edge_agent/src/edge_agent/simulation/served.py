@@ -28,7 +28,7 @@ class ServesPlant(Protocol):
         ...
 
 
-def plant_server(plant: Plant, components: Mapping[ComponentId, Component]) -> ServesPlant:
+def plant_server(site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> ServesPlant:
     """The server that speaks the plant's protocol; it does not listen yet."""
     match plant.protocol:
         case "modbus_tcp":
@@ -37,3 +37,7 @@ def plant_server(plant: Plant, components: Mapping[ComponentId, Component]) -> S
             from edge_agent.simulation.opcua_server import OpcUaPlantServer  # only its sites load asyncua
 
             return OpcUaPlantServer(plant.host, plant.port, components)
+        case "sparkplug_b":
+            from edge_agent.simulation.sparkplug_plant import SparkplugPlant  # only its sites load paho
+
+            return SparkplugPlant(plant.host, plant.port, plant.group, site_id, components)

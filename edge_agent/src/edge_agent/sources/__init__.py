@@ -25,3 +25,7 @@ def source_for(site_id: str, plant: Plant, components: Mapping[ComponentId, Comp
             from edge_agent.sources.opcua import OpcUaSource  # only its sites load asyncua
 
             return OpcUaSource(site_id, plant, components)
+        case "sparkplug_b":
+            from edge_agent.sources.sparkplug import SparkplugSource  # only its sites load paho
+
+            return SparkplugSource(site_id, plant, components)

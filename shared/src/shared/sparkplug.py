@@ -1,0 +1,116 @@
+"""Sparkplug B (specification 3.0.0): topics, metrics and qualities, for whoever publishes and whoever reads.
+
+Enters: a component, numbers; or a payload's bytes. Leaves: the other of the two. Pure.
+An edge node is a site, a device is a component; a site's messages share one `seq`.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from shared.errors import Rejected
+from shared.schemas.base import ComponentId
+from shared.wire import sparkplug_b_pb2 as pb
+
+NAMESPACE: Final = "spBv1.0"
+CYCLE: Final = "cycle"  # the device's counter among its metrics; no tag can stand for it
+BD_SEQ: Final = "bdSeq"  # joins a death certificate to its birth
+REBIRTH: Final = "Node Control/Rebirth"
+QUALITY: Final = "Quality"
+GOOD, BAD = 192, 0  # 500 is stale: nothing we publish is
+SEQ_MODULUS: Final = 256
+PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # some 20,000 metrics; longer is nobody's sensor
+
+INT8, INT16, INT32, INT64 = 1, 2, 3, 4
+UINT8, UINT16, UINT32, UINT64 = 5, 6, 7, 8
+FLOAT, DOUBLE, BOOLEAN, STRING = 9, 10, 11, 12
+_SIGNED_BITS: Final = {INT8: 32, INT16: 32, INT32: 32, INT64: 64}  # as they travel: uint32 and uint64
+
+
+class Topic(NamedTuple):
+    """`spBv1.0/group/kind/node[/device]`; `device` is empty for the node itself."""
+
+    group: str
+    kind: str
+    node: str
+    device: str = ""
+
+    @property
+    def text(self) -> str:
+        """As MQTT has it."""
+        return "/".join([NAMESPACE, self.group, self.kind, self.node, *filter(None, [self.device])])
+
+    @classmethod
+    def parse(cls, text: str) -> "Topic":
+        """Rejected when it is not Sparkplug's."""
+        parts = text.split("/")
+        if parts[0] != NAMESPACE or len(parts) not in (4, 5):
+            raise Rejected(f"topic {text!r} is not {NAMESPACE}/group/kind/node[/device]")
+        return cls(*parts[1:])
+
+
+def device(component_id: ComponentId) -> str:
+    """A component's name on its edge node (`:` stands in no name of ours)."""
+    return f"{component_id.reactor_id}:{component_id.component}"
+
+
+def parse(body: bytes) -> pb.SparkplugPayload:
+    """A payload; Rejected when the bytes are none."""
+    if len(body) > PAYLOAD_BYTES_MAX:
+        raise Rejected(f"payload of {len(body)} bytes; at most {PAYLOAD_BYTES_MAX}")
+    try:
+        return pb.SparkplugPayload.FromString(body)
+    except DecodeError as error:
+        raise Rejected(f"no Sparkplug B payload: {error}") from error
+
+
+def metric(name: str, value: float, time_ms: int, *, datatype: int = DOUBLE) -> pb.SparkplugMetric:
+    """A metric with its quality; NaN becomes a null of bad quality."""
+    missing = not math.isfinite(value)
+    found = pb.SparkplugMetric(name=name, timestamp=time_ms, datatype=datatype)
+    found.properties.keys.append(QUALITY)
+    found.properties.values.add(type=INT32, int_value=BAD if missing else GOOD)
+    if missing:
+        found.is_null = True
+    elif datatype == UINT64:
+        found.long_value = int(value)
+    else:
+        found.double_value = value
+    return found
+
+
+def number(found: pb.SparkplugMetric, datatypes: Mapping[str, int]) -> float | None:
+    """A metric's number; None when it is null, of bad quality, or no number.
+
+    `datatypes` are those of the birth certificate, for a metric that does not repeat its own.
+    """
+    field = found.WhichOneof("value")
+    if found.is_null or field in (None, "string_value") or quality(found) != GOOD:
+        return None
+    raw = getattr(found, field)
+    bits = _SIGNED_BITS.get(found.datatype or datatypes.get(found.name, 0))
+    if bits is not None and field in ("int_value", "long_value") and raw >= 1 << (bits - 1):
+        raw -= 1 << bits
+    return float(raw) if math.isfinite(raw) else None
+
+
+def source_time(payload: pb.SparkplugPayload) -> datetime:
+    """When the node says it was; Rejected when it says nothing a clock could."""
+    try:
+        found = datetime.fromtimestamp(payload.timestamp / 1000, UTC)
+    except (OverflowError, ValueError, OSError) as error:
+        raise Rejected(f"timestamp {payload.timestamp} ms is no time: {error}") from error
+    if not payload.timestamp:
+        raise Rejected("a payload without a timestamp")
+    return found
+
+
+def quality(found: pb.SparkplugMetric) -> int:
+    """The Quality property; good where there is none, as the specification has it."""
+    for key, value in zip(found.properties.keys, found.properties.values, strict=False):
+        if key == QUALITY:
+            return int(value.long_value if value.WhichOneof("value") == "long_value" else value.int_value)
+    return GOOD

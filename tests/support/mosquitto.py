@@ -1,0 +1,28 @@
+"""Debian's MQTT broker as a process of its own on a loopback port."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.services import wait_for_port
+
+
+@contextmanager
+def mosquitto(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Listening at `port` until the end, or until the caller kills it."""
+    program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin")
+    if program is None:
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    settings = folder / f"mosquitto-{port}.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+    process = subprocess.Popen([program, "-c", str(settings)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, process)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
