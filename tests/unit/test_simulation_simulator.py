@@ -1,5 +1,6 @@
 """ReactorSimulator: reproducible wear with honest labels (PRD 1.2, 1.3)."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from edge_agent.simulation import ReactorSimulator
 from edge_agent.simulation.faults import GLITCH_CYCLES, SUDDEN_LOSS
+from edge_agent.simulation.timestamps import rfc3339
 from shared.errors import ConfigError
 
 PUMP: dict[str, Any] = {"decay_type": "exponential", "lambda": 0.01, "noise_std": 0.01}
@@ -36,6 +38,16 @@ def test_cycle_has_the_fields_of_the_prd():
     assert first["timestamp"] == "2026-01-01T00:00:00Z"
     assert second["timestamp"] == "2026-01-01T00:00:01Z"
     assert (first["cycle"], first["performance"], first["fault"]) == (0, 1.0, None)
+
+
+@pytest.mark.parametrize("count", [3, 90_000, 100_001])
+def test_timestamps_run_on_over_midnight_and_the_leap_day(count):
+    """A second a cycle, as NumPy's calendar has it, kept texts or not."""
+    start = datetime(2028, 2, 28, 23, 59, 58, tzinfo=UTC)
+    texts = rfc3339(int(start.timestamp()), 0, count)
+    expected = np.datetime64("2028-02-28T23:59:58") + np.arange(count)
+    assert np.array_equal(texts, np.char.add(np.datetime_as_string(expected, unit="s"), "Z"))
+    assert not texts.flags.writeable
 
 
 def test_same_seed_gives_the_same_numbers_and_another_seed_another_unit():

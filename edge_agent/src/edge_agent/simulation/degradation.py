@@ -12,8 +12,9 @@ import numpy as np
 from edge_agent.simulation.components import FloatArray
 from shared.reactor_config import Component
 
-BLOCK_CYCLES = 1_024  # drawn at a time from a stream of their own, so that no split shifts the numbers
-LOOK_AHEAD_CYCLES_MAX = 8_000 * BLOCK_CYCLES  # of a random path; at 1 Hz three months. Then it ends: 0
+BLOCK_CYCLES = 2_048  # drawn at a time from a stream of their own, so that no split shifts the numbers
+LOOK_AHEAD_CYCLES_MAX = 4_000 * BLOCK_CYCLES  # of a random path; at 1 Hz three months. Then it ends: 0
+_BLOCKS_MAX = LOOK_AHEAD_CYCLES_MAX // BLOCK_CYCLES
 PASSAGE_CYCLES_MAX = 2**40  # of a closed form; 35,000 years at 1 Hz. A label beyond it says so much
 RATE_MAX = 1e6  # of any rate: faults that add up must not overflow
 PERFORMANCE_MIN = 1e-12  # taken for 0 where a logarithm is
@@ -238,7 +239,7 @@ class RandomPath:
 
     def failure_cycle(self, threshold: float) -> int:
         """See `CurvePath.failure_cycle`; looks at most LOOK_AHEAD_CYCLES_MAX ahead, where the path ends."""
-        for number in range(LOOK_AHEAD_CYCLES_MAX // BLOCK_CYCLES):
+        for number in range(_BLOCKS_MAX):
             reached = np.flatnonzero(self._block(number) <= threshold)
             if len(reached):
                 return self._from_cycle + number * BLOCK_CYCLES + int(reached[0])
@@ -250,10 +251,10 @@ class RandomPath:
         return RandomPath(self._process.faster(factor), (*self._key, cycle), cycle, start)
 
     def _block(self, number: int) -> FloatArray:
-        if number * BLOCK_CYCLES >= LOOK_AHEAD_CYCLES_MAX:
-            return np.zeros(BLOCK_CYCLES)
-        for missing in range(len(self._starts), number + 1):
+        for missing in range(len(self._starts), min(number, _BLOCKS_MAX - 1) + 1):
             self._draw(missing - 1)
+        if number >= _BLOCKS_MAX or self._starts[number] == 0.0:
+            return np.zeros(BLOCK_CYCLES)
         if self._drawn[0] != number:
             self._draw(number)
         return self._drawn[1]
