@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
@@ -9,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from edge_agent.commands.simulate import simulate
+from shared.config_defaults import builtin_types
 from shared.errors import ConfigError
 
 CONFIG = """
@@ -17,6 +20,18 @@ TX01:
   R1:
     coolant_pump: {lambda: 0.02}
 """
+FLEET = """
+TX01:
+  R1:
+    coolant_pump: {}
+    heat_exchanger: {decay_type: gamma}
+    spare: {type: coolant_pump, decay_type: weibull}
+ID01:
+  R1:
+    coolant_pump: {}
+    pump_rig: {}
+"""
+TAGS = list(builtin_types()["coolant_pump"]["tags"])
 app = typer.Typer()
 app.command()(simulate)
 
@@ -61,6 +76,17 @@ def test_labels_are_the_last_columns(run, tmp_path):
     assert table["fault"].to_pylist() == [None, None, "drop", "drop", "drop"]
 
 
+def test_every_fault_is_a_label_and_a_silent_transmitter_a_hole(run, tmp_path):
+    """Sensor faults are labelled as the others are; a dropout is NaN in the file, never a number."""
+    path = tmp_path / "a.parquet"
+    run("--cycles", "6", "--output-path", str(path), "--fault", "sensor_dropout@2", "--fault", "leak@4")
+    table = pyarrow.parquet.read_table(path)
+    assert table["fault"].to_pylist() == [None] * 2 + ["sensor_dropout"] * 2 + ["sensor_dropout+leak"] * 2
+    holes = [np.isnan(table[tag].to_numpy()).tolist() for tag in TAGS]
+    assert sorted(holes)[:-1] == [[False] * 6] * (len(TAGS) - 1)
+    assert sorted(holes)[-1] == [False] * 2 + [True] * 4
+
+
 def test_runs_are_histories_of_their_own_that_end_at_failure(run, tmp_path):
     """Each run starts new, wears at its own rate, and stops at the first cycle with true_RUL 0."""
     path = tmp_path / "a.csv"
@@ -95,6 +121,79 @@ def test_stream_carries_what_a_plant_could_send_and_no_label(run):
     assert not {"performance", "true_RUL", "fault"} & lines[0]["metrics"].keys()
 
 
+@pytest.fixture
+def fleet(tmp_path):
+    """Three simulated components at two sites, and one that can only be replayed."""
+    (tmp_path / "many.yaml").write_text(FLEET)
+
+    def invoke(*options: str):
+        result = CliRunner().invoke(app, ["--config", str(tmp_path / "many.yaml"), *options])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+def test_whole_fleet_is_one_file_with_every_tag_and_runs_of_its_own(fleet, tmp_path):
+    """Left-out options mean all; a tag that a component lacks is null; what has no model is left out."""
+    path = tmp_path / "fleet.parquet"
+    assert (
+        "80 rows, 2 runs of each of 4 components"
+        in fleet("--cycles", "10", "--runs", "2", "--output-path", str(path)).output
+    )
+    table = pyarrow.parquet.read_table(path)
+    groups = table.group_by(["site_id", "component", "run"], use_threads=False).aggregate([]).to_pylist()
+    assert [(g["site_id"], g["component"], g["run"]) for g in groups] == [
+        (site, component, 2 * index + run)
+        for index, (site, component) in enumerate(
+            [
+                ("TX01", "coolant_pump"),
+                ("TX01", "heat_exchanger"),
+                ("TX01", "spare"),
+                ("ID01", "coolant_pump"),
+            ]
+        )
+        for run in range(2)
+    ]
+    exchanger = table.filter(pyarrow.compute.equal(table["component"], "heat_exchanger"))
+    assert exchanger["vibration_rms"].null_count == 20
+    assert exchanger["secondary_flow_rate"].null_count == 0
+    assert table.column_names[-3:] == ["performance", "true_RUL", "fault"]
+
+
+def test_folder_gets_a_file_each_with_the_same_numbers_as_the_one_file(fleet, tmp_path):
+    """SITE/REACTOR/COMPONENT.parquet, also for a part of the fleet."""
+    fleet("--cycles", "10", "--output-path", str(tmp_path / "parts"))
+    fleet("--cycles", "10", "--site-id", "TX01", "--output-path", str(tmp_path / "one.parquet"))
+    found = sorted(str(path.relative_to(tmp_path / "parts")) for path in (tmp_path / "parts").rglob("*.*"))
+    assert found == [
+        *("ID01/R1/coolant_pump.parquet", "TX01/R1/coolant_pump.parquet"),
+        *("TX01/R1/heat_exchanger.parquet", "TX01/R1/spare.parquet"),
+    ]
+    one = pyarrow.parquet.read_table(tmp_path / "one.parquet")
+    spare = pyarrow.parquet.read_table(tmp_path / "parts/TX01/R1/spare.parquet")
+    rows = one.filter(pyarrow.compute.equal(one["component"], "spare"))
+    assert rows["vibration_rms"].to_pylist() == spare["vibration_rms"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mode", "stream"], "found 4 components, TX01/R1/coolant_pump.*name one: --site-id"),
+        (["--reactor-id", "R9", "--output-path", "a.csv"], r"'\*/R9/\*' is not in the file; it has TX01/R1"),
+        (["--component", "pump_rig", "--output-path", "a.csv"], "pump_rig\n?.*cannot be simulated"),
+        (["--output-path", "many.yaml"], "'many.yaml'; it must end in .csv or .parquet"),
+        (["--output-path", "no/where"], "folder no does not exist"),
+        (["--fault", "fouling_surge@3", "--output-path", "a.csv"], "no sense for a coolant_pump"),
+    ],
+)
+def test_mistake_about_the_fleet_is_named(fleet, options, message):
+    """What cannot be done with several components is refused with what would be right."""
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
+        fleet(*options)
+
+
 @pytest.mark.parametrize(
     ("options", "component", "message"),
     [
@@ -106,7 +205,7 @@ def test_stream_carries_what_a_plant_could_send_and_no_label(run):
             "valve",
             "'TX01/R1/valve' is not in the file; it has TX01/R1/coolant_pump",
         ),
-        (["--output-path", "a.csv", "--fault", "leak@3"], "coolant_pump", r"'leak@3'; expected TYPE@CYCLE"),
+        (["--output-path", "a.csv", "--fault", "flood@3"], "coolant_pump", r"'flood@3'; expected TYPE@CYCLE"),
         (["--output-path", "a.csv", "--fault", "drop"], "coolant_pump", r"'drop'; expected TYPE@CYCLE"),
     ],
 )

@@ -20,6 +20,38 @@ MODBUS_ADDRESS_MAX = 65_535  # Modbus application protocol v1.1b3, section 4.4
 MODBUS_UNIT_MAX = 247  # Modbus over serial line v1.02, section 2.2
 MODBUS_READ_REGISTERS_MAX = 125  # Modbus application protocol v1.1b3, sections 6.3 and 6.4
 REGISTERS_BY_TYPE = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}
+FAULTS_MAX = 100  # of one component, scheduled: a history has a handful
+
+# What each decay law takes; a field of another law is a mistake, a field left out has its default.
+DECAY_FIELDS = {
+    "exponential": ("lambda",),
+    "linear": ("slope",),
+    "weibull": ("scale", "shape"),
+    "wiener": ("drift", "drift_spread", "volatility"),
+    "gamma": ("drift", "volatility"),
+    "paris": ("growth", "exponent"),
+    "step": ("step_cycles", "step_size"),
+}
+
+# What `size` may be, by fault type: its ends, both allowed. Types not here take none.
+FAULT_SIZES = {
+    "sudden_failure": (0.001, 1.0),  # performance lost
+    "accelerated_decay": (1.0, 100.0),  # times the wear rate
+    "spike": (0.0, 10.0),  # spans of the tag, upwards
+    "drop": (0.0, 10.0),  # spans of the tag, downwards
+    "leak": (0.0, 3.0),  # severity; 1 is a leak that an operator would call one
+    "bearing_spall": (0.0, 3.0),  # severity
+    "fouling_surge": (0.0, 3.0),  # severity
+    "sensor_bias": (-10.0, 10.0),  # spans of the tag
+    "sensor_drift": (-0.1, 0.1),  # spans of the tag per cycle
+    "sensor_noise": (0.0, 10.0),  # standard deviation added, in spans of the tag
+}
+TAG_FAULTS = frozenset(  # strike one tag; the others act on the component
+    {"spike", "drop", "sensor_bias", "sensor_drift", "sensor_stuck", "sensor_noise", "sensor_dropout"}
+)
+WEAR_FAULTS = frozenset(  # change the wear itself, which nothing undoes
+    {"sudden_failure", "accelerated_decay", "bearing_spall", "fouling_surge"}
+)
 
 
 class _Section(BaseModel):
@@ -106,29 +138,83 @@ class Thresholds(_Section):
 
 
 class ScheduledFault(_Section):
-    """A fault that the simulated plant injects at a cycle."""
+    """A fault that the simulated plant injects at a cycle.
 
-    type: Literal["sudden_failure", "accelerated_decay", "spike", "drop"]
+    `size` is in the unit of `FAULT_SIZES`; left out, it is the type's usual or a random one. `tag` is
+    the transmitter a sensor fault strikes, else one at random. `duration_cycles` ends a fault that can
+    end; spike and drop last 3 cycles, the others for good.
+    """
+
+    type: Literal[
+        "sudden_failure",
+        "accelerated_decay",
+        "spike",
+        "drop",
+        "leak",
+        "bearing_spall",
+        "fouling_surge",
+        "sensor_bias",
+        "sensor_drift",
+        "sensor_stuck",
+        "sensor_noise",
+        "sensor_dropout",
+    ]
     at_cycle: int = Field(ge=0)
+    tag: Name | None = None
+    duration_cycles: int | None = Field(default=None, ge=1)
+    size: float | None = None
+
+    @model_validator(mode="after")
+    def _settings_belong_to_the_type(self) -> Self:
+        if self.tag is not None and self.type not in TAG_FAULTS:
+            raise ValueError(f"{self.type} acts on the component; leave out tag {self.tag!r}")
+        if self.duration_cycles is not None and self.type in WEAR_FAULTS:
+            raise ValueError(f"{self.type} changes the wear for good; leave out duration_cycles")
+        if self.size is not None:
+            self._check_size(self.size)
+        return self
+
+    def _check_size(self, size: float) -> None:
+        if self.type not in FAULT_SIZES:
+            raise ValueError(f"{self.type} has no size; leave out {size}")
+        low, high = FAULT_SIZES[self.type]
+        if not low <= size <= high:
+            raise ValueError(f"size {size} of {self.type}; allowed: {low} to {high}")
 
 
 class Component(_Section):
     """One component: how it wears when simulated (PRD 1.5), its tags and thresholds.
 
-    `performance` starts at 1 and the component has failed when it reaches `fail_threshold`.
-    `lambda` is per cycle (exponential), `slope` is performance lost per cycle (linear).
+    `performance` starts at 1 and the component has failed when it reaches `fail_threshold`. The fields
+    of each decay law (`DECAY_FIELDS`), with sources in `edge_agent.simulation.degradation`:
+    `lambda` per cycle (exponential); `slope`, performance lost per cycle (linear); `scale` in cycles and
+    `shape` (weibull); `drift`, mean performance lost per cycle, `volatility`, its standard deviation per
+    square root of a cycle, and `drift_spread`, the drift's relative deviation between units (wiener,
+    gamma); `growth`, relative crack growth per cycle at first, and `exponent` (paris); `step_cycles`,
+    mean cycles between shocks, and `step_size`, performance lost at each (step).
     `noise_std` is the sensor noise as a fraction of each tag's nominal span.
     A read asks for `registers_per_read_max` at most and passes over no hole but a `readable_gaps`.
     """
 
     type: Name
     unit: int = Field(ge=1, le=MODBUS_UNIT_MAX, description="Modbus unit id")
-    decay_type: Literal["exponential", "linear"] = "exponential"
+    decay_type: Literal["exponential", "linear", "weibull", "wiener", "gamma", "paris", "step"] = (
+        "exponential"
+    )
     lambda_: float | None = Field(default=None, alias="lambda", gt=0, le=1)
     slope: float | None = Field(default=None, gt=0, le=1)
+    scale: float | None = Field(default=None, ge=1, le=1e9)
+    shape: float | None = Field(default=None, ge=0.2, le=20)
+    drift: float | None = Field(default=None, ge=1e-9, le=1)
+    drift_spread: float | None = Field(default=None, ge=0, le=1)
+    volatility: float | None = Field(default=None, ge=1e-9, le=1)
+    growth: float | None = Field(default=None, ge=1e-9, le=1)
+    exponent: float | None = Field(default=None, ge=2.1, le=10)
+    step_cycles: float | None = Field(default=None, ge=1, le=1e9)
+    step_size: float | None = Field(default=None, gt=0, le=1)
     noise_std: float = Field(default=0.01, ge=0, le=1)
     fail_threshold: float = Field(default=0.3, gt=0, lt=1)
-    faults: tuple[ScheduledFault, ...] = ()
+    faults: tuple[ScheduledFault, ...] = Field(default=(), max_length=FAULTS_MAX)
     cycle_register: Register | None = None
     registers_per_read_max: int = Field(
         default=MODBUS_READ_REGISTERS_MAX,
@@ -141,11 +227,21 @@ class Component(_Section):
     thresholds: Thresholds = Field(default_factory=Thresholds)
 
     @model_validator(mode="after")
-    def _decay_has_its_rate(self) -> Self:
-        if self.decay_type == "exponential" and self.slope is not None:
-            raise ValueError("slope belongs to decay_type linear; exponential takes lambda")
-        if self.decay_type == "linear" and self.lambda_ is not None:
-            raise ValueError("lambda belongs to decay_type exponential; linear takes slope")
+    def _decay_has_its_own_fields(self) -> Self:
+        own = DECAY_FIELDS[self.decay_type]
+        for field in dict.fromkeys(name for fields in DECAY_FIELDS.values() for name in fields):
+            if field not in own and getattr(self, "lambda_" if field == "lambda" else field) is not None:
+                owners = " or ".join(law for law, fields in DECAY_FIELDS.items() if field in fields)
+                raise ValueError(
+                    f"{field} belongs to decay_type {owners}; {self.decay_type} takes {', '.join(own)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _faults_name_tags(self) -> Self:
+        unknown = sorted({fault.tag for fault in self.faults if fault.tag} - self.tags.keys())
+        if unknown:
+            raise ValueError(f"faults name {unknown}; the tags are {sorted(self.tags)}")
         return self
 
     @model_validator(mode="after")

@@ -2,22 +2,27 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.progress import track
 
-from edge_agent.commands.check import ConfigOption, load_site
+from edge_agent.commands.check import ConfigOption
+from edge_agent.sources.base import judged
 from shared.errors import ConfigError
-from shared.reactor_config import Component, ScheduledFault
-from shared.schemas import ComponentId, Telemetry, utc_now
+from shared.reactor_config import Component, FleetConfig, ScheduledFault, load_fleet
+from shared.schemas import ComponentId, utc_now
 
 if TYPE_CHECKING:
     from edge_agent.simulation import ReactorSimulator
+    from edge_agent.simulation.batch import Batch
 
 PROGRESS_RUNS_MIN = 100  # fewer runs than that take less than two seconds
+PROGRESS_ROWS_MIN = 500_000  # so do fewer rows
+T = TypeVar("T")
 
 
 class Mode(StrEnum):
@@ -28,12 +33,14 @@ class Mode(StrEnum):
 def simulate(
     *,
     config: ConfigOption,
-    site_id: Annotated[str, typer.Option(help="site in the file")],
-    reactor_id: Annotated[str, typer.Option(help="reactor of the site")],
-    component: Annotated[str, typer.Option(help="component of the reactor")],
+    site_id: Annotated[str | None, typer.Option(help="site in the file; left out: every site")] = None,
+    reactor_id: Annotated[str | None, typer.Option(help="reactor; left out: every reactor")] = None,
+    component: Annotated[str | None, typer.Option(help="component; left out: every simulated one")] = None,
     cycles: Annotated[int, typer.Option(min=1, help="cycles to simulate (of each run)")] = 200,
     mode: Annotated[Mode, typer.Option(help="batch: a file; stream: JSON lines")] = Mode.BATCH,
-    output_path: Annotated[Path | None, typer.Option(help="batch: file ending in .csv or .parquet")] = None,
+    output_path: Annotated[
+        Path | None, typer.Option(help="batch: file ending in .csv or .parquet, or a folder: a file each")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same bytes")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="batch: histories, with seeds seed, seed+1, ...")] = 1,
     decay_spread: Annotated[
@@ -44,7 +51,7 @@ def simulate(
     ] = False,
     fault: Annotated[list[str] | None, typer.Option(help="TYPE@CYCLE, may be repeated")] = None,
 ) -> None:
-    """Simulate one component: a batch for training, or a stream of readings.
+    """Simulate components: a batch for training, or a stream of readings.
 
     A batch has the labels performance, true_RUL and fault as its last columns; a stream carries what
     a plant could really send, one JSON line a cycle at the site's poll period. Kafka is not written
@@ -53,32 +60,77 @@ def simulate(
     Example: edge-agent simulate --config reactor_config.yaml --site-id TX01 --reactor-id R1
     --component coolant_pump --runs 50 --decay-spread 0.4 --stop-at-failure --cycles 2000
     --output-path pumps.parquet --seed 7
+    Example, the whole fleet: edge-agent simulate --config reactor_config.yaml --output-path fleet/
     """
-    place = ComponentId(site_id, reactor_id, component)
-    period_s, section = _section(config, place, fault or [])
+    fleet = load_fleet(config)
+    sections = _sections(config, fleet, (site_id, reactor_id, component), fault or [])
     if mode is Mode.STREAM:
-        _stream(_simulator(section, place, seed), cycles, period_s)
+        place, section = _only(sections)
+        _stream(_simulator(section, place, seed), cycles, fleet.sites[place.site_id].plant.poll_period_s)
         return
     if output_path is None:
         raise ConfigError("--output-path", ["missing; --mode batch writes a .csv or .parquet file"])
-    from edge_agent.simulation.batch import Batch, write
+    from edge_agent.simulation.batch import Batch
 
-    batch = Batch(place, section, cycles, seed, runs, decay_spread, stop_at_failure)
-    shown = sys.stderr.isatty() and runs >= PROGRESS_RUNS_MIN
-    tables = track(batch.histories(), "simulating", total=runs) if shown else batch.histories()
-    rows = write(tables, output_path)
-    print(f"{output_path}: {rows} rows, {runs} run{'s' * (runs != 1)} of {place.key}, seed {seed}")
+    batches = [
+        Batch(place, section, cycles, seed, runs, decay_spread, stop_at_failure)
+        for place, section in sections.items()
+    ]
+    rows = _write(batches, output_path)
+    whose = next(iter(sections)).key if len(sections) == 1 else f"each of {len(sections)} components"
+    print(f"{output_path}: {rows} rows, {runs} run{'s' * (runs != 1)} of {whose}, seed {seed}")
 
 
-def _section(config: Path, place: ComponentId, faults: list[str]) -> tuple[float, Component]:
-    """The site's poll period and the component with the faults of the command line added."""
-    site, components = load_site(config, place.site_id)
-    if place not in components:
-        known = ", ".join(found.key for found in components)
-        raise ConfigError(str(config), [f"component {place.key!r} is not in the file; it has {known}"])
-    component = components[place]
-    scheduled = component.faults + tuple(_scheduled(text) for text in faults)
-    return site.plant.poll_period_s, component.model_copy(update={"faults": scheduled})
+def _write(batches: "list[Batch]", path: Path) -> int:
+    """One file, or one each in a folder; with a progress bar on a terminal where it takes a while."""
+    from edge_agent.simulation.batch import in_one, write, write_each
+
+    histories = sum(batch.runs for batch in batches)
+    rows = sum(batch.runs * batch.cycles for batch in batches)
+    shown = sys.stderr.isatty() and (histories >= PROGRESS_RUNS_MIN or rows >= PROGRESS_ROWS_MIN)
+    if path.is_dir() or not path.suffix:
+        return write_each(_tracked(batches, len(batches), shown), path)
+    return write(_tracked(in_one(batches), histories, shown), path)
+
+
+def _tracked(items: Iterable[T], total: int, shown: bool) -> Iterable[T]:
+    return track(items, "simulating", total=total) if shown else items
+
+
+def _sections(
+    config: Path, fleet: FleetConfig, wanted: tuple[str | None, str | None, str | None], faults: list[str]
+) -> dict[ComponentId, Component]:
+    """The components that were asked for, with the faults of the command line added.
+
+    A component that was not named is left out when its type has no model: it can only be replayed.
+    """
+    from edge_agent.simulation.components import model_types
+
+    components = {
+        place: section
+        for place, section in fleet.components().items()
+        if all(part in (None, own) for part, own in zip(wanted, place, strict=True))
+        and (wanted[2] is not None or section.type in model_types())
+    }
+    if not components:
+        asked = "/".join(part or "*" for part in wanted)
+        known = ", ".join(found.key for found in fleet.components()) or "none"
+        raise ConfigError(str(config), [f"component {asked!r} is not in the file; it has {known}"])
+    scheduled = tuple(_scheduled(text) for text in faults)
+    return {
+        place: section.model_copy(update={"faults": section.faults + scheduled})
+        for place, section in components.items()
+    }
+
+
+def _only(sections: dict[ComponentId, Component]) -> tuple[ComponentId, Component]:
+    if len(sections) > 1:
+        known = ", ".join(place.key for place in sections)
+        raise ConfigError(
+            "--mode stream",
+            [f"found {len(sections)} components, {known}; name one: --site-id, --reactor-id, --component"],
+        )
+    return next(iter(sections.items()))
 
 
 def _scheduled(text: str) -> ScheduledFault:
@@ -86,7 +138,7 @@ def _scheduled(text: str) -> ScheduledFault:
     try:
         return ScheduledFault.model_validate({"type": kind, "at_cycle": cycle})
     except ValueError as error:
-        from edge_agent.simulation.generators import FAULT_TYPES
+        from edge_agent.simulation.faults import FAULT_TYPES
 
         raise ConfigError(
             "--fault",
@@ -107,12 +159,7 @@ def _stream(simulator: "ReactorSimulator", cycles: int, period_s: float) -> None
             if done:
                 time.sleep(period_s)
             row = simulator.simulate_cycle()
-            reading = Telemetry(
-                timestamp=utc_now(),
-                **simulator.component_id._asdict(),
-                cycle=row["cycle"],
-                metrics={tag: row[tag] for tag in simulator.config.tags},
-            )
+            reading = judged(simulator.component_id, simulator.config, utc_now(), row["cycle"], row)
             print(reading.model_dump_json(exclude={"quality"}), flush=True)
     except (KeyboardInterrupt, BrokenPipeError):
         sys.stdout = None  # nothing more can or should be written

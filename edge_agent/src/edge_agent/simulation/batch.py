@@ -1,9 +1,9 @@
 """Simulated histories as files: what training reads (PRD 1.4). Labels stand last, apart from the tags."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _SPREAD_STREAM = 3  # apart from the simulators' own random streams
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`runs` histories of one component, run i with seed `seed + i`.
+    """`runs` histories of one component, the i-th with seed `seed + i` and run number `first_run + i`.
 
     Each wears at a rate scaled by a lognormal factor of sigma `decay_spread` (median 1).
     """
@@ -36,6 +36,7 @@ class Batch:
     runs: int = 1
     decay_spread: float = 0.0
     stop_at_failure: bool = False
+    first_run: int = 0
 
     def histories(self) -> Iterator[pa.Table]:
         """One table a run: identity, `run`, `cycle`, tags, labels. The same arguments, the same bits."""
@@ -51,7 +52,7 @@ class Batch:
                 random_seed=self.seed + run,
                 decay_scale=float(scale),
             )
-            yield self._table(run, simulator.simulate(self.cycles))
+            yield self._table(self.first_run + run, simulator.simulate(self.cycles))
 
     def _table(self, run: int, columns: Columns) -> pa.Table:
         count = self._kept(columns)
@@ -67,6 +68,43 @@ class Batch:
         if self.stop_at_failure and len(failed):
             return int(failed[0]) + 1
         return len(columns["cycle"])
+
+
+def in_one(batches: Sequence[Batch]) -> Iterator[pa.Table]:
+    """The histories of all batches with the same columns: those of every tag, null where there is none.
+
+    Runs are numbered on from batch to batch, so that a run is one history in the whole file.
+    """
+    tags = list(dict.fromkeys(tag for batch in batches for tag in batch.config.tags))
+    first_run = 0
+    for batch in batches:
+        for table in replace(batch, first_run=first_run).histories():
+            head = table.column_names[: -len(batch.config.tags) - len(LABELS)]
+            yield _with_columns(table, [*head, *tags, *LABELS])
+        first_run += batch.runs
+
+
+def write_each(batches: Iterable[Batch], folder: Path) -> int:
+    """Write each batch as `SITE/REACTOR/COMPONENT.parquet` under `folder`, made where it is missing."""
+    if not folder.parent.is_dir():
+        raise ConfigError("--output-path", [f"folder {folder.parent} does not exist; create it first"])
+    if folder.is_file():
+        raise ConfigError(
+            "--output-path", [f"{folder} is a file; name a folder, or end it in .csv or .parquet"]
+        )
+    rows = 0
+    for batch in batches:
+        site_id, reactor_id, component = batch.component_id
+        place = folder / site_id / reactor_id
+        place.mkdir(parents=True, exist_ok=True)
+        rows += write(batch.histories(), place / f"{component}.parquet")
+    return rows
+
+
+def _with_columns(table: pa.Table, names: list[str]) -> pa.Table:
+    missing = pa.nulls(table.num_rows, pa.float64())
+    found = {name: table[name] if name in table.column_names else missing for name in names}
+    return pa.table(found)
 
 
 def write(tables: Iterable[pa.Table], path: Path) -> int:

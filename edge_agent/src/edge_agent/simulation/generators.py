@@ -2,48 +2,42 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from edge_agent.simulation.components import FloatArray, model
-from edge_agent.simulation.degradation import Decay
+from edge_agent.simulation.degradation import path_of
+from edge_agent.simulation.faults import FAULT_TYPES, Effect, effect, problem, wear
+from edge_agent.simulation.timestamps import rfc3339
+from shared.config_errors import describe
 from shared.errors import ConfigError
-from shared.reactor_config import Component, ScheduledFault, parse_fleet
+from shared.reactor_config import FAULTS_MAX, Component, ScheduledFault, parse_fleet
 from shared.schemas import ComponentId
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # of a batch: a file must not depend on when it was made
-LAMBDA_DEFAULT = 0.005  # per cycle: performance 0.3 after 241 cycles, a little over PRD 1.4's 200
-SLOPE_DEFAULT = 0.003  # per cycle: 0.3 after 234 cycles
 LOAD_SWING = 0.03  # of nominal: load following, so that load is not mistaken for wear
 LOAD_PERIOD_CYCLES = 75.0
-SUDDEN_LOSS = 0.25  # of performance, in one step
-ACCELERATION = 4.0  # times the decay rate
-GLITCH_CYCLES = 3  # how long a spike or drop lasts
-GLITCH_SPANS = (0.5, 1.0)  # its size, in nominal spans of the tag it strikes
+SEGMENT_CYCLES_MAX = 8_192  # at once: the arrays worked on stay in a core's cache
+EFFECTS_MAX = 2 * FAULTS_MAX  # faults in effect at once: as many injected as may be scheduled
 SKIP_CHUNK_CYCLES = 10_000  # bounds memory while fast-forwarding
 
-FAULT_TYPES: tuple[str, ...] = get_args(ScheduledFault.model_fields["type"].annotation)
-_NOISE, _UNIT, _FAULT = range(3)  # independent random streams: a fault must not shift the noise
+_NOISE, _UNIT, _FAULT, _WEAR, _PATH = range(5)  # independent random streams: none may shift another
 Columns = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Glitch:
-    name: str
-    tag: str
-    size: float
-    until_cycle: int
 
 
 class ReactorSimulator:
     """One simulated component. The same arguments and calls give the same numbers, bit for bit.
 
+    However the cycles are split, and in every process. A CPU with other vector units (AVX-512 or none) may
+    differ in the last bit of a double, because NumPy's exponential does.
+
     `config` is a resolved `Component`, or the PRD's section as a mapping. `decay_scale` multiplies the
     wear rate. `cycle` is the next cycle to come. Faults scheduled in the config happen by themselves.
+    ConfigError for a tag that the type's model lacks and for a scheduled fault that makes no sense.
     """
 
     def __init__(
@@ -60,44 +54,50 @@ class ReactorSimulator:
         self.component_id = ComponentId(site_id, reactor_id, component)
         self.config = _resolved(config, self.component_id)
         self.cycle = 0
-        self._start = np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "s")
+        self._start_s = int(start.timestamp())
         key = zlib.crc32(self.component_id.key.encode())
-        self._noise, unit, self._chance = (
+        self._noise, unit, self._chance, wear_of_unit = (
             np.random.Generator(np.random.PCG64([random_seed, key, stream]))
-            for stream in (_NOISE, _UNIT, _FAULT)
+            for stream in (_NOISE, _UNIT, _FAULT, _WEAR)
         )
         self._phase = float(unit.uniform())
         self._model = model(self.config.type)(unit)
         self._tags = _known_tags(self.config, self._model.spans, self.component_id)
-        self._decay = Decay(self.config.decay_type, _rate(self.config) * decay_scale)
-        self._fault: str | None = None
-        self._glitch: _Glitch | None = None
+        self._check_schedule()
+        self._path = path_of(self.config, decay_scale, wear_of_unit, (random_seed, key, _PATH))
+        self._failure_cycle = self._path.failure_cycle(self.config.fail_threshold)
+        self._effects: list[Effect] = []
 
-    def inject_fault(self, fault_type: str) -> None:
-        """From the next cycle on; ValueError for an unknown type (`FAULT_TYPES`).
+    def inject_fault(self, fault_type: str, **settings: Any) -> None:
+        """From the next cycle on; `settings` are `tag`, `duration_cycles`, `size` of `ScheduledFault`.
 
-        sudden_failure takes 0.25 of performance at once; accelerated_decay multiplies the wear rate by
-        4; spike and drop move one randomly chosen tag off its value for 3 cycles.
+        sudden_failure takes 0.25 of performance at once; accelerated_decay multiplies the wear rate by 4;
+        bearing_spall doubles it and raises vibration and bearing temperature; fouling_surge takes 0.15 of
+        performance and raises the pressure drop; leak lowers flow and pressure and wears nothing. spike
+        and drop move one tag for 3 cycles; sensor_bias, sensor_drift and sensor_noise add to one tag,
+        sensor_stuck holds what it shows first, sensor_dropout shows NaN.
+        ValueError for an unknown type (`FAULT_TYPES`), a setting it does not take, or a fault that makes
+        no sense for the component.
         """
         if fault_type not in FAULT_TYPES:
             raise ValueError(f"fault type {fault_type!r}; allowed: {', '.join(FAULT_TYPES)}")
-        if fault_type in ("spike", "drop"):
-            self._glitch = self._new_glitch(fault_type)
-            return
-        performance = self._decay.at(self.cycle)
-        if fault_type == "sudden_failure":
-            performance = max(performance - SUDDEN_LOSS, 0.0)
-            rate = self._decay.rate
-        else:
-            rate = self._decay.rate * ACCELERATION
-        self._fault = fault_type
-        self._decay = replace(self._decay, from_cycle=self.cycle, from_performance=performance, rate=rate)
+        try:
+            document = {"type": fault_type, "at_cycle": self.cycle, **settings}
+            fault = ScheduledFault.model_validate(document)
+        except ValidationError as error:
+            raise ValueError(f"fault {fault_type}: {'; '.join(describe(error))}") from error
+        wrong = problem(fault, self.config.tags, self._model.spans, self.config.type)
+        if wrong:
+            raise ValueError(wrong)
+        if sum(found.at_work(self.cycle) for found in self._effects) >= EFFECTS_MAX:
+            raise ValueError(f"{EFFECTS_MAX} faults are in effect, which is the most; let some end")
+        self._inject(fault)
 
     def simulate_cycle(self) -> dict[str, Any]:
         """The next cycle as PRD 1.2's record: identity, one key a tag, then the labels.
 
         `performance` is the latent state (1 new), `true_RUL` the whole cycles until it first reaches
-        `fail_threshold`, `fault` the name of the fault in effect or None; lasting faults keep theirs.
+        `fail_threshold`, `fault` the names of the faults in effect joined by `+`, or None.
         """
         columns = self.simulate(1)
         site_id, reactor_id, component = self.component_id
@@ -107,70 +107,93 @@ class ReactorSimulator:
 
     def simulate(self, cycles: int) -> Columns:
         """The next `cycles` cycles as columns of that length; the same bits as so many single ones."""
-        parts: list[Columns] = []
-        end = self.cycle + cycles
-        while self.cycle < end:
+        if cycles < 1:
+            raise ValueError(f"cycles {cycles}; expected at least 1")
+        first = self.cycle
+        timestamps = rfc3339(self._start_s, first, cycles)
+        columns: Columns = {
+            "timestamp": timestamps,
+            "cycle": np.arange(first, first + cycles, dtype=np.int64),
+        }
+        while (done := self.cycle - first) < cycles:
             for fault in self.config.faults:
                 if fault.at_cycle == self.cycle:
-                    self.inject_fault(fault.type)
-            parts.append(self._segment(self._next_change(end) - self.cycle))
-        if not parts:
-            raise ValueError(f"cycles {cycles}; expected at least 1")
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                    self._inject(fault)
+            part = self._segment(self._next_change(first + cycles) - self.cycle)
+            for name, values in part.items():
+                if not done:
+                    columns[name] = values if len(values) == cycles else np.empty(cycles, values.dtype)
+                if columns[name] is not values:
+                    columns[name][done : done + len(values)] = values
+        return columns
 
     def skip(self, cycles: int) -> None:
         """Go `cycles` on without looking."""
         for done in range(0, cycles, SKIP_CHUNK_CYCLES):
             self.simulate(min(SKIP_CHUNK_CYCLES, cycles - done))
 
+    def _check_schedule(self) -> None:
+        found = (
+            problem(fault, self.config.tags, self._model.spans, self.config.type)
+            for fault in self.config.faults
+        )
+        problems = [text for text in found if text]
+        if problems:
+            raise ConfigError(f"{self.component_id.key} faults", problems)
+
+    def _inject(self, fault: ScheduledFault) -> None:
+        self._effects = [found for found in self._effects if found.at_work(self.cycle)]
+        self._effects.append(effect(fault, self.config.tags, self._model.spans, self._chance))
+        change = wear(fault)
+        if change is None:
+            return
+        self._path = self._path.changed(self.cycle, *change)
+        if self._failure_cycle > self.cycle:  # what has failed stays failed
+            self._failure_cycle = self._path.failure_cycle(self.config.fail_threshold)
+
     def _next_change(self, end: int) -> int:
         """The cycle before which no fault begins or ends."""
         changes = [fault.at_cycle for fault in self.config.faults]
-        if self._glitch is not None:
-            changes.append(self._glitch.until_cycle)
-        return min([end, *(change for change in changes if change > self.cycle)])
+        changes += [found.until_cycle for found in self._effects if found.until_cycle is not None]
+        limit = min(end, self.cycle + SEGMENT_CYCLES_MAX)
+        return min([limit, *(change for change in changes if change > self.cycle)])
 
     def _segment(self, count: int) -> Columns:
         cycles = np.arange(self.cycle, self.cycle + count, dtype=np.int64)
-        performance = self._decay.performance(cycles)
-        columns: Columns = {"timestamp": _timestamps(self._start, cycles), "cycle": cycles}
-        columns |= self._readings(cycles, performance)
-        failure = self._decay.failure_cycle(self.config.fail_threshold)
+        performance = self._path.performance(self.cycle, count)
+        effects = [found for found in self._effects if found.at_work(self.cycle)]
+        names = dict.fromkeys(found.name for found in effects)
+        columns = self._readings(cycles, performance, effects)
         columns["performance"] = performance
-        columns["true_RUL"] = np.maximum(failure - cycles, 0)
-        columns["fault"] = np.full(count, self._active_fault(), dtype=object)
+        columns["true_RUL"] = np.maximum(self._failure_cycle - cycles, 0)
+        columns["fault"] = np.full(count, "+".join(names) or None, dtype=object)
         self.cycle += count
         return columns
 
-    def _readings(self, cycles: NDArray[np.int64], performance: FloatArray) -> Columns:
-        """What the transmitters show: truth, noise, glitch; none can show more than its range."""
+    def _readings(self, cycles: NDArray[np.int64], performance: FloatArray, effects: list[Effect]) -> Columns:
+        """What the transmitters show: truth, noise, faults; none can show more than its range."""
         load = 1.0 + LOAD_SWING * np.sin(2.0 * np.pi * (cycles / LOAD_PERIOD_CYCLES + self._phase))
         true = self._model.tags(performance, load)
-        noise = self.config.noise_std * self._noise.standard_normal((len(cycles), len(true)))
+        for found in effects:
+            found.on_process(true, cycles)
+        normal = self._noise.standard_normal((len(cycles), len(true)))
+        noise = np.multiply(normal.T, self.config.noise_std, order="C")  # a row a tag
         readings: Columns = {}
         for index, (tag, values) in enumerate(true.items()):
-            shown = values + noise[:, index] * self._model.spans[tag]
-            if self._glitch is not None and self._glitch.tag == tag and self._active_glitch():
-                shown = shown + self._glitch.size
-            readings[tag] = np.clip(shown, *(self._range(tag)))
+            if tag not in self.config.tags:
+                continue
+            signal = values + noise[index] * self._model.spans[tag]
+            for found in effects:
+                signal = found.on_signal(tag, signal, normal[:, index], cycles)
+            low, high = self._range(tag)
+            reading = np.minimum(np.maximum(signal, low), high)
+            for found in effects:
+                reading = found.on_reading(tag, reading)
+            readings[tag] = reading
         return {tag: readings[tag] for tag in self._tags}
 
     def _range(self, tag: str) -> tuple[float, float]:
-        limits = self.config.tags[tag].range if tag in self._tags else None
-        return limits or (-np.inf, np.inf)
-
-    def _active_glitch(self) -> bool:
-        return self._glitch is not None and self.cycle < self._glitch.until_cycle
-
-    def _active_fault(self) -> str | None:
-        if self._glitch is not None and self._active_glitch():
-            return self._glitch.name
-        return self._fault
-
-    def _new_glitch(self, name: str) -> _Glitch:
-        tag = str(self._chance.choice(self._tags))
-        size = float(self._chance.uniform(*GLITCH_SPANS)) * self._model.spans[tag]
-        return _Glitch(name, tag, size if name == "spike" else -size, self.cycle + GLITCH_CYCLES)
+        return self.config.tags[tag].range or (-np.inf, np.inf)
 
 
 def _resolved(config: Component | Mapping[str, Any], place: ComponentId) -> Component:
@@ -188,15 +211,3 @@ def _known_tags(config: Component, spans: Mapping[str, float], place: ComponentI
             [f"tags {', '.join(unknown)}: the {config.type} model has none such; it has {', '.join(spans)}"],
         )
     return list(config.tags)
-
-
-def _rate(config: Component) -> float:
-    if config.decay_type == "exponential":
-        return LAMBDA_DEFAULT if config.lambda_ is None else config.lambda_
-    return SLOPE_DEFAULT if config.slope is None else config.slope
-
-
-def _timestamps(start: np.datetime64, cycles: NDArray[np.int64]) -> NDArray[Any]:
-    """RFC 3339 in UTC, a second a cycle."""
-    texts = np.datetime_as_string(start + cycles.astype("timedelta64[s]"), unit="s")
-    return np.char.add(texts, "Z")
