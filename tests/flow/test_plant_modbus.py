@@ -189,6 +189,30 @@ async def test_absent_plant_is_disconnected_within_the_timeout_and_comes_back_by
             assert (await source.read())[0].cycle == 4
 
 
+async def test_device_that_hangs_up_costs_no_timeout_and_is_read_again_in_the_same_poll():
+    """The request that it cut off is DISCONNECTED at once; the next is made over a new connection."""
+    seen: list[bytes] = []
+
+    async def hang_up_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            frame = await request(reader)
+            seen.append(frame)
+            if len(seen) == 1:
+                return
+            writer.write(answer(frame, [0, 2, 0x4248, 0]))
+
+    parts = {f"pump_{i}": {"type": "coolant_pump"} | registers(t={"address": 2}) for i in range(2)}
+    async with (
+        tcp_server(hang_up_once) as port,
+        ModbusSource("TX01", Plant(port=port, timeout_s=1), fleet(**parts)) as source,
+    ):
+        began = time.monotonic()
+        first, second = await source.read()
+        assert time.monotonic() - began < 0.9
+    assert first.quality == {"t": Quality.DISCONNECTED}
+    assert second.metrics == {"t": 50.0}
+
+
 async def test_connection_attempt_that_hangs_costs_a_poll_no_more_than_the_timeout(monkeypatch):
     """Four components of an unreachable host wait once, not four times."""
 

@@ -8,7 +8,7 @@ import logging
 from typing import Final
 
 from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
+from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
@@ -63,7 +63,7 @@ class ModbusConnection:
         self._host, self._port, self._timeout_s = host, port, timeout_s
         self._client: AsyncModbusTcpClient | None = None
         self._given_up = False
-        self._function_code = 0  # of the outstanding request
+        self._function_code = 0  # of the outstanding request, 0 where there is none
         self._last_transaction = 0
 
     def begin_poll(self) -> None:
@@ -87,6 +87,8 @@ class ModbusConnection:
         except BaseException:
             self.close()  # cancelled in mid-request: the same
             raise
+        finally:
+            self._function_code = 0
         if reply.transaction_id == request.transaction_id and reply.dev_id == unit:
             if reply.function_code == request.function_code | _EXCEPTION:
                 raise ReadFailed(Quality.DEVICE_EXCEPTION, reply.exception_code)
@@ -120,6 +122,7 @@ class ModbusConnection:
             retries=0,
             reconnect_delay=0,
             trace_packet=self._only_answers,
+            trace_connect=self._hung_up,
         )
         client.register(_HoldingAnswer)
         client.register(_InputAnswer)
@@ -130,6 +133,13 @@ class ModbusConnection:
         client.ctx.next_tid = self._last_transaction
         self._client = client
         return client
+
+    def _hung_up(self, connected: bool) -> None:
+        """The device closed the connection: the outstanding request need not wait for its timeout."""
+        if not connected and self._function_code and self._client is not None:
+            answer = self._client.ctx.response_future
+            if not answer.done():
+                answer.set_exception(ConnectionException("closed by the device"))
 
     def _only_answers(self, sending: bool, data: bytes) -> bytes:
         """What was received, unless its function code is of no answer to the request: then nothing.
