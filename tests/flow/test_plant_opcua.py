@@ -327,6 +327,30 @@ async def test_silent_plant_is_a_timeout_within_the_timeout():
     assert {q for r in readings for q in r.quality.values()} == {Quality.TIMEOUT}
 
 
+async def test_poll_that_is_cancelled_leaves_no_half_open_connection():
+    """A stop in the midst of connecting: nothing stays behind, and the next poll begins anew."""
+    components, heard = fleet(), []
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with source_at(port, components) as source:
+        async with server:
+            polling = asyncio.create_task(source.read())
+            await asyncio.sleep(0.1)
+            polling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await polling
+            await asyncio.sleep(0.05)
+        assert [frame[:3] for frame in heard] == [b"HEL"]
+        async with plant(components, port):
+            (reading, _) = await source.read()
+    assert reading.quality == {}
+
+
 async def test_subscription_that_the_server_lost_is_stale_and_then_made_anew():
     """Reads still answer, publications do not: no number of before is given; a new subscription follows."""
     components = fleet(coolant_pump=tags("a"))

@@ -14,10 +14,12 @@ from shared.schemas import Quality
 
 RECONNECT_S_MAX = 5.0  # between two attempts to connect; they begin with the next poll and double
 PUBLISHES_PER_POLL = 10  # a poll waits at most one of these for what the server has just got
-PUBLISHING_MS_MIN = 10.0  # below it a server spends its time on timers
+PUBLISHING_S_MIN = 0.01  # below it a server spends its time on timers
+PUBLISHING_S_MAX = 1.0  # above it the session might end between two publications
 QUEUE_SIZE = 10  # values of a variable that the server keeps between two publications
-LIFETIME_POLLS = 60  # without a sign of us the server ends the subscription
-SILENT_POLLS_MAX = 3  # the server publishes at least once a poll, if only that nothing changed
+KEEP_ALIVE_PUBLISHES = 10  # the server then publishes that nothing has changed
+SILENT_PUBLISHES_MAX = 3 * KEEP_ALIVE_PUBLISHES  # more of them unheard: the subscription is dead
+LIFETIME_PUBLISHES = 60 * KEEP_ALIVE_PUBLISHES  # without a sign of us the server ends the subscription
 SESSION_S = 600.0  # without a request the server ends the session
 HEALTH_CHECK_S = 3600.0  # asyncua's own look at the server; each of our polls is one
 STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)  # asked for where there is no counter to ask for
@@ -54,6 +56,7 @@ class OpcUaConnection:
         on_closed: Callable[[], None],
     ) -> None:
         self._url, self._poll_period_s, self._timeout_s = url, poll_period_s, timeout_s
+        self._interval_s = min(max(poll_period_s / PUBLISHES_PER_POLL, PUBLISHING_S_MIN), PUBLISHING_S_MAX)
         self._variables, self._counters = variables, counters
         self._on_value, self._on_closed = on_value, on_closed
         self._client: Client | None = None
@@ -75,6 +78,9 @@ class OpcUaConnection:
                 nodes = [STATE, *map(self._node_id, self._counters)]
                 _, *values = await client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
         except NotAnswered:
+            raise
+        except asyncio.CancelledError:
+            await self._drop()  # it may be half open
             raise
         except Exception as error:  # asyncua lets through whatever a broken answer makes it raise
             await self._give_up(error)
@@ -105,7 +111,7 @@ class OpcUaConnection:
 
     @property
     def _silent(self) -> bool:
-        return time.monotonic() - self._published_at > SILENT_POLLS_MAX * self._poll_period_s
+        return time.monotonic() - self._published_at > SILENT_PUBLISHES_MAX * self._interval_s
 
     async def _opened(self) -> Client:
         if time.monotonic() < self._retry_at:
@@ -119,11 +125,10 @@ class OpcUaConnection:
         return client
 
     async def _subscribe(self, client: Client) -> None:
-        interval_ms = max(PUBLISHING_MS_MIN, 1000 * self._poll_period_s / PUBLISHES_PER_POLL)
         wanted = ua.CreateSubscriptionParameters(
-            RequestedPublishingInterval=interval_ms,
-            RequestedLifetimeCount=ua.UInt32(LIFETIME_POLLS * PUBLISHES_PER_POLL),
-            RequestedMaxKeepAliveCount=ua.UInt32(PUBLISHES_PER_POLL),
+            RequestedPublishingInterval=1000 * self._interval_s,
+            RequestedLifetimeCount=ua.UInt32(LIFETIME_PUBLISHES),
+            RequestedMaxKeepAliveCount=ua.UInt32(KEEP_ALIVE_PUBLISHES),
             PublishingEnabled=True,
         )
         self._published_at = time.monotonic()
