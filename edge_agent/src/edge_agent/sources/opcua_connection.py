@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from asyncua import Client, ua
@@ -12,6 +13,7 @@ from edge_agent.sources.opcua_moments import quality_of
 from shared.opcua_nodes import NAMESPACE_URI
 from shared.schemas import Quality
 
+CONNECT_S_MAX = 30.0  # all requests of it together; each has the plant's timeout
 RECONNECT_S_MAX = 5.0  # between two attempts to connect; they begin with the next poll and double
 PUBLISHES_PER_POLL = 10  # a poll waits at most one of these for what the server has just got
 PUBLISHING_S_MIN = 0.01  # below it a server spends its time on timers
@@ -60,6 +62,7 @@ class OpcUaConnection:
         self._variables, self._counters = variables, counters
         self._on_value, self._on_closed = on_value, on_closed
         self._client: Client | None = None
+        self._opening: asyncio.Task[Client] | None = None
         self._namespace = 0
         self._published = asyncio.Event()
         self._published_at = 0.0
@@ -69,18 +72,16 @@ class OpcUaConnection:
     async def ask(self) -> dict[str, ua.DataValue]:
         """The counters, read now; NotAnswered says why there are none.
 
-        Takes `timeout_s` at most, twice that where it must connect first. After a failure it waits
-        0, 1, 2, 4, ... periods before it tries to connect again, RECONNECT_S_MAX at most.
+        Takes `timeout_s` at most, twice that where it must connect first. Connecting takes some ten
+        requests; where `timeout_s` is too short for them, it goes on beside the polls. After a failure
+        it waits 0, 1, 2, 4, ... periods before it tries again, RECONNECT_S_MAX at most.
         """
         try:
-            client = self._client or await self._opened()
+            client = await self._opened()
             async with asyncio.timeout(self._timeout_s):
                 nodes = [STATE, *map(self._node_id, self._counters)]
                 _, *values = await client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
         except NotAnswered:
-            raise
-        except asyncio.CancelledError:
-            await self._drop()  # it may be half open
             raise
         except Exception as error:  # asyncua lets through whatever a broken answer makes it raise
             await self._give_up(error)
@@ -101,12 +102,14 @@ class OpcUaConnection:
 
     async def close(self) -> None:
         """Tell the server, where it answers within `timeout_s`, and leave."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+            self._opening = None
         if self._client is not None:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout_s):
                     await self._client.disconnect()
-            except TimeoutError:
-                pass
         await self._drop()
 
     @property
@@ -114,14 +117,29 @@ class OpcUaConnection:
         return time.monotonic() - self._published_at > SILENT_PUBLISHES_MAX * self._interval_s
 
     async def _opened(self) -> Client:
-        if time.monotonic() < self._retry_at:
-            raise NotAnswered(self._quality)
+        if self._opening is None:
+            if self._client is not None:
+                return self._client
+            if time.monotonic() < self._retry_at:
+                raise NotAnswered(self._quality)
+            self._opening = asyncio.create_task(self._open())
+        done, _ = await asyncio.wait({self._opening}, timeout=self._timeout_s)
+        if not done:
+            raise NotAnswered(Quality.TIMEOUT)
+        opening, self._opening = self._opening, None
+        return opening.result()
+
+    async def _open(self) -> Client:
         self._client = client = Client(self._url, self._timeout_s, watchdog_intervall=HEALTH_CHECK_S)
         client.session_timeout = int(SESSION_S * 1000)
-        async with asyncio.timeout(self._timeout_s):
-            await client.connect()
-            self._namespace = await client.get_namespace_index(NAMESPACE_URI)
-            await self._subscribe(client)
+        try:
+            async with asyncio.timeout(CONNECT_S_MAX):
+                await client.connect()
+                self._namespace = await client.get_namespace_index(NAMESPACE_URI)
+                await self._subscribe(client)
+        except BaseException:
+            await self._drop()
+            raise
         return client
 
     async def _subscribe(self, client: Client) -> None:
