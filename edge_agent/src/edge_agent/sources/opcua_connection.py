@@ -18,6 +18,7 @@ RECONNECT_S_MAX = 5.0  # between two attempts to connect; they begin with the ne
 PUBLISHES_PER_POLL = 10  # a poll waits at most one of these for what the server has just got
 PUBLISHING_S_MIN = 0.01  # below it a server spends its time on timers
 PUBLISHING_S_MAX = 1.0  # above it the session might end between two publications
+ITEMS_PER_REQUEST_MAX = 500  # below the MaxMonitoredItemsPerCall of common servers
 QUEUE_SIZE = 10  # values of a variable that the server keeps between two publications
 KEEP_ALIVE_PUBLISHES = 10  # the server then publishes that nothing has changed
 SILENT_PUBLISHES_MAX = 3 * KEEP_ALIVE_PUBLISHES  # more of them unheard: the subscription is dead
@@ -104,7 +105,7 @@ class OpcUaConnection:
         """Tell the server, where it answers within `timeout_s`, and leave."""
         if self._opening is not None:
             self._opening.cancel()
-            await asyncio.wait({self._opening})
+            await asyncio.gather(self._opening, return_exceptions=True)
             self._opening = None
         if self._client is not None:
             with suppress(TimeoutError):
@@ -117,6 +118,7 @@ class OpcUaConnection:
         return time.monotonic() - self._published_at > SILENT_PUBLISHES_MAX * self._interval_s
 
     async def _opened(self) -> Client:
+        """The open client; waits `timeout_s` for one that is being opened."""
         if self._opening is None:
             if self._client is not None:
                 return self._client
@@ -152,9 +154,12 @@ class OpcUaConnection:
         self._published_at = time.monotonic()
         made = await client.uaclient.create_subscription(wanted, partial(self._on_publish, client))
         items = [self._item(handle, name) for handle, name in enumerate(self._variables)]
-        results = await client.uaclient.create_monitored_items(
-            ua.CreateMonitoredItemsParameters(SubscriptionId=made.SubscriptionId, ItemsToCreate=items)
-        )
+        results: list[ua.MonitoredItemCreateResult] = []
+        for first in range(0, len(items), ITEMS_PER_REQUEST_MAX):
+            part = items[first : first + ITEMS_PER_REQUEST_MAX]
+            results += await client.uaclient.create_monitored_items(
+                ua.CreateMonitoredItemsParameters(SubscriptionId=made.SubscriptionId, ItemsToCreate=part)
+            )
         for name, result in zip(self._variables, results, strict=True):
             if not result.StatusCode.is_good():
                 self._on_value(name, ua.DataValue(StatusCode=result.StatusCode))
