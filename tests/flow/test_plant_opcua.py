@@ -3,13 +3,14 @@
 import asyncio
 import json
 import math
+import sqlite3
 import struct
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,16 +19,20 @@ import typer
 from asyncua import Client, Node, Server, ua
 from typer.testing import CliRunner
 
+from edge_agent.app import Agent
 from edge_agent.commands.check import check
 from edge_agent.commands.read import read
+from edge_agent.settings import AgentSettings
 from edge_agent.simulation.opcua_server import OpcUaPlantServer
 from edge_agent.simulation.plant import serve_rows, simulated
+from edge_agent.simulation.served import plant_server
 from edge_agent.sources.opcua import OpcUaSource
 from shared.errors import ConfigError, Retryable
 from shared.listen import free_port
 from shared.opcua_nodes import COUNTER, NAMESPACE_URI, variable_identifier
 from shared.reactor_config import Component, Plant, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
+from tests.support.releases import Centre
 
 TIMEOUT_S = 0.3
 PUMP = ComponentId("TX01", "R1", "coolant_pump")
@@ -327,6 +332,42 @@ async def test_silent_plant_is_a_timeout_within_the_timeout():
     assert {q for r in readings for q in r.quality.values()} == {Quality.TIMEOUT}
 
 
+async def test_source_that_is_stopped_while_it_connects_leaves_nothing_open():
+    """A stop in the midst of connecting: the socket is closed, and no task of it stays."""
+    heard: list[bytes] = []
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    before = asyncio.all_tasks()
+    async with server:
+        async with source_at(server.sockets[0].getsockname()[1], fleet()) as source:
+            polling = asyncio.create_task(source.read())
+            await asyncio.sleep(0.1)
+            polling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await polling
+        await asyncio.sleep(0.05)
+        assert [frame[:3] for frame in heard] == [b"HEL"]
+        assert asyncio.all_tasks() == before
+
+
+async def test_plant_far_away_is_reached_though_connecting_outlasts_a_poll():
+    """Each answer comes late but within the timeout; the ten of connecting do not fit one poll."""
+    components = fleet()
+    async with (
+        plant(components) as server,
+        recorded(server.port, delay_s=TIMEOUT_S / 4) as (port, _, _),
+        source_at(port, components) as source,
+    ):
+        first = await source.read()
+        (reading, _) = await polled(source, lambda r: bool(r[0].metrics))
+    assert {q for r in first for q in r.quality.values()} == {Quality.TIMEOUT}
+    assert reading.quality == {}
+
+
 async def test_subscription_that_the_server_lost_is_stale_and_then_made_anew():
     """Reads still answer, publications do not: no number of before is given; a new subscription follows."""
     components = fleet(coolant_pump=tags("a"))
@@ -422,8 +463,13 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recorded(port: int) -> AsyncIterator[tuple[int, Recorder, Callable[[], None]]]:
-    """A proxy to `port`: where it listens, what it heard, and the way to cut all its connections."""
+async def recorded(
+    port: int, delay_s: float = 0.0
+) -> AsyncIterator[tuple[int, Recorder, Callable[[], None]]]:
+    """A proxy to `port`: where it listens, what it heard, and the way to cut all its connections.
+
+    Answers come `delay_s` late.
+    """
     recorder, writers = Recorder(), []
 
     async def pump(
@@ -433,6 +479,8 @@ async def recorded(port: int) -> AsyncIterator[tuple[int, Recorder, Callable[[],
             while data := await reader.read(65536):
                 if hear is not None:
                     hear(data)
+                else:
+                    await asyncio.sleep(delay_s)
                 writer.write(data)
         writer.close()
 
@@ -506,7 +554,34 @@ async def test_agent_asks_only_for_services_that_read(kind, noticed):
     assert recorder.services.total() > 15
 
 
-# --- programs -----------------------------------------------------------------------------------
+# --- the agent, and programs --------------------------------------------------------------------
+
+
+async def test_agent_keeps_what_an_opc_ua_plant_shows(tmp_path):
+    """A site whose plant speaks OPC UA: the agent's outbox holds its cycles, number for number."""
+    section = {"protocol": "opc_ua", "port": free_port(), "poll_period_s": 0.1, "timeout_s": 0.1}
+    config = parse_fleet({"TX01": {"plant": section, "R1": {"coolant_pump": {}}}}, "test")
+    settings = AgentSettings(
+        config=tmp_path / "unused.yaml", site="TX01", data_dir=tmp_path / "data",
+        trust_dir=Centre(tmp_path).trust["TX01"], kafka="127.0.0.1:1", fleet="127.0.0.1:1",
+        repository="http://127.0.0.1:1", health=f"127.0.0.1:{free_port()}",
+    )  # fmt: skip
+    components, shown, stop = config.components(), {}, asyncio.Event()
+    server = plant_server(config.sites["TX01"].plant, components)
+    async with server:
+        running = asyncio.create_task(Agent(settings, config).run(stop))
+        for cycle in range(30):
+            shown[cycle] = dict.fromkeys(components[PUMP].tags, 20.0 + cycle)
+            server.show(PUMP, cycle, shown[cycle])
+            await asyncio.sleep(0.1)
+        stop.set()
+        await running
+    with closing(sqlite3.connect(settings.data_dir / "outbox.db")) as db:
+        found = db.execute("SELECT body FROM records WHERE schema = 'telemetry/1' ORDER BY seq")
+        rows = [json.loads(body) for (body,) in found]
+    good = {row["cycle"]: row["metrics"] for row in rows if row["metrics"]}
+    assert good.items() <= shown.items()
+    assert len(good) > 15
 
 
 async def tool(name: str, *options: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from asyncua import Client, ua
@@ -12,12 +13,16 @@ from edge_agent.sources.opcua_moments import quality_of
 from shared.opcua_nodes import NAMESPACE_URI
 from shared.schemas import Quality
 
+CONNECT_S_MAX = 30.0  # all requests of it together; each has the plant's timeout
 RECONNECT_S_MAX = 5.0  # between two attempts to connect; they begin with the next poll and double
 PUBLISHES_PER_POLL = 10  # a poll waits at most one of these for what the server has just got
-PUBLISHING_MS_MIN = 10.0  # below it a server spends its time on timers
+PUBLISHING_S_MIN = 0.01  # below it a server spends its time on timers
+PUBLISHING_S_MAX = 1.0  # above it the session might end between two publications
+ITEMS_PER_REQUEST_MAX = 500  # below the MaxMonitoredItemsPerCall of common servers
 QUEUE_SIZE = 10  # values of a variable that the server keeps between two publications
-LIFETIME_POLLS = 60  # without a sign of us the server ends the subscription
-SILENT_POLLS_MAX = 3  # the server publishes at least once a poll, if only that nothing changed
+KEEP_ALIVE_PUBLISHES = 10  # the server then publishes that nothing has changed
+SILENT_PUBLISHES_MAX = 3 * KEEP_ALIVE_PUBLISHES  # more of them unheard: the subscription is dead
+LIFETIME_PUBLISHES = 60 * KEEP_ALIVE_PUBLISHES  # without a sign of us the server ends the subscription
 SESSION_S = 600.0  # without a request the server ends the session
 HEALTH_CHECK_S = 3600.0  # asyncua's own look at the server; each of our polls is one
 STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)  # asked for where there is no counter to ask for
@@ -54,9 +59,11 @@ class OpcUaConnection:
         on_closed: Callable[[], None],
     ) -> None:
         self._url, self._poll_period_s, self._timeout_s = url, poll_period_s, timeout_s
+        self._interval_s = min(max(poll_period_s / PUBLISHES_PER_POLL, PUBLISHING_S_MIN), PUBLISHING_S_MAX)
         self._variables, self._counters = variables, counters
         self._on_value, self._on_closed = on_value, on_closed
         self._client: Client | None = None
+        self._opening: asyncio.Task[Client] | None = None
         self._namespace = 0
         self._published = asyncio.Event()
         self._published_at = 0.0
@@ -66,11 +73,12 @@ class OpcUaConnection:
     async def ask(self) -> dict[str, ua.DataValue]:
         """The counters, read now; NotAnswered says why there are none.
 
-        Takes `timeout_s` at most, twice that where it must connect first. After a failure it waits
-        0, 1, 2, 4, ... periods before it tries to connect again, RECONNECT_S_MAX at most.
+        Takes `timeout_s` at most, twice that where it must connect first. Connecting takes some ten
+        requests; where `timeout_s` is too short for them, it goes on beside the polls. After a failure
+        it waits 0, 1, 2, 4, ... periods before it tries again, RECONNECT_S_MAX at most.
         """
         try:
-            client = self._client or await self._opened()
+            client = await self._opened()
             async with asyncio.timeout(self._timeout_s):
                 nodes = [STATE, *map(self._node_id, self._counters)]
                 _, *values = await client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
@@ -95,43 +103,63 @@ class OpcUaConnection:
 
     async def close(self) -> None:
         """Tell the server, where it answers within `timeout_s`, and leave."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+            self._opening = None
         if self._client is not None:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout_s):
                     await self._client.disconnect()
-            except TimeoutError:
-                pass
         await self._drop()
 
     @property
     def _silent(self) -> bool:
-        return time.monotonic() - self._published_at > SILENT_POLLS_MAX * self._poll_period_s
+        return time.monotonic() - self._published_at > SILENT_PUBLISHES_MAX * self._interval_s
 
     async def _opened(self) -> Client:
-        if time.monotonic() < self._retry_at:
-            raise NotAnswered(self._quality)
+        """The open client; waits `timeout_s` for one that is being opened."""
+        if self._opening is None:
+            if self._client is not None:
+                return self._client
+            if time.monotonic() < self._retry_at:
+                raise NotAnswered(self._quality)
+            self._opening = asyncio.create_task(self._open())
+        done, _ = await asyncio.wait({self._opening}, timeout=self._timeout_s)
+        if not done:
+            raise NotAnswered(Quality.TIMEOUT)
+        opening, self._opening = self._opening, None
+        return opening.result()
+
+    async def _open(self) -> Client:
         self._client = client = Client(self._url, self._timeout_s, watchdog_intervall=HEALTH_CHECK_S)
         client.session_timeout = int(SESSION_S * 1000)
-        async with asyncio.timeout(self._timeout_s):
-            await client.connect()
-            self._namespace = await client.get_namespace_index(NAMESPACE_URI)
-            await self._subscribe(client)
+        try:
+            async with asyncio.timeout(CONNECT_S_MAX):
+                await client.connect()
+                self._namespace = await client.get_namespace_index(NAMESPACE_URI)
+                await self._subscribe(client)
+        except BaseException:
+            await self._drop()
+            raise
         return client
 
     async def _subscribe(self, client: Client) -> None:
-        interval_ms = max(PUBLISHING_MS_MIN, 1000 * self._poll_period_s / PUBLISHES_PER_POLL)
         wanted = ua.CreateSubscriptionParameters(
-            RequestedPublishingInterval=interval_ms,
-            RequestedLifetimeCount=ua.UInt32(LIFETIME_POLLS * PUBLISHES_PER_POLL),
-            RequestedMaxKeepAliveCount=ua.UInt32(PUBLISHES_PER_POLL),
+            RequestedPublishingInterval=1000 * self._interval_s,
+            RequestedLifetimeCount=ua.UInt32(LIFETIME_PUBLISHES),
+            RequestedMaxKeepAliveCount=ua.UInt32(KEEP_ALIVE_PUBLISHES),
             PublishingEnabled=True,
         )
         self._published_at = time.monotonic()
         made = await client.uaclient.create_subscription(wanted, partial(self._on_publish, client))
         items = [self._item(handle, name) for handle, name in enumerate(self._variables)]
-        results = await client.uaclient.create_monitored_items(
-            ua.CreateMonitoredItemsParameters(SubscriptionId=made.SubscriptionId, ItemsToCreate=items)
-        )
+        results: list[ua.MonitoredItemCreateResult] = []
+        for first in range(0, len(items), ITEMS_PER_REQUEST_MAX):
+            part = items[first : first + ITEMS_PER_REQUEST_MAX]
+            results += await client.uaclient.create_monitored_items(
+                ua.CreateMonitoredItemsParameters(SubscriptionId=made.SubscriptionId, ItemsToCreate=part)
+            )
         for name, result in zip(self._variables, results, strict=True):
             if not result.StatusCode.is_good():
                 self._on_value(name, ua.DataValue(StatusCode=result.StatusCode))

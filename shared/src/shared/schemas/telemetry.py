@@ -16,7 +16,7 @@ class Quality(StrEnum):
     DEVICE_EXCEPTION = "device_exception"
     NOT_A_NUMBER = "not_a_number"
     OUT_OF_RANGE = "out_of_range"
-    STALE = "stale"  # the plant's own cycle counter has stopped
+    STALE = "stale"  # the plant's own cycle counter has stopped, or the value is of another cycle
 
 
 class Telemetry(ComponentRecord):

@@ -1,0 +1,123 @@
+"""What a subscription brought, and what may be made of it: no socket."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from asyncua import ua
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.sources.opcua_moments import MOMENTS_MAX, Moments, number
+from shared.opcua_nodes import COUNTER, expanded, variable_identifier
+from shared.reactor_config import parse_fleet
+from shared.schemas import ComponentId, Quality
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+PUMP = ComponentId("TX01", "R1", "coolant_pump")
+
+
+def at(tick: int) -> datetime:
+    return BEGAN + timedelta(seconds=tick)
+
+
+def value(found: object, tick: int | None = 0, status: str = "Good") -> ua.DataValue:
+    code = ua.StatusCode(getattr(ua.StatusCodes, status))
+    return ua.DataValue(ua.Variant(found), code, SourceTimestamp=None if tick is None else at(tick))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=60),
+    st.integers(0, 4),
+)
+def test_whole_moment_has_every_variable_of_that_moment_and_none_of_another(arrivals, since):
+    """Whatever arrives in whatever order, a moment is given whole, unmixed, and not older than asked for."""
+    moments = Moments("abc")
+    first_seen = []
+    for name, tick in arrivals:
+        moments.put(name, value(float(tick), tick))
+        if tick not in first_seen:
+            first_seen.append(tick)
+    whole = moments.newest_whole(at(since))
+    complete = [t for t in first_seen if {n for n, tick in arrivals if tick == t} == set("abc")]
+    allowed = [t for t in complete if since in first_seen and first_seen.index(t) >= first_seen.index(since)]
+    if not allowed:
+        assert whole is None
+    else:
+        assert {v.Value.Value for v in whole.values()} == {float(allowed[-1])}
+        assert whole.keys() == set("abc")
+
+
+def test_moments_are_bounded():
+    """The oldest is forgotten first."""
+    moments = Moments("a")
+    for tick in range(MOMENTS_MAX + 5):
+        moments.put("a", value(1.0, tick))
+    assert moments.at(at(4)) == {}
+    assert moments.at(at(5)).keys() == {"a"}
+
+
+def test_refusal_without_a_source_time_is_of_every_moment_until_a_value_comes():
+    """A variable that the server lacks keeps no other from being whole."""
+    moments = Moments("ab")
+    moments.put("b", value(None, None, "BadNodeIdUnknown"))
+    moments.put("a", value(1.0, 1))
+    assert number(moments.newest_whole(at(1))["b"]) == Quality.DEVICE_EXCEPTION
+    moments.put("b", value(2.0, 2))
+    assert moments.newest_whole(at(1)) is None
+    moments.put("a", value(2.0, 2))
+    assert number(moments.newest_whole(at(1))["b"]) == 2.0
+
+
+def test_number_without_a_source_time_is_of_no_moment():
+    """Nothing says which cycle it belongs to."""
+    moments = Moments("a")
+    moments.put("a", value(1.0, None))
+    assert moments.newest_whole(None) is None
+    assert moments.at(None) == {}
+
+
+def test_nothing_survives_a_connection():
+    """What another connection brought is forgotten."""
+    moments = Moments("ab")
+    moments.put("a", value(1.0, 1))
+    moments.put("b", value(None, None, "BadNodeIdUnknown"))
+    moments.clear()
+    assert (moments.newest, moments.at(at(1)), moments.newest_whole(at(1))) == ({}, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "expected"),
+    [
+        (1, "Good", 1.0),
+        (True, "Good", 1.0),
+        (2.5, "GoodClamped", 2.5),
+        (2.5, "UncertainSubNormal", Quality.DEVICE_EXCEPTION),
+        (2.5, "UncertainNoCommunicationLastUsableValue", Quality.STALE),
+        (2.5, "BadShutdown", Quality.DISCONNECTED),
+        (None, "BadWaitingForInitialData", Quality.DEVICE_EXCEPTION),
+        ("7", "Good", Quality.NOT_A_NUMBER),
+        ([1.0], "Good", Quality.NOT_A_NUMBER),
+        (None, "Good", Quality.NOT_A_NUMBER),
+    ],
+)
+def test_only_a_good_number_is_a_number(found, status, expected):
+    """Text, arrays and nothing are no numbers; what is not good is none either."""
+    assert number(value(found, 0, status)) == expected
+
+
+def test_info_bits_of_a_status_do_not_hide_its_quality():
+    """OPC UA part 4, section 7.39: the lower 16 bits say more of the same status."""
+    status = ua.StatusCode(ua.StatusCodes.BadTimeout | 0x0480)
+    assert number(ua.DataValue(ua.Variant(1.0), status)) == Quality.TIMEOUT
+    assert math.isnan(number(value(math.nan)))
+
+
+def test_identifiers_are_distinct_and_no_tag_can_be_the_counter():
+    """Names may hold dots, never a slash or a hash."""
+    components = parse_fleet(
+        {"TX01": {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test"
+    ).components()
+    found = [variable_identifier(c, n) for c, part in components.items() for n in (*part.tags, COUNTER)]
+    assert len(found) == len(set(found)) == 17
+    assert expanded(found[0]) == "nsu=urn:pm-stack-smr:plant;s=R1/coolant_pump/shaft_speed"
