@@ -12,7 +12,7 @@ T ?= tests
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
-.PHONY: help demo test check bench bench-outbox proto schema pictures lock clean
+.PHONY: help demo test check bench bench-outbox bench-simulation bench-polling proto schema pictures plots lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,10 +37,16 @@ check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
 
-bench: bench-outbox ## every benchmark; each prints a ratio against its limit, then one line of JSON
+bench: bench-outbox bench-simulation bench-polling ## every benchmark; each prints a ratio against its limit, then one line of JSON
 
 bench-outbox: $(VENV)/.installed ## rows/s that the outbox commits, against a bare SQLite table
 	@$(BIN)/python -m bench.outbox
+
+bench-simulation: $(VENV)/.installed ## component-rows/s of a simulated fleet, against only drawing its noise
+	@$(BIN)/python -m bench.simulation
+
+bench-polling: $(VENV)/.installed ## 100,000 points/s over Modbus TCP, against a bare pymodbus loop
+	@$(BIN)/python -m bench.polling
 
 proto: $(VENV)/.installed ## regenerate shared/src/shared/wire from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=shared/src --pyi_out=shared/src --grpc_python_out=shared/src proto/shared/wire/*.proto
@@ -50,6 +56,9 @@ schema: $(VENV)/.installed ## regenerate docs/reactor_config.schema.json
 
 pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (about 4 minutes)
 	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_demo.py::test_claims_hold_when_an_agent_and_the_centre_are_killed
+
+plots: $(VENV)/.installed ## draw each component's life, sound and with each fault, into docs/pictures
+	$(BIN)/python -m demo.plots docs/pictures
 
 lock: $(VENV)/.installed ## pin every dependency anew in requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
