@@ -15,7 +15,7 @@ SKAB_DIR ?= ../shared/data/skab
 .PHONY: help demo test check bench bench-outbox bench-simulation bench-polling proto schema pictures plots lock clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/.installed: requirements.txt requirements.in requirements-dev.in $(wildcard */pyproject.toml)
 	@echo "Installing into $(VENV): 1 to 10 minutes, most of it torch"
@@ -45,7 +45,7 @@ bench-outbox: $(VENV)/.installed ## rows/s that the outbox commits, against a ba
 bench-simulation: $(VENV)/.installed ## component-rows/s of a simulated fleet, against only drawing its noise
 	@$(BIN)/python -m bench.simulation
 
-bench-polling: $(VENV)/.installed ## 100,000 points/s over Modbus TCP, against a bare pymodbus loop
+bench-polling: $(VENV)/.installed ## points/s and CPU per point of the Modbus source, against a bare pymodbus loop
 	@$(BIN)/python -m bench.polling
 
 proto: $(VENV)/.installed ## regenerate shared/src/shared/wire from proto/

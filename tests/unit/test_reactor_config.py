@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from shared.config_defaults import REACTOR_TYPES
 from shared.errors import EXIT_CONFIG, ConfigError
-from shared.reactor_config import json_schema, load_fleet, parse_fleet
+from shared.reactor_config import ReactorType, json_schema, load_fleet, parse_fleet
 from shared.schemas import ComponentId
 
 ROOT = Path(__file__).parents[2]
@@ -157,3 +159,7 @@ def test_a_changed_number_changes_the_hash():
     again = parse_fleet({"TX01": {"R1": {"coolant_pump": {"lambda": 0.02}}}}, "b")
     other = parse_fleet({"TX01": {"R1": {"coolant_pump": {"lambda": 0.021}}}}, "a")
     assert first.hash() == again.hash() != other.hash()
+
+
+def test_the_reactor_types_are_told_alike_in_both_places():
+    assert get_args(ReactorType) == REACTOR_TYPES

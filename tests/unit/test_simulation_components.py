@@ -366,3 +366,18 @@ def test_the_commands_on_the_page_run(sixth_type, tmp_path):
     assert [result.exit_code for result in results] == [0, 0], results
     assert "TX01/R1/station_battery" in results[0].output
     assert (tmp_path / "battery.csv").read_text().count("\n") == 401
+
+
+def test_a_reactors_type_reaches_its_components():
+    """The same component by natural circulation has that plant's flow; a type that lacks it says so."""
+    flows = {}
+    for kind in ("forced_circulation", "natural_circulation"):
+        fleet = parse_fleet({"S": {"R": {"reactor_type": kind, "heat_exchanger": {}}}}, "test")
+        [(place, component)] = fleet.components().items()
+        simulator = ReactorSimulator(component, **place._asdict(), random_seed=1)
+        flows[kind] = simulator.simulate_cycle()["flow_rate"]
+    assert flows["natural_circulation"] > 1.5 * flows["forced_circulation"]
+    fleet = parse_fleet({"S": {"R": {"reactor_type": "natural_circulation", "coolant_pump": {}}}}, "test")
+    [(place, component)] = fleet.components().items()
+    with pytest.raises(ConfigError, match="coolant_pump"):
+        ReactorSimulator(component, **place._asdict())

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 FIRST_TAG_ADDRESS = 2  # addresses 0 and 1 hold the cycle counter
+REACTOR_TYPES = ("forced_circulation", "natural_circulation", "test_rig")
 CYCLE_REGISTER = {"address": 0, "type": "uint32"}
 EXAMPLE = "for example TX01: {R1: {coolant_pump: {}}}"
 
@@ -42,9 +43,16 @@ def _site(section: Any, types: dict[str, Any], path: str, problems: list[str]) -
         for name, part in reactor.items():
             if name != "reactor_type":
                 part = _component(part, types, (path, str(key), str(name)), unit, problems)
+                part = _of_reactor(part, reactor)
                 unit += 1
             site[key][name] = part
     return site
+
+
+def _of_reactor(part: Any, reactor: dict[str, Any]) -> Any:
+    """A component knows its reactor's type; one that is none is told once, of the reactor."""
+    kind = reactor.get("reactor_type")
+    return part | {"reactor_type": kind} if isinstance(part, dict) and kind in REACTOR_TYPES else part
 
 
 def _component(

@@ -54,6 +54,9 @@ WEAR_FAULTS = frozenset(  # change the wear itself, which nothing undoes
 )
 
 
+ReactorType = Literal["forced_circulation", "natural_circulation", "test_rig"]  # as REACTOR_TYPES
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
@@ -197,6 +200,7 @@ class Component(_Section):
     """
 
     type: Name
+    reactor_type: ReactorType = Field(default="forced_circulation", description="its reactor's: left out")
     unit: int = Field(ge=1, le=MODBUS_UNIT_MAX, description="Modbus unit id")
     decay_type: Literal["exponential", "linear", "weibull", "wiener", "gamma", "paris", "step"] = (
         "exponential"
@@ -305,7 +309,7 @@ class Reactor(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, Component]
 
-    reactor_type: Literal["forced_circulation", "natural_circulation", "test_rig"] = "forced_circulation"
+    reactor_type: ReactorType = "forced_circulation"
 
     @property
     def components(self) -> dict[str, Component]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from edge_agent.simulation.components import FloatArray, model
 from edge_agent.simulation.degradation import path_of
 from edge_agent.simulation.faults import FAULT_TYPES, Effect, effect, problem, wear
+from edge_agent.simulation.presets import preset
 from edge_agent.simulation.timestamps import rfc3339
 from shared.config_errors import describe
 from shared.errors import ConfigError
@@ -61,7 +62,7 @@ class ReactorSimulator:
             for stream in (_NOISE, _UNIT, _FAULT, _WEAR)
         )
         self._phase = float(unit.uniform())
-        self._model = model(self.config.type)(unit)
+        self._model = model(self.config.type)(unit, preset(self.config.reactor_type))
         self._tags = _known_tags(self.config, self._model.spans, self.component_id)
         self._check_schedule()
         self._path = path_of(self.config, decay_scale, wear_of_unit, (random_seed, key, _PATH))
