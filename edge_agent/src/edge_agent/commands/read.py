@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,10 +12,14 @@ from rich.table import Table
 from edge_agent.commands.check import ConfigOption, JsonOption, SiteOption, load_site
 from edge_agent.sources import Source, source_for
 from edge_agent.sources.plan import plan
+from shared import sparkplug
 from shared.command_line import console
 from shared.opcua_nodes import expanded, variable_identifier
-from shared.reactor_config import Component
+from shared.reactor_config import Component, Plant
 from shared.schemas import ComponentId, Telemetry, utc_now
+
+SENT_PERIODS = 5  # poll periods that `--once` waits for values that are sent: connecting takes one or two
+LOOK_PERIOD_S = 0.05
 
 OnceOption = Annotated[bool, typer.Option("--once", help="one poll; without it, every poll until Ctrl-C")]
 
@@ -29,10 +34,8 @@ def read(
     Example: edge-agent read --once --config reactor_config.yaml --site TX01
     """
     section, components = load_site(config, site)
-    source = source_for(site, section.plant, components)
     try:
-        period_s = None if once else section.plant.poll_period_s
-        good = asyncio.run(_poll(source, components, section.plant.protocol, period_s, as_json))
+        good = asyncio.run(_poll(site, section.plant, components, once, as_json))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     if not good:
@@ -40,33 +43,41 @@ def read(
 
 
 async def _poll(
-    source: Source,
-    components: Mapping[ComponentId, Component],
-    protocol: str,
-    period_s: float | None,
-    as_json: bool,
+    site: str, plant: Plant, components: Mapping[ComponentId, Component], once: bool, as_json: bool
 ) -> bool:
-    async with source:
+    async with source_for(site, plant, components) as source:
         while True:
-            readings = await source.read()
+            readings = await (_first(source, plant) if once else source.read())
             rows = [
                 row
                 for reading in readings
-                for row in _rows(reading, components[reading.component_id], protocol)
+                for row in _rows(reading, components[reading.component_id], plant.protocol)
             ]
             if as_json:
                 print(json.dumps(rows), flush=True)
             else:
                 _print_table(rows)
-            if period_s is None:
+            if once:
                 return any(reading.metrics for reading in readings)
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(plant.poll_period_s)
+
+
+async def _first(source: Source, plant: Plant) -> list[Telemetry]:
+    """One poll; where values are sent and not asked for, the first that every component has a part in."""
+    end = time.monotonic() + (0.0 if plant.protocol == "modbus_tcp" else SENT_PERIODS * plant.poll_period_s)
+    while True:
+        readings = await source.read()
+        if all(reading.metrics for reading in readings) or time.monotonic() > end:
+            return readings
+        await asyncio.sleep(LOOK_PERIOD_S)
 
 
 def _requests(component_id: ComponentId, component: Component, protocol: str) -> dict[str, str]:
     """What is asked of the device for each tag."""
     if protocol == "opc_ua":
         return {name: expanded(variable_identifier(component_id, name)) for name in component.tags}
+    if protocol == "sparkplug_b":
+        return {name: f"device {sparkplug.device(component_id)}" for name in component.tags}
     return {
         field.name: f"unit {component.unit} {block.request}"
         for block in plan(component)
