@@ -85,7 +85,9 @@ async def sparkplug_b() -> AsyncIterator[Harness]:
                     server.show(PUMP, cycle, values)
                     time.sleep(0.02)
 
-            yield Harness(source, component, show, lambda _tag, value: value)
+            yield Harness(
+                source, component, show, lambda tag, value: as_read(component.tags[tag].register_, value)
+            )
 
 
 class _Told:

@@ -18,6 +18,7 @@ from edge_agent.sources.sparkplug import SparkplugSource
 from shared import sparkplug
 from shared.errors import Rejected, Retryable
 from shared.listen import free_port
+from shared.modbus_registers import as_read
 from shared.reactor_config import Plant, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry
 from shared.wire import sparkplug_b_pb2 as pb
@@ -34,7 +35,9 @@ PUBLISH, ALLOWED = 3, {1, 4, 8, 12, 14}  # CONNECT, PUBACK, SUBSCRIBE, PINGREQ, 
 def numbers(component: ComponentId, cycle: int) -> dict[str, float]:
     """A number of its own for each tag and cycle, within every range."""
     return {
-        tag: t.range[0] + (t.range[1] - t.range[0]) * (0.1 + 0.01 * i + (cycle % 500) * 1e-4)
+        tag: as_read(
+            t.register_, t.range[0] + (t.range[1] - t.range[0]) * (0.1 + 0.01 * i + (cycle % 500) * 1e-4)
+        )
         for i, (tag, t) in enumerate(COMPONENTS[component].tags.items())
         if t.range is not None
     }
@@ -92,7 +95,7 @@ async def test_every_number_is_that_of_its_tag_and_cycle(broker):
         for cycle in range(1, 400):
             show(plant, cycle)
             for reading in await source.read():
-                assert reading.metrics == pytest.approx(numbers(reading.component_id, reading.cycle))
+                assert reading.metrics == numbers(reading.component_id, reading.cycle)
                 seen.add(reading.cycle)
             await asyncio.sleep(0)
         await until(source, at_cycle(399))

@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from shared import sparkplug
 from shared.errors import Rejected, Retryable
 from shared.listen import require_loopback
+from shared.modbus_registers import as_read
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
 from shared.wire import sparkplug_b_pb2 as pb
@@ -29,7 +30,7 @@ KEEPALIVE_S = 10  # the broker tells the node's death after one and a half of it
 class SparkplugPlant:
     """Publishes what `show` is given."""
 
-    protocol = "MQTT Sparkplug B to"
+    protocol = "MQTT Sparkplug B by the broker"
 
     def __init__(
         self, host: str, port: int, group: str, site_id: str, components: Mapping[ComponentId, Component]
@@ -130,7 +131,10 @@ class SparkplugPlant:
         component, now_ms = self.components[component_id], _now_ms()
         metrics = [self._number(sparkplug.CYCLE, cycle)]
         for tag in component.tags:
-            found = sparkplug.metric(tag, values.get(tag, math.nan), now_ms)
+            value = values.get(tag, math.nan)
+            if math.isfinite(value):  # as its register would hold it: the ledger speaks of every protocol
+                value = as_read(component.tags[tag].register_, value)
+            found = sparkplug.metric(tag, value, now_ms)
             if kind == "DBIRTH":
                 found.properties.keys.append("engUnit")
                 found.properties.values.add(type=sparkplug.STRING, string_value=component.tags[tag].unit)
