@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_agent.commands.check import ConfigOption, SiteOption, load_site
+from edge_agent.simulation.fault_requests import FaultRequests
 from edge_agent.simulation.ledger import Ledger
 from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, serve_rows, simulated
@@ -30,6 +31,9 @@ def plant(
     speed: Annotated[float, typer.Option(min=0.01, max=1000, help="cycles per poll period")] = 1.0,
     replay: Annotated[Path | None, typer.Option(help="folder of CSV files to serve instead")] = None,
     from_row: Annotated[int, typer.Option(min=0, help="with --replay: first row served")] = 0,
+    faults: Annotated[
+        Path | None, typer.Option(help="file through which `edge-agent fault` injects; made if missing")
+    ] = None,
 ) -> None:
     """Serve a site's plant over Modbus TCP on loopback: simulated, or replayed from recorded files.
 
@@ -43,6 +47,7 @@ def plant(
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
+    requests = None if faults is None else _requests(faults, replay)
     server = PlantServer(section.plant.host, section.plant.port, components)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:
@@ -53,7 +58,7 @@ def plant(
         if first:
             print(f"{ledger}: going on after cycle {first - 1}", flush=True)
         if recording is None:
-            rows = simulated(components, seed, first)
+            rows = simulated(components, seed, first, requests)
         elif first >= len(recording):
             print(f"{replay}: has been served to its end, as {ledger} says; nothing is left", flush=True)
             return
@@ -61,6 +66,14 @@ def plant(
             rows = recording.rows(max(first, from_row))
         with suppress(asyncio.CancelledError):
             asyncio.run(_serve(site, server, rows, book, section.plant.poll_period_s / speed))
+
+
+def _requests(path: Path, replay: Path | None) -> FaultRequests:
+    if replay is not None:
+        raise ConfigError("--faults", ["a recording cannot be changed; leave out --replay or --faults"])
+    requests = FaultRequests(path)
+    requests.load()
+    return requests
 
 
 def _load(recording: Recording, from_row: int) -> Recording:
