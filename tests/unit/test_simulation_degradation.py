@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from edge_agent.simulation.degradation import (
+    BLOCK_CYCLES,
     CRACK_RATIO,
     LOOK_AHEAD_CYCLES_MAX,
     PASSAGE_CYCLES_MAX,
@@ -129,6 +130,17 @@ def test_random_path_is_the_same_backwards_and_wherever_it_is_entered():
     jumping.failure_cycle(0.5)
     for first in (4_000, 0, 2_047, 1_023):
         assert np.array_equal(jumping.performance(first, 3), whole[first : first + 3])
+
+
+def test_blocks_of_a_random_path_join_and_are_drawn_apart():
+    """A path that never heals does not at a block's start either, and no block repeats another's losses."""
+    values = RandomPath(Gamma.of(1e-5, 1e-4), (7,)).performance(0, 4 * BLOCK_CYCLES)
+    losses = -np.diff(values, append=np.nan).reshape(4, BLOCK_CYCLES)
+    assert np.nanmin(losses) >= 0.0
+    assert 0.5 < values[-1] / (1.0 - 4e-5 * BLOCK_CYCLES) < 1.5
+    for one in range(4):
+        for other in range(one):
+            assert abs(np.corrcoef(losses[one][:-1], losses[other][:-1])[0, 1]) < 0.2
 
 
 def test_look_ahead_ends_where_the_path_does():

@@ -132,6 +132,18 @@ def test_fault_that_makes_no_sense_is_refused_at_run_time_and_in_the_file(fault,
         simulator(component, faults=[{"type": fault, "at_cycle": 3}])
 
 
+def test_failed_unit_that_recovered_above_its_threshold_stays_failed_when_struck():
+    """A Wiener path may rise again; a fault that falls there gives no new life to the label."""
+    config = {"decay_type": "wiener", "drift": 0.002, "volatility": 0.05, "fail_threshold": 0.5}
+    columns = simulator(**config).simulate(200)
+    recovered = (columns["true_RUL"] == 0) & (columns["performance"] > 0.5)
+    at = int(np.flatnonzero(recovered)[0])
+    config["faults"] = [{"type": "accelerated_decay", "at_cycle": at, "size": 1.0}]
+    again = simulator(**config).simulate(200)
+    assert again["performance"][at] > 0.5
+    assert (again["true_RUL"][at:] == 0).all()
+
+
 @pytest.mark.parametrize("fault", ["leak", "sensor_bias", "spike", "drop"])
 def test_fault_with_an_end_leaves_nothing_behind(fault):
     """After its duration every column is that of the sound component."""

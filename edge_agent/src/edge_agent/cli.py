@@ -8,7 +8,8 @@ COMMANDS = {
     "run": "Look after one site: poll, score, keep, forward; until SIGTERM.",
     "model": "The models this site runs.",
     "plant": "Serve a site's plant over Modbus TCP: simulated, or replayed from recordings.",
-    "simulate": "Simulate one component: a batch for training, or a stream of readings.",
+    "fault": "Inject a fault into a plant that runs.",
+    "simulate": "Simulate components: a batch for training, or a stream of readings.",
 }
 
 

@@ -11,6 +11,7 @@ import typer
 
 from edge_agent.commands.check import ConfigOption, SiteOption, load_site
 from edge_agent.simulation.bad_days import BAD_SHARE, BadDays
+from edge_agent.simulation.fault_requests import FaultRequests
 from edge_agent.simulation.ledger import Ledger
 from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, serve_rows, simulated
@@ -36,6 +37,9 @@ def plant(
         int | None,
         typer.Option(min=0, metavar="SEED", help="delays, silence, exceptions, wrong answers, restarts"),
     ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="file through which `edge-agent fault` injects; made if missing")
+    ] = None,
 ) -> None:
     """Serve a site's plant over its protocol on loopback: simulated, or replayed from recorded files.
 
@@ -50,6 +54,7 @@ def plant(
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
+    requests = None if faults is None else _requests(faults, replay)
     server = plant_server(site, section.plant, components)
     wire = None if bad_days is None else _bad_wire(server, bad_days)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
@@ -61,7 +66,7 @@ def plant(
         if first:
             print(f"{ledger}: going on after cycle {first - 1}", flush=True)
         if recording is None:
-            rows = simulated(components, seed, first)
+            rows = simulated(components, seed, first, requests)
         elif first >= len(recording):
             print(f"{replay}: has been served to its end, as {ledger} says; nothing is left", flush=True)
             return
@@ -75,6 +80,14 @@ def _bad_wire(server: ServesPlant, seed: int) -> BadDays:
     if not isinstance(server, PlantServer):
         raise ConfigError("--bad-days", [f"is for Modbus TCP; this plant speaks {server.protocol}"])
     return BadDays.in_front_of(server, seed)
+
+
+def _requests(path: Path, replay: Path | None) -> FaultRequests:
+    if replay is not None:
+        raise ConfigError("--faults", ["a recording cannot be changed; leave out --replay or --faults"])
+    requests = FaultRequests(path)
+    requests.load()
+    return requests
 
 
 def _load(recording: Recording, from_row: int) -> Recording:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from edge_agent.simulation.fault_requests import FaultRequests
 from edge_agent.simulation.generators import ReactorSimulator
 from edge_agent.simulation.ledger import Ledger
 from edge_agent.simulation.served import ServesPlant
@@ -48,19 +49,47 @@ def check_registers(source: str, components: Mapping[ComponentId, Component]) ->
 
 
 def simulated(
-    components: Mapping[ComponentId, Component], seed: int, from_cycle: int = 0
+    components: Mapping[ComponentId, Component],
+    seed: int,
+    from_cycle: int = 0,
+    requests: FaultRequests | None = None,
 ) -> Iterator[list[PlantRow]]:
     """Rows of simulated components for ever, a list per tick; the same whenever it starts.
 
-    ConfigError at once for a component type without a model.
+    What `requests` asks for begins with the next tick. ConfigError at once for a component type without
+    a model.
     """
+    if requests is not None:
+        components = requests.resumed(components)
     simulators = [
         ReactorSimulator(config, **component_id._asdict(), random_seed=seed)
         for component_id, config in components.items()
     ]
     for simulator in simulators:
         simulator.skip(from_cycle)
-    return ([_simulated_row(simulator) for simulator in simulators] for _ in count())
+    return (_tick(simulators, requests) for _ in count())
+
+
+def _tick(simulators: list[ReactorSimulator], requests: FaultRequests | None) -> list[PlantRow]:
+    if requests is not None:
+        _inject_due(simulators, requests)
+    return [_simulated_row(simulator) for simulator in simulators]
+
+
+def _inject_due(simulators: list[ReactorSimulator], requests: FaultRequests) -> None:
+    """Inject what is due, or say why not: a wrong request must not end the plant."""
+    by_key = {simulator.component_id.key: simulator for simulator in simulators}
+    for request, key, settings in requests.due():
+        if key not in by_key:
+            requests.refused(request, f"component {key!r} is not here; here are {', '.join(by_key)}")
+            continue
+        others = {name: value for name, value in settings.items() if name != "type"}
+        try:
+            by_key[key].inject_fault(str(settings.get("type")), **others)
+        except (ValueError, TypeError) as error:
+            requests.refused(request, str(error))
+        else:
+            requests.injected(request, by_key[key].cycle)
 
 
 def _simulated_row(simulator: ReactorSimulator) -> PlantRow:
