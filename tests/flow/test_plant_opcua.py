@@ -568,7 +568,7 @@ async def test_agent_keeps_what_an_opc_ua_plant_shows(tmp_path):
         repository="http://127.0.0.1:1", health=f"127.0.0.1:{free_port()}",
     )  # fmt: skip
     components, shown, stop = config.components(), {}, asyncio.Event()
-    server = plant_server(config.sites["TX01"].plant, components)
+    server = plant_server("TX01", config.sites["TX01"].plant, components)
     async with server:
         running = asyncio.create_task(Agent(settings, config).run(stop))
         for cycle in range(40):

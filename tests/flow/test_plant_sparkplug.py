@@ -97,7 +97,7 @@ async def test_every_number_is_that_of_its_tag_and_cycle(broker):
             for reading in await source.read():
                 assert reading.metrics == numbers(reading.component_id, reading.cycle)
                 seen.add(reading.cycle)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.005)
         await until(source, at_cycle(399))
     assert len(seen) > 20
 
