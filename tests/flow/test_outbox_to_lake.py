@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,8 @@ class OneThread:
     def store_id(self) -> str:
         return self.store.store_id
 
-    def pending(self, after_seq: int, limit: int) -> list[Row]:
-        return self.ask(self.store.pending, after_seq, limit)
+    def pending(self, after_seq: int, limit: int, *, urgent: bool = False) -> list[Row]:
+        return self.ask(partial(self.store.pending, after_seq, limit, urgent=urgent))
 
     def acknowledge(self, seqs: Sequence[int]) -> None:
         self.ask(self.store.acknowledge, seqs)

@@ -2,11 +2,14 @@
 
 import threading
 
-from confluent_kafka import KafkaError
+import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from edge_agent.forward import Forwarder, forwarder
+from edge_agent.forward import Forwarder, forwarder, holds, in_flight
+from edge_agent.forward.backoff import Backoff
+from edge_agent.forward.verdict import Verdict, verdict
 from edge_agent.outbox import Row
-from shared.schemas import Outgoing
+from shared.schemas import URGENT_SCHEMAS, Outgoing, SiteStatus
 
 ROW = Row(1, Outgoing("telemetry/1", "TX01/R1/pump", 0, b"{}"))
 
@@ -21,8 +24,9 @@ class LateBacklog:
         self.acknowledged: list[int] = []
         self.stop = stop
 
-    def pending(self, after_seq, limit):
-        return [row for row in self.rows if row.seq > after_seq]
+    def pending(self, after_seq, limit, *, urgent=False):
+        rows = [row for row in self.rows if row.seq > after_seq and row.seq not in self.acknowledged]
+        return [row for row in rows if not urgent or row.record.schema in URGENT_SCHEMAS][:limit]
 
     def acknowledge(self, seqs):
         self.acknowledged += seqs
@@ -88,31 +92,167 @@ class Broker:
         return
 
 
-def forwarded(monkeypatch, broker: Broker) -> LateBacklog:
-    """Two rows through this broker until nothing is left."""
+def forwarded(monkeypatch, broker: Broker, *rows: Row, drain_s: float = 5.0) -> LateBacklog:
+    """The rows (two pieces of telemetry unless told) through this broker until nothing is left."""
     stop = threading.Event()
     backlog = LateBacklog(stop)
-    backlog.rows += [ROW, ROW._replace(seq=2)]
+    backlog.rows += rows or [ROW, ROW._replace(seq=2)]
     stop.set()
     monkeypatch.setattr(forwarder, "Producer", lambda *_, **__: broker)
     monkeypatch.setattr(forwarder, "RESTART_WAIT_S", 0.0)
-    original = backlog.pending
-    backlog.pending = lambda after, limit: [
-        row for row in original(after, limit) if row.seq not in backlog.acknowledged
-    ]
-    assert Forwarder(backlog, "127.0.0.1:1", "TX01", "hash").run(stop, 5.0)
+    monkeypatch.setattr(holds, "HOLD_FIRST_S", 0.0)
+    Forwarder(backlog, "127.0.0.1:1", "TX01", "hash").run(stop, drain_s)
     return backlog
 
 
+def row(seq: int, schema: str = "telemetry/1") -> Row:
+    return Row(seq, ROW.record._replace(schema=schema, body=b"{%d}" % seq))
+
+
+def errors(*codes: int | None) -> list[KafkaError | None]:
+    return [None if code is None else KafkaError(code) for code in codes]
+
+
 def test_a_row_whose_delivery_failed_is_not_acknowledged_and_is_sent_again(monkeypatch):
-    broker = Broker({"telemetry_raw": [KafkaError(KafkaError._FAIL)]})
+    """Any failure that says nothing of the record leaves the row pending."""
+    broker = Broker({"telemetry_raw": errors(KafkaError._FAIL)})
     backlog = forwarded(monkeypatch, broker)
     assert sorted(backlog.acknowledged) == [1, 2]
     assert [seq for _, seq, _ in broker.sent] == [1, 2, 1]
 
 
+def test_a_record_refused_with_its_batch_is_not_set_aside(monkeypatch):
+    """Of a batch that is too large each record is tried alone; only the one refused alone is set aside."""
+    too_large = KafkaError.MSG_SIZE_TOO_LARGE
+    broker = Broker({"telemetry_raw": errors(too_large, too_large, None, too_large)})
+    backlog = forwarded(monkeypatch, broker)
+    assert sorted(backlog.acknowledged) == [1, 2]
+    assert [(topic, seq) for topic, seq, _ in broker.sent if topic.endswith(".dlq")] == [
+        ("telemetry_raw.dlq", 2)
+    ]
+
+
 def test_a_row_that_the_broker_can_never_take_is_set_aside_and_holds_up_nobody(monkeypatch):
-    broker = Broker({"telemetry_raw": [KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)]})
+    """It goes to the dead letters with no body, since that is what was too large."""
+    too_large = KafkaError.MSG_SIZE_TOO_LARGE
+    broker = Broker({"telemetry_raw": errors(too_large, None, too_large)})
     backlog = forwarded(monkeypatch, broker)
     assert sorted(backlog.acknowledged) == [1, 2]
     assert broker.sent[-1] == ("telemetry_raw.dlq", 1, b"")
+
+
+def test_a_bad_record_that_is_not_too_large_keeps_its_body(monkeypatch):
+    """A person who reads the dead letters sees what it was."""
+    broker = Broker({"telemetry_raw": errors(KafkaError.INVALID_RECORD, KafkaError.INVALID_RECORD)})
+    backlog = forwarded(monkeypatch, broker, row(7))
+    assert backlog.acknowledged == [7]
+    assert broker.sent[-1] == ("telemetry_raw.dlq", 7, b"{7}")
+
+
+def test_a_record_that_even_the_dead_letters_refuse_stays_pending_and_holds_up_nobody(monkeypatch):
+    """Nothing is dropped: the row waits in the outbox, those behind it are delivered."""
+    refused = KafkaError.TOPIC_AUTHORIZATION_FAILED
+    broker = Broker({
+        "telemetry_raw": errors(KafkaError.INVALID_RECORD, None, KafkaError.INVALID_RECORD),
+        "telemetry_raw.dlq": errors(*[refused] * 100_000),
+    })  # fmt: skip
+    backlog = forwarded(monkeypatch, broker, drain_s=0.3)
+    assert backlog.acknowledged == [2]
+
+
+def test_an_alert_overtakes_the_backlog(monkeypatch):
+    """It is sent before what was committed long before it; each schema keeps its own order."""
+    broker = Broker({})
+    rows = [*map(row, range(1, 1_001)), row(1_001, "alert/1"), row(1_002, SiteStatus.SCHEMA), row(1_003)]
+    backlog = forwarded(monkeypatch, broker, *rows)
+    sent = [(topic, seq) for topic, seq, _ in broker.sent]
+    assert sent[:2] == [("alerts", 1_001), ("site_status", 1_002)]
+    assert [seq for topic, seq in sent[2:]] == [*range(1, 1_001), 1_003]
+    assert len(backlog.acknowledged) == 1_003
+
+
+def test_a_topic_that_takes_nothing_holds_up_no_other(monkeypatch):
+    """Its rows wait and then arrive once, in order; what is in flight meanwhile is not sent twice."""
+    unknown = KafkaError._UNKNOWN_TOPIC
+    broker = Broker({"predictions": errors(unknown, unknown, unknown)})
+    rows = [row(1, "prediction/1"), row(2), row(3, "prediction/1"), row(4), row(5, "prediction/1")]
+    backlog = forwarded(monkeypatch, broker, *rows)
+    assert sorted(backlog.acknowledged) == [1, 2, 3, 4, 5]
+    assert [seq for topic, seq, _ in broker.sent if topic == "telemetry_raw"] == [2, 4]
+    assert list(dict.fromkeys(seq for topic, seq, _ in broker.sent if topic == "predictions")) == [1, 3, 5]
+    assert backlog.acknowledged.index(1) < backlog.acknowledged.index(3) < backlog.acknowledged.index(5)
+
+
+def test_a_full_producer_loses_nothing(monkeypatch):
+    """BufferError means later, not never; order is kept."""
+
+    class Full(Broker):
+        def produce(self, topic, *rest, **more):
+            if len(self.waiting) == 3:
+                raise BufferError("Local: Queue full")
+            super().produce(topic, *rest, **more)
+
+    broker = Full({})
+    backlog = forwarded(monkeypatch, broker, *map(row, range(1, 21)))
+    assert backlog.acknowledged == list(range(1, 21))
+    assert [seq for _, seq, _ in broker.sent] == list(range(1, 21))
+
+
+def test_what_is_in_flight_is_bounded_while_kafka_is_silent(monkeypatch):
+    """Rows stay in the outbox, with room kept for an alert; nothing is sent twice."""
+
+    class Silent(Broker):
+        def poll(self, timeout):
+            return
+
+    broker = Silent({})
+    bound = in_flight.IN_FLIGHT_ROWS_MAX
+    rows = [*map(row, range(1, 2 * bound)), row(2 * bound, "alert/1")]
+    backlog = forwarded(monkeypatch, broker, *rows, drain_s=0.5)
+    assert backlog.acknowledged == []
+    assert len(broker.sent) == bound - bound // in_flight.URGENT_SHARE
+    assert broker.sent[0][0] == "alerts"
+
+
+def test_bytes_in_flight_are_bounded(monkeypatch):
+    """Large records fill the room before their number does."""
+    bounds = in_flight.InFlight()
+    for seq in range(40):
+        bounds.add(seq, 2**20)
+    assert len(bounds) == 40
+    assert bounds.room(urgent=True) == 0
+    for seq in range(40):
+        bounds.remove(seq)
+    assert bounds.room(urgent=True) == in_flight.IN_FLIGHT_ROWS_MAX
+
+
+def test_a_fatal_error_begins_again_with_a_new_producer(monkeypatch):
+    """librdkafka raises it from poll; what was not reported is sent again."""
+
+    class Fenced(Broker):
+        fatal = True
+
+        def poll(self, timeout):
+            if self.fatal and self.waiting:
+                self.fatal, self.waiting = False, []
+                raise KafkaException(KafkaError(KafkaError._FENCED, "fenced", True))
+            super().poll(timeout)
+
+    broker = Fenced({})
+    backlog = forwarded(monkeypatch, broker)
+    assert backlog.acknowledged == [1, 2]
+    assert [seq for _, seq, _ in broker.sent] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("code", [KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_ENOUGH_REPLICAS])
+def test_what_passes_by_itself_is_neither_the_records_fault_nor_the_topics(code):
+    """Told apart: such a row is sent again."""
+    assert verdict(KafkaError(code)) is Verdict.AGAIN
+
+
+def test_waits_grow_to_a_bound_and_differ():
+    """A fleet whose broker comes back does not come back in one moment."""
+    waits = [Backoff(1.0, 30.0) for _ in range(50)]
+    assert len({backoff.wait_s() for backoff in waits}) > 40
+    late = [waits[0].wait_s() for _ in range(20)]
+    assert 15.0 <= min(late[10:]) <= max(late) <= 30.0

@@ -10,7 +10,7 @@ a site's stream.
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +31,7 @@ from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
+from shared.kafka_client import KafkaClientSettings
 from shared.listen import listener
 from shared.reactor_config import FleetConfig
 
@@ -73,6 +74,7 @@ class CentreSettings:
     inference_listen: str
     parts: frozenset[Part] = frozenset(Part)
     influx: Influx | None = None
+    kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
 
 
 class Centre:
@@ -131,7 +133,7 @@ class Centre:
         if self._settings.influx:
             sinks.append(InfluxWriter(*self._settings.influx))
         known = KnownRows(LakeReader(self._layout.lake).spans())
-        Ingest(self._settings.kafka, sinks, known).run(stop)
+        Ingest(self._settings.kafka, sinks, known, self._settings.kafka_client).run(stop)
 
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles

@@ -98,7 +98,8 @@ class Agent:
 
     async def _forward(self, stop: threading.Event) -> None:
         """On a thread of its own; what goes wrong there never stops a poll, and begins again."""
-        forwarder = Forwarder(self._outbox, self._settings.kafka, self._settings.site, self._config_hash)
+        own = self._settings
+        forwarder = Forwarder(self._outbox, own.kafka, own.site, self._config_hash, own.kafka_client)
         while True:
             try:
                 drained = await asyncio.to_thread(forwarder.run, stop, DRAIN_DEADLINE_S)

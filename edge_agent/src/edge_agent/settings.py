@@ -1,12 +1,15 @@
 """What one agent is told at its start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from shared.kafka_client import KafkaClientSettings
 
 
 @dataclass(frozen=True)
 class AgentSettings:
-    """Where everything is. Addresses are HOST:PORT; `trust_dir` holds both repositories' root.json."""
+    """Where everything is. Addresses are HOST:PORT; `trust_dir` holds both repositories' root.json;
+    `kafka_client` the TLS and SASL settings, none for a broker without them."""
 
     config: Path
     site: str
@@ -16,3 +19,4 @@ class AgentSettings:
     fleet: str
     repository: str
     health: str
+    kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)

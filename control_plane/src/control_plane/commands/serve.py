@@ -11,6 +11,7 @@ import typer
 from control_plane.app import Centre, CentreSettings, Influx, Part
 from control_plane.commands.options import DataDir
 from shared.errors import ConfigError
+from shared.kafka_client import VARIABLE, load_client_settings
 from shared.reactor_config import load_fleet
 
 
@@ -20,6 +21,9 @@ def serve(
     data_dir: DataDir,
     part: Annotated[list[Part] | None, typer.Option(help="only this part; may be repeated")] = None,
     kafka: Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a broker")] = "127.0.0.1:9092",
+    kafka_client_config: Annotated[
+        Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
+    ] = None,
     listen: Annotated[
         str, typer.Option(help="HOST:PORT of console, API and repositories")
     ] = "127.0.0.1:8080",
@@ -41,8 +45,9 @@ def serve(
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
     settings = CentreSettings(
-        data_dir, kafka, listen, fleet_listen, inference_listen, frozenset(part or Part), influx
-    )
+        data_dir, kafka, listen, fleet_listen, inference_listen, frozenset(part or Part), influx,
+        load_client_settings(kafka_client_config),
+    )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, load_fleet(config))))
 
 

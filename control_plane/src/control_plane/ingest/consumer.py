@@ -1,7 +1,7 @@
 """The ingest loop. It has a thread of its own: librdkafka's calls block."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -21,9 +21,13 @@ DEAD_LETTER_FLUSH_S = 10.0
 log = structlog.get_logger()
 
 
-def consumer_config(bootstrap: str) -> dict[str, str | int | bool]:
-    """librdkafka settings: offsets are ours to commit; a new group starts at the beginning."""
+def consumer_config(bootstrap: str, client: Mapping[str, str]) -> dict[str, str | int | bool]:
+    """librdkafka settings: offsets are ours to commit; a new group starts at the beginning.
+
+    `client`: TLS and SASL, none for a broker without them.
+    """
     return {
+        **client,
         "bootstrap.servers": bootstrap,
         "group.id": GROUP,
         "enable.auto.commit": False,
@@ -38,18 +42,26 @@ def consumer_config(bootstrap: str) -> dict[str, str | int | bool]:
 class Ingest:
     """Consumes until `stop` is set; hands each new record to every sink, in order per component."""
 
-    def __init__(self, bootstrap: str, sinks: Sequence[Sink], known: KnownRows) -> None:
-        self._bootstrap = bootstrap
+    def __init__(
+        self,
+        bootstrap: str,
+        sinks: Sequence[Sink],
+        known: KnownRows,
+        client: Mapping[str, str] | None = None,
+    ) -> None:
+        self._bootstrap, self._client = bootstrap, dict(client or {})
         self._sinks = sinks
         self._known = known
         self.accepted = 0
         self.repeats = 0
         self.dead_letters = 0
+        self._trouble: str | None = None  # what librdkafka last complained of, since a batch came
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop`; returns when the batch in hand is settled."""
-        consumer = Consumer(consumer_config(self._bootstrap), logger=_QuietLog())
-        dead_letters = Producer({"bootstrap.servers": self._bootstrap}, logger=_QuietLog())
+        own = consumer_config(self._bootstrap, self._client) | {"error_cb": self._on_error}
+        consumer = Consumer(own, logger=_QuietLog())
+        dead_letters = Producer(self._client | {"bootstrap.servers": self._bootstrap}, logger=_QuietLog())
         consumer.subscribe(list(TOPICS))
         try:
             while not stop.is_set():
@@ -57,10 +69,17 @@ class Ingest:
         finally:
             consumer.close()
 
+    def _on_error(self, error: KafkaError) -> None:
+        """librdkafka goes on trying; a person should know why it must."""
+        if error.str() != self._trouble:
+            self._trouble = error.str()
+            log.warning("Kafka is out of reach", reason=self._trouble)
+
     def _step(self, consumer: Consumer, dead_letters: Producer, stop: threading.Event) -> None:
         messages = consumer.consume(BATCH_MESSAGES_MAX, BATCH_WAIT_S)
         batch = [a for m in messages if not m.error() and (a := self._arrival(m, dead_letters))]
         if batch:
+            self._trouble = None
             self._settle(batch, stop)
         if stop.is_set() or not messages:
             return

@@ -9,6 +9,7 @@ import structlog
 import typer
 
 from edge_agent.settings import AgentSettings
+from shared.kafka_client import VARIABLE, load_client_settings
 from shared.reactor_config import load_fleet
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def run(
     health: Annotated[
         str, typer.Option(envvar="EDGE_HEALTH", help="HOST:PORT of /healthz and /metrics")
     ] = "127.0.0.1:9101",
+    kafka_client_config: Annotated[
+        Path | None, typer.Option(envvar=VARIABLE, help="File of librdkafka's TLS and SASL settings")
+    ] = None,
 ) -> None:
     """Look after one site: poll, score, keep, forward; until SIGTERM.
 
@@ -40,7 +44,7 @@ def run(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
     settings = AgentSettings(
         config=config, site=site, data_dir=data_dir, trust_dir=trust_dir, kafka=kafka, fleet=fleet,
-        repository=repository, health=health,
+        repository=repository, health=health, kafka_client=load_client_settings(kafka_client_config),
     )  # fmt: skip
     asyncio.run(_until_told(Agent(settings, load_fleet(config))))
 

@@ -1,22 +1,32 @@
-"""The forwarder's loop. It has a thread of its own: librdkafka's calls may block."""
+"""The forwarder's loop. It has a thread of its own: librdkafka's calls may block.
+
+Two lanes read the outbox: what is urgent (alerts, status, gaps) goes first and overtakes the backlog; all
+else follows in the order of its row numbers. A refused record is judged (`verdict.py`): a bad one is set
+aside, a topic that takes nothing is held, anything else begins again from the first row not acknowledged.
+"""
 
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from edge_agent.forward.backoff import Backoff
+from edge_agent.forward.holds import Holds
+from edge_agent.forward.in_flight import InFlight
+from edge_agent.forward.settings import one_by_one, producer_config
+from edge_agent.forward.verdict import Verdict, verdict
 from shared.envelope import headers
-from shared.schemas import DLQ_SUFFIX, TOPIC_BY_SCHEMA, Outgoing
+from shared.schemas import DLQ_SUFFIX, TOPIC_BY_SCHEMA, URGENT_SCHEMAS, Outgoing
 
-IN_FLIGHT_ROWS_MAX = 5_000  # bounds memory while Kafka is slow
 BATCH_ROWS_MAX = 500  # rows read from the outbox at a time
 IDLE_WAIT_S = 0.1  # between looks at an empty outbox
-RESTART_WAIT_S = 1.0  # after a fatal producer error, before a new producer
-_POISON = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD}
+RESTART_WAIT_S = 1.0  # after a producer that can go on no more, before a new one; it doubles
+RESTART_WAIT_MAX_S = 30.0
+POISON_ROWS_MAX = 1_000  # refused records kept in mind until the dead letters have them; more are tried again
 
 log = structlog.get_logger()
 
@@ -35,118 +45,225 @@ class Backlog(Protocol):
 
     @property
     def store_id(self) -> str: ...
-    def pending(self, after_seq: int, limit: int) -> Sequence[PendingRow]: ...
+    def pending(self, after_seq: int, limit: int, *, urgent: bool = False) -> Sequence[PendingRow]:
+        """The next rows not acknowledged, in order; with `urgent`, only those of URGENT_SCHEMAS."""
+
     def acknowledge(self, seqs: Sequence[int]) -> None: ...
 
 
-def producer_config(bootstrap: str, site: str) -> dict[str, str | int | bool]:
-    """librdkafka settings: every in-sync replica acknowledges, no repeats, order kept, no time limit.
+class _Lane:
+    """How far one reader of the outbox has come."""
 
-    A message waits for the broker for ever (`message.timeout.ms=0`): the outbox, not librdkafka,
-    decides what is given up.
-    """
-    return {
-        "bootstrap.servers": bootstrap,
-        "client.id": f"edge-agent-{site}",
-        "acks": "all",
-        "enable.idempotence": True,
-        "message.timeout.ms": 0,
-        "linger.ms": 20,
-        "reconnect.backoff.ms": 100,
-        "reconnect.backoff.max.ms": 5_000,
-        "compression.type": "lz4",
-    }
+    def __init__(self, *, urgent: bool) -> None:
+        self.urgent = urgent
+        self.after = 0
 
 
 class Forwarder:
-    """Sends what the backlog holds; `run` is given a thread of its own."""
+    """Sends what the backlog holds; `run` is given a thread of its own. Its counts may be read by any."""
 
-    def __init__(self, backlog: Backlog, bootstrap: str, site: str, config_hash: str) -> None:
+    def __init__(
+        self,
+        backlog: Backlog,
+        bootstrap: str,
+        site: str,
+        config_hash: str,
+        client: Mapping[str, str] | None = None,
+    ) -> None:
+        """`client`: librdkafka's TLS and SASL settings, none for a broker without them."""
         self._backlog = backlog
-        self._settings = producer_config(bootstrap, site)
+        self._settings = producer_config(bootstrap, site, client or {})
         self._config_hash = config_hash
         self._acked: list[int] = []
-        self._in_flight = 0
-        self._sent_to = 0
-        self._broken = False
+        self._in_flight = InFlight()
+        self._lanes = (_Lane(urgent=True), _Lane(urgent=False))
+        self._holds = Holds()
+        self._suspects: set[int] = set()  # refused as part of a batch: one of them is bad
+        self._poison: dict[int, KafkaError] = {}  # refused by itself
+        self._careful = False  # the producer sends suspects one by one
+        self._broken: str | None = None
+        self._backoff = Backoff(RESTART_WAIT_S, RESTART_WAIT_MAX_S)
         self.delivered = 0
         self.dead_lettered = 0
+        self.restarts = 0
+        self.trouble: str | None = None  # what librdkafka last complained of, until a record is delivered
+
+    @property
+    def held(self) -> dict[str, str]:
+        """Why each held topic is held."""
+        return self._holds.reasons()
 
     def run(self, stop: threading.Event, drain_deadline_s: float) -> bool:
         """Forward until `stop`, then drain; True when nothing was left within the deadline."""
         deadline = _DeadlineAfter(stop, drain_deadline_s)
         while not deadline.passed():
-            producer = Producer(self._settings | {"error_cb": self._on_error}, logger=_QuietLog())
-            self._sent_to, self._in_flight, self._broken = 0, 0, False
+            producer = self._new_producer()
             drained = self._run_producer(producer, stop, deadline)
             producer.purge()
+            self._poll(producer, 0)  # reports that came meanwhile still count
             if drained:
                 return True
             if self._broken:
-                log.warning("producer restarted after a fatal error", sent_to=self._sent_to)
-                stop.wait(RESTART_WAIT_S)
+                self._restart(self._broken, stop)
         return False
 
+    def _new_producer(self) -> Producer:
+        self._in_flight, self._broken = InFlight(), None
+        self._careful = bool(self._suspects)
+        self._holds.forget_probes()
+        for lane in self._lanes:
+            lane.after = 0
+        settings = one_by_one(self._settings) if self._careful else self._settings
+        return Producer(settings | {"error_cb": self._on_error}, logger=_QuietLog())
+
+    def _restart(self, reason: str, stop: threading.Event) -> None:
+        self.restarts += 1
+        log.warning("producer restarted", reason=reason)
+        while len(self._poison) > POISON_ROWS_MAX:
+            del self._poison[next(iter(self._poison))]
+        if not self._suspects or len(self._poison) == POISON_ROWS_MAX:
+            stop.wait(self._backoff.wait_s())
+
     def _run_producer(self, producer: Producer, stop: threading.Event, deadline: "_DeadlineAfter") -> bool:
-        """True when nothing is left after `stop`; False when the producer broke or the deadline passed."""
+        """True when nothing is left after `stop`; False when a new producer is needed or time is up."""
         while not self._broken and not deadline.passed():
             last_look = stop.is_set()  # asked before the look: what was committed until then is seen by it
-            sent = self._send_some(producer)
-            producer.poll(0 if sent else IDLE_WAIT_S)
-            self._settle()
-            if last_look and not sent and not self._in_flight:
+            self._probe(producer)
+            moved = sum(self._send_some(producer, lane) for lane in self._lanes)
+            idle = not moved and not self._in_flight  # asked before the reports, which may end a hold
+            self._poll(producer, 0 if moved else IDLE_WAIT_S)
+            if self._careful and idle:
+                self._suspects.clear()
+                return False
+            if last_look and idle and not self._holds:
                 return True
         return False
 
-    def _send_some(self, producer: Producer) -> int:
-        room = min(BATCH_ROWS_MAX, IN_FLIGHT_ROWS_MAX - self._in_flight)
-        rows = self._backlog.pending(self._sent_to, room) if room > 0 else []
+    def _send_some(self, producer: Producer, lane: _Lane) -> int:
+        """How many rows the lane went on by; rows of a held topic are passed over."""
+        room = min(BATCH_ROWS_MAX, self._in_flight.room(urgent=lane.urgent))
+        rows = self._backlog.pending(lane.after, room, urgent=lane.urgent) if room else []
+        moved = 0
         for row in rows:
-            self._produce(producer, row.seq, row.record, TOPIC_BY_SCHEMA[row.record.schema])
-            self._sent_to = row.seq
-        return len(rows)
+            if self._careful and row.seq > max(self._suspects):
+                break
+            ours = lane.urgent == (row.record.schema in URGENT_SCHEMAS)
+            if ours and not (self._in_flight.room(urgent=lane.urgent) and self._offer(producer, row)):
+                break
+            lane.after = row.seq
+            moved += 1
+        return moved
+
+    def _probe(self, producer: Producer) -> None:
+        """Try each held topic whose time has come with the first row that waits for it."""
+        for topic, hold in self._holds.due():
+            rows = self._backlog.pending(hold.first - 1, 1)
+            if not rows or rows[0].seq != hold.first:
+                self._release(topic)  # the outbox gave the row up: look anew
+                continue
+            hold.probe = hold.first
+            if not self._offer(producer, rows[0]):
+                hold.probe = None
+
+    def _offer(self, producer: Producer, row: PendingRow) -> bool:
+        """Give the row to librdkafka, to its topic or to the dead letters; False when there is no room."""
+        if row.seq in self._in_flight:
+            return True  # read again after a hold ended
+        if row.seq in self._poison:
+            return self._dead_letter(producer, row, self._poison[row.seq])
+        try:
+            return self._produce(producer, row, TOPIC_BY_SCHEMA[row.record.schema])
+        except KafkaException as error:  # refused before it was sent: larger than message.max.bytes
+            if verdict(error.args[0]) is not Verdict.POISON:
+                raise
+            return self._dead_letter(producer, row, error.args[0])
+
+    def _dead_letter(self, producer: Producer, row: PendingRow, error: KafkaError) -> bool:
+        """Set one record aside so that those behind it go on. One too large goes without its body, which
+        stays in the outbox; it is stamped with the time now, as its own may be why it was refused."""
+        topic = TOPIC_BY_SCHEMA[row.record.schema] + DLQ_SUFFIX
+        too_large = error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+        body = b"" if too_large else row.record.body
+        stub = row.record._replace(body=body, time_ms=int(time.time() * 1000))
+        return self._produce(producer, row, topic, stub, error.str())
 
     def _produce(
-        self, producer: Producer, seq: int, record: Outgoing, topic: str, reason: str | None = None
-    ) -> None:
-        marks = headers(record, self._backlog.store_id, seq, self._config_hash)
+        self,
+        producer: Producer,
+        row: PendingRow,
+        topic: str,
+        stub: Outgoing | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        if self._holds.passes_over(topic, row.seq):
+            return True
+        record = stub or row.record
+        marks = headers(record, self._backlog.store_id, row.seq, self._config_hash)
         marks |= {"reason": reason} if reason else {}
 
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            self._in_flight -= 1
+        def reported(error: KafkaError | None, _: Message) -> None:
+            self._in_flight.remove(row.seq)
             if error is None:
-                self._acked.append(seq)
-            elif error.code() in _POISON and not reason:
-                self._dead_letter(producer, seq, record, topic, str(error))
+                self._taken(row, topic, reason)
             else:
-                self._broken = True  # start again from the first row that is not acknowledged
+                self._refused(row, topic, error)
 
         try:
             producer.produce(
-                topic, record.body, record.key, timestamp=record.time_ms, headers=marks, on_delivery=delivered
+                topic, record.body, record.key, timestamp=record.time_ms, headers=marks, on_delivery=reported
             )
-            self._in_flight += 1
-        except KafkaException as error:  # refused before it was sent: larger than message.max.bytes
-            if reason or error.args[0].code() not in _POISON:
-                raise
-            self._dead_letter(producer, seq, record, topic, str(error))
+        except BufferError:  # librdkafka's own bound
+            return False
+        self._in_flight.add(row.seq, len(record.body))
+        return True
 
-    def _dead_letter(self, producer: Producer, seq: int, record: Outgoing, topic: str, reason: str) -> None:
-        """Set one record aside so that those behind it go on; its body stays in the outbox."""
-        self.dead_lettered += 1
-        log.error("record set aside", topic=topic, key=record.key, seq=seq, reason=reason)
-        stub = record._replace(body=b"")
-        self._produce(producer, seq, stub, topic + DLQ_SUFFIX, reason)
+    def _taken(self, row: PendingRow, topic: str, reason: str | None) -> None:
+        self._acked.append(row.seq)
+        self._poison.pop(row.seq, None)
+        self._backoff.reset()
+        self.trouble = None
+        if reason:
+            self.dead_lettered += 1
+            log.error("record set aside", topic=topic, key=row.record.key, seq=row.seq, reason=reason)
+        self._release(topic)
 
-    def _settle(self) -> None:
+    def _release(self, topic: str) -> None:
+        """Read again what was passed over while the topic was held; what is in flight is not sent twice."""
+        first = self._holds.released(topic)
+        if first is not None:
+            for lane in self._lanes:
+                lane.after = min(lane.after, first - 1)
+
+    def _refused(self, row: PendingRow, topic: str, error: KafkaError) -> None:
+        found = verdict(error)
+        if found is Verdict.TOPIC or (found is Verdict.POISON and topic.endswith(DLQ_SUFFIX)):
+            self._holds.refused(topic, row.seq, error.str())
+        elif found is Verdict.POISON:
+            self._broken = error.str()
+            if not self._careful:
+                self._suspects.add(row.seq)
+            else:
+                self._poison[row.seq] = error
+        elif found is Verdict.AGAIN:
+            self._broken = self._broken or error.str()
+
+    def _poll(self, producer: Producer, wait_s: float) -> None:
+        """Hear the reports that have come, and tell the outbox."""
+        try:
+            producer.poll(wait_s)
+        except KafkaException as error:  # raised for a fatal error, whatever else there is to report
+            self._on_error(error.args[0])
         if self._acked:
             done, self._acked = self._acked, []
             self._backlog.acknowledge(done)
             self.delivered += len(done)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._broken = True
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self._broken = self._broken or error.str()
+        elif error.str() != self.trouble:
+            self.trouble = error.str()
+            log.warning("Kafka is out of reach; the outbox keeps what is committed", reason=self.trouble)
 
 
 class _DeadlineAfter:
@@ -164,7 +281,7 @@ class _DeadlineAfter:
 
 
 class _QuietLog:
-    """librdkafka reports each failed connection attempt; the status record says it once."""
+    """librdkafka reports each failed connection attempt; `trouble` says it once."""
 
     def log(self, *_: object) -> None:
         return

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 from sqlite_utils import Database
 
 from edge_agent.outbox.eviction import evict_oldest
-from edge_agent.outbox.schema import migrations
+from edge_agent.outbox.schema import IS_URGENT, migrations
 from shared.errors import Retryable
 from shared.schemas import AuditEntry, Outgoing
 
@@ -99,11 +99,12 @@ class OutboxStore:
                 (ACKED_ROWS_KEPT,),
             )
 
-    def pending(self, after_seq: int, limit: int) -> list[Row]:
-        """The next rows not yet acknowledged, in order."""
+    def pending(self, after_seq: int, limit: int, *, urgent: bool = False) -> list[Row]:
+        """The next rows not yet acknowledged, in order; with `urgent`, only what overtakes the others."""
+        which = IS_URGENT if urgent else "acked_ms IS NULL"
         found = self._db.execute(
-            "SELECT seq, schema, key, time_ms, body FROM records "
-            "WHERE acked_ms IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+            "SELECT seq, schema, key, time_ms, body FROM records "  # noqa: S608 - two constants
+            f"WHERE {which} AND seq > ? ORDER BY seq LIMIT ?",
             (after_seq, limit),
         )
         return [Row(seq, Outgoing(*record)) for seq, *record in found]
