@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -96,10 +96,12 @@ def forwarding(backlog: OneThread, bootstrap: str) -> Iterator[Forwarder]:
 
 
 @contextmanager
-def ingesting(lake: Path, bootstrap: str, *before: object) -> Iterator[Ingest]:
+def ingesting(
+    lake: Path, bootstrap: str, *before: object, client: Mapping[str, str] | None = None
+) -> Iterator[Ingest]:
     writer = LakeWriter(lake)
     writer.create()
-    ingest = Ingest(bootstrap, [*before, writer], KnownRows(LakeReader(lake).spans()))
+    ingest = Ingest(bootstrap, [*before, writer], KnownRows(LakeReader(lake).spans()), client)
     with thread(ingest.run):
         yield ingest
 

@@ -50,26 +50,26 @@ def topics() -> list[NewTopic]:
 
 
 class KafkaBroker:
-    """One node with a data folder of its own. `settings` override infra/kafka/server.properties.
-
-    `client` are further librdkafka settings for the calls made here, where a listener needs them.
+    """One node with a data folder of its own. `settings` override infra/kafka/server.properties; `secure` is
+    the HOST:PORT of a SASL_SSL listener beside the plain one, `settings` then say with which certificate.
     """
 
     def __init__(
         self,
         folder: Path,
         settings: Mapping[str, str] | None = None,
-        client: Mapping[str, str] | None = None,
+        secure: str | None = None,
         jvm: str = FAST_START,
     ) -> None:
         self._port, controller = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self._port}"
-        self._folder, self._jvm, self._client = folder, jvm, dict(client or {})
+        self._folder, self._jvm = folder, jvm
+        also = f",SASL_SSL://{secure}" if secure else ""
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}{also}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}{also}",
             "log.dirs": str(folder / "data"),
             **(settings or {}),
         }
@@ -123,7 +123,7 @@ class KafkaBroker:
 
     def admin(self) -> AdminClient:
         """A client for administration."""
-        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **self._client})
+        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
     def create_topics(self) -> None:
         """The topics of infra/kafka/topics.conf; none of them may be there yet."""

@@ -256,3 +256,19 @@ def test_waits_grow_to_a_bound_and_differ():
     assert len({backoff.wait_s() for backoff in waits}) > 40
     late = [waits[0].wait_s() for _ in range(20)]
     assert 15.0 <= min(late[10:]) <= max(late) <= 30.0
+
+
+def test_a_topic_that_librdkafka_knows_is_missing_is_held_too(monkeypatch):
+    """Once it knows, librdkafka refuses at the call, not in a report."""
+
+    class Knows(Broker):
+        refusals = 2
+
+        def produce(self, topic, *rest, **more):
+            if topic == "predictions" and self.refusals:
+                self.refusals -= 1
+                raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
+            super().produce(topic, *rest, **more)
+
+    backlog = forwarded(monkeypatch, Knows({}), row(1, "prediction/1"), row(2), row(3, "prediction/1"))
+    assert backlog.acknowledged == [2, 1, 3]

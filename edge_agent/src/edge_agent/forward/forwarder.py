@@ -18,7 +18,7 @@ from edge_agent.forward.backoff import Backoff
 from edge_agent.forward.holds import Holds
 from edge_agent.forward.in_flight import InFlight
 from edge_agent.forward.settings import one_by_one, producer_config
-from edge_agent.forward.verdict import Verdict, verdict
+from edge_agent.forward.verdict import Verdict, verdict, why_held
 from shared.envelope import headers
 from shared.schemas import DLQ_SUFFIX, TOPIC_BY_SCHEMA, URGENT_SCHEMAS, Outgoing
 
@@ -171,12 +171,7 @@ class Forwarder:
             return True  # read again after a hold ended
         if row.seq in self._poison:
             return self._dead_letter(producer, row, self._poison[row.seq])
-        try:
-            return self._produce(producer, row, TOPIC_BY_SCHEMA[row.record.schema])
-        except KafkaException as error:  # refused before it was sent: larger than message.max.bytes
-            if verdict(error.args[0]) is not Verdict.POISON:
-                raise
-            return self._dead_letter(producer, row, error.args[0])
+        return self._produce(producer, row, TOPIC_BY_SCHEMA[row.record.schema])
 
     def _dead_letter(self, producer: Producer, row: PendingRow, error: KafkaError) -> bool:
         """Set one record aside so that those behind it go on. One too large goes without its body, which
@@ -214,6 +209,11 @@ class Forwarder:
             )
         except BufferError:  # librdkafka's own bound
             return False
+        except KafkaException as error:  # refused before it was sent: too large, or no such topic
+            if verdict(error.args[0]) is Verdict.POISON and not reason:
+                return self._dead_letter(producer, row, error.args[0])
+            self._refused(row, topic, error.args[0])
+            return not self._broken
         self._in_flight.add(row.seq, len(record.body))
         return True
 
@@ -237,7 +237,7 @@ class Forwarder:
     def _refused(self, row: PendingRow, topic: str, error: KafkaError) -> None:
         found = verdict(error)
         if found is Verdict.TOPIC or (found is Verdict.POISON and topic.endswith(DLQ_SUFFIX)):
-            self._holds.refused(topic, row.seq, error.str())
+            self._holds.refused(topic, row.seq, why_held(error))
         elif found is Verdict.POISON:
             self._broken = error.str()
             if not self._careful:

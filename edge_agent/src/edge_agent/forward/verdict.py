@@ -29,8 +29,18 @@ _VERDICTS = {
     KafkaError._PURGE_QUEUE: Verdict.GIVEN_BACK,
     KafkaError._PURGE_INFLIGHT: Verdict.GIVEN_BACK,
 }
+_MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
 def verdict(error: KafkaError) -> Verdict:
     """What a delivery report's error means; librdkafka itself retried what may pass by itself."""
     return _VERDICTS.get(error.code(), Verdict.AGAIN)
+
+
+def why_held(error: KafkaError) -> str:
+    """Why a topic takes nothing, in words that say what to do."""
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return f"this client may not write to it ({error.str()}); give it the right"
+    if error.code() in _MISSING:
+        return f"the topic does not exist ({error.str()}); infra/init_kafka_topics.sh makes it"
+    return error.str()

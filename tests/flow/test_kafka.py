@@ -1,0 +1,214 @@
+"""Outbox -> forwarder -> Apache Kafka -> ingest -> lake: each record once, whatever the broker does."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Message
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+
+from edge_agent.forward import Forwarder
+from shared.errors import ConfigError
+from shared.kafka_client import load_client_settings
+from shared.schemas import Alert, AlertKind, Outgoing, Severity, utc_now
+from tests.flow.test_outbox_to_lake import (
+    OneThread,
+    forwarding,
+    ingesting,
+    lake_cycles,
+    telemetry,
+    thread,
+    until,
+)
+from tests.support.kafka import KafkaBroker, running_kafka
+from tests.support.kafka_tls import PASSWORD, authority, client_file, listener_settings
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> OneThread:
+    return OneThread(tmp_path / "o.db")
+
+
+def commit(outbox: OneThread, *records: Outgoing) -> None:
+    outbox.ask(outbox.store.commit, records)
+
+
+def messages(bootstrap: str, topic: str, count: int) -> list[Message]:
+    """The first `count` messages of a topic."""
+    own = {"group.id": "reader", "auto.offset.reset": "earliest", "log_level": 0}
+    reader = Consumer({"bootstrap.servers": bootstrap, **own})
+    reader.subscribe([topic])
+    try:
+        return reader.consume(count, DEADLINE_S)
+    finally:
+        reader.close()
+
+
+def seqs(found: list[Message]) -> list[int]:
+    return [int(dict(message.headers())["seq"]) for message in found]
+
+
+@pytest.mark.slow
+def test_each_record_is_in_the_lake_once_though_the_broker_is_killed_and_paused(tmp_path, kafka, outbox):
+    """What is committed while Kafka is there, dead, and frozen arrives exactly once, in order."""
+    lake = tmp_path / "lake"
+    with ingesting(lake, kafka.bootstrap) as ingest, forwarding(outbox, kafka.bootstrap):
+        commit(outbox, *map(telemetry, range(500)))
+        until(lambda: ingest.accepted >= 1)
+        kafka.kill()
+        commit(outbox, *map(telemetry, range(500, 1_000)))  # the first seconds after the loss are kept too
+        kafka.start()
+        until(lambda: ingest.accepted >= 1_000)
+        kafka.pause()
+        try:
+            commit(outbox, *map(telemetry, range(1_000, 1_500)))
+        finally:
+            kafka.resume()
+        until(lambda: ingest.accepted == 1_500 and outbox.pending_rows() == 0)
+    assert lake_cycles(lake, "coolant_pump") == list(range(1_500))
+
+
+def test_one_record_too_large_for_the_broker_costs_no_other(kafka, outbox):
+    """Of a batch refused as too large only the large record is set aside; the others keep their order."""
+    small = ConfigEntry("max.message.bytes", "20000", incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ResourceType.TOPIC, "telemetry_raw", incremental_configs=[small])
+    admin = kafka.admin()
+    for call in admin.incremental_alter_configs([topic]).values():
+        call.result(DEADLINE_S)
+    records = [telemetry(cycle)._replace(body=os.urandom(300).hex().encode()) for cycle in range(200)]
+    records[50] = records[50]._replace(body=os.urandom(15_000).hex().encode())
+    commit(outbox, *records)
+    with forwarding(outbox, kafka.bootstrap) as forwarder:
+        until(lambda: outbox.pending_rows() == 0)
+    assert forwarder.dead_lettered == 1
+    sent = list(dict.fromkeys(seqs(messages(kafka.bootstrap, "telemetry_raw", 199))))
+    assert sent == [seq for seq in range(1, 201) if seq != 51]
+    [dead] = messages(kafka.bootstrap, "telemetry_raw.dlq", 1)
+    assert dict(dead.headers())["reason"] == b"Broker: Message size too large"
+    assert seqs([dead]) == [51]
+
+
+@pytest.mark.slow
+def test_a_missing_topic_is_held_and_filled_when_it_is_made(kafka, outbox):
+    """Telemetry goes on; the reason is told; the alert arrives once somebody makes the topic."""
+    admin = kafka.admin()
+    for call in admin.delete_topics(["alerts"], operation_timeout=DEADLINE_S).values():
+        call.result(DEADLINE_S)
+    commit(outbox, telemetry(1), alert(), telemetry(2))
+    with forwarding(outbox, kafka.bootstrap) as forwarder:
+        until(lambda: outbox.pending_rows() == 1 and "alerts" in forwarder.held)
+        commit(outbox, telemetry(3))
+        until(lambda: forwarder.delivered == 3)
+        assert "the topic does not exist" in forwarder.held["alerts"]
+        for call in admin.create_topics([NewTopic("alerts", 1, 1)]).values():
+            call.result(DEADLINE_S)
+        until(lambda: outbox.pending_rows() == 0)
+        assert forwarder.held == {}
+    assert seqs(messages(kafka.bootstrap, "alerts", 1)) == [2]
+
+
+def test_rows_not_acknowledged_before_a_kill_are_sent_again(kafka, outbox):
+    """At least once: a process that dies before it noted the reports sends the rows anew."""
+    commit(outbox, *map(telemetry, range(20)))
+    noted = outbox.acknowledge
+    outbox.acknowledge = lambda rows: None
+    with forwarding(outbox, kafka.bootstrap) as first:
+        until(lambda: first.delivered == 20)
+    outbox.acknowledge = noted
+    with forwarding(outbox, kafka.bootstrap):
+        until(lambda: outbox.pending_rows() == 0)
+    assert seqs(messages(kafka.bootstrap, "telemetry_raw", 40)) == [*range(1, 21)] * 2
+
+
+def test_a_record_from_a_clock_days_ahead_is_taken(kafka, outbox):
+    """Kafka's own default would refuse it; a wrong clock costs no reading."""
+    ahead = telemetry(1)
+    commit(outbox, ahead._replace(time_ms=ahead.time_ms + 5 * 86_400_000), telemetry(2))
+    with forwarding(outbox, kafka.bootstrap) as forwarder:
+        until(lambda: outbox.pending_rows() == 0)
+    assert forwarder.dead_lettered == 0
+
+
+def alert() -> Outgoing:
+    """One alarm."""
+    return Alert(
+        timestamp=utc_now(), site_id="TX01", reactor_id="R1", component="coolant_pump", alert_id="1",
+        kind=AlertKind.RUL_LOW, severity=Severity.ALARM, state="raised", cycle=1, subject="rul", value=1.0,
+        threshold=2.0, message="soon",
+    ).outgoing()  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, KafkaBroker]]:
+    """A broker's SASL_SSL address and the authority that its clients believe."""
+    folder = tmp_path_factory.mktemp("kafka-tls")
+    ca = authority(folder)
+    address, settings = listener_settings(folder)
+    with running_kafka(folder, settings=settings, secure=address) as broker:
+        yield address, ca, broker
+
+
+@pytest.mark.slow
+def test_the_right_password_over_tls_delivers_on_both_sides(tmp_path, secure, outbox):
+    """Outbox to lake through a listener with TLS and SASL, with the settings of one file."""
+    address, ca, _ = secure
+    client = load_client_settings(client_file(tmp_path, ca))
+    commit(outbox, *map(telemetry, range(20)))
+    forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
+    with ingesting(tmp_path / "lake", address, client=client) as ingest, thread(forwarder.run, 0.0):
+        until(lambda: ingest.accepted == 20)
+    assert lake_cycles(tmp_path / "lake", "coolant_pump") == list(range(20))
+
+
+@pytest.mark.slow
+def test_a_wrong_password_is_refused_and_told_and_costs_nothing(tmp_path, secure, outbox):
+    """Nothing is delivered, nothing is lost, the reason names the cause and no secret."""
+    address, ca, _ = secure
+    client = load_client_settings(client_file(tmp_path, ca, "a wrong one"))
+    commit(outbox, telemetry(1))
+    forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
+    with thread(forwarder.run, 0.0):
+        until(lambda: "Authentication failed" in (forwarder.trouble or ""))
+        commit(outbox, telemetry(2))
+    assert "a wrong one" not in str(forwarder.trouble)
+    assert outbox.pending_rows() == 2
+
+
+@pytest.mark.slow
+def test_a_broker_of_another_authority_is_not_believed(tmp_path, secure, outbox):
+    """An impostor gets neither record nor password."""
+    address, _, _ = secure
+    client = load_client_settings(client_file(tmp_path, authority(tmp_path)))
+    commit(outbox, telemetry(1))
+    forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
+    with thread(forwarder.run, 0.0):
+        until(lambda: "certificate verify failed" in (forwarder.trouble or ""))
+    assert outbox.pending_rows() == 1
+
+
+def test_a_clients_file_is_checked_before_anything_starts(tmp_path):
+    """Every problem with its line; neither a secret nor a way to turn verification off gets through."""
+    path = tmp_path / "client.properties"
+    path.write_text(
+        f"sasl.password={PASSWORD}\nenable.ssl.certificate.verification=false\n"
+        "security.protocol=tls\nssl.ca.location=/no/such.pem\nnonsense\n"
+    )
+    path.chmod(0o644)
+    with pytest.raises(ConfigError) as caught:
+        load_client_settings(path)
+    told = str(caught.value)
+    assert PASSWORD not in told
+    for part in (
+        "mode -rw-r--r--",
+        "line 2: 'enable.ssl.",
+        "line 3: security.protocol",
+        "line 4: ssl.ca.",
+        "line 5",
+    ):
+        assert part in told
+    settings = load_client_settings(client_file(tmp_path, Path(__file__)))
+    assert settings["sasl.password"] == PASSWORD
+    assert PASSWORD not in f"{settings} {settings!r}"
