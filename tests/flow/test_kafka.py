@@ -1,17 +1,22 @@
 """Outbox -> forwarder -> Apache Kafka -> ingest -> lake: each record once, whatever the broker does."""
 
+import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from edge_agent.forward import Forwarder
-from shared.errors import ConfigError
+from edge_agent.forward import Forwarder, publish_telemetry
+from edge_agent.simulation import ReactorSimulator
+from shared.errors import ConfigError, Retryable
 from shared.kafka_client import load_client_settings
-from shared.schemas import Alert, AlertKind, Outgoing, Severity, utc_now
+from shared.reactor_config import load_fleet, parse_fleet
+from shared.schemas import Alert, AlertKind, ComponentId, Outgoing, Severity, utc_now
 from tests.flow.test_outbox_to_lake import (
     OneThread,
     forwarding,
@@ -23,8 +28,16 @@ from tests.flow.test_outbox_to_lake import (
 )
 from tests.support.kafka import KafkaBroker, running_kafka
 from tests.support.kafka_tls import PASSWORD, authority, client_file, listener_settings
+from tests.support.services import BIN
 
 DEADLINE_S = 30.0
+FLEET = """
+TX01:
+  plant: {protocol: modbus_tcp, port: 15021, poll_period_s: 0.1, timeout_s: 0.1}
+  R1:
+    reactor_type: forced_circulation
+    coolant_pump: {decay_type: exponential, lambda: 0.006}
+"""
 
 
 @pytest.fixture
@@ -121,6 +134,37 @@ def test_rows_not_acknowledged_before_a_kill_are_sent_again(kafka, outbox):
     with forwarding(outbox, kafka.bootstrap):
         until(lambda: outbox.pending_rows() == 0)
     assert seqs(messages(kafka.bootstrap, "telemetry_raw", 40)) == [*range(1, 21)] * 2
+
+
+@pytest.mark.slow
+def test_a_simulator_published_straight_to_kafka_is_in_the_lake(tmp_path, kafka):
+    """PRD 2.2's entry point and its command: the centre takes what they send as a site's."""
+    config = tmp_path / "fleet.yaml"
+    config.write_text(FLEET)
+    section = load_fleet(config).components()[ComponentId("TX01", "R1", "coolant_pump")]
+    simulator = ReactorSimulator(section, site_id="TX01", reactor_id="R1", component="coolant_pump")
+    assert publish_telemetry(simulator, "telemetry_raw", 0.0, bootstrap=kafka.bootstrap, cycles=20) == 20
+    command = [BIN / "edge-agent", "simulate", "--config", config, "--mode", "stream", "--cycles", "3"]
+    asked = subprocess.run([*command, "--kafka", kafka.bootstrap], check=True, capture_output=True, text=True)
+    assert (
+        asked.stdout == f"3 cycles of TX01/R1/coolant_pump delivered to telemetry_raw at {kafka.bootstrap}\n"
+    )
+    with ingesting(tmp_path / "lake", kafka.bootstrap) as ingest:
+        until(lambda: ingest.accepted == 23)
+    body = json.loads(messages(kafka.bootstrap, "telemetry_raw", 1)[0].value())
+    assert body["site_id"] == "TX01"
+    assert set(body["metrics"]) == set(section.tags)
+
+
+@pytest.mark.slow
+def test_publishing_to_a_topic_that_does_not_exist_is_told(kafka):
+    """Not a silent loss: the caller hears which topic, and why."""
+    section = parse_fleet(yaml.safe_load(FLEET), "test").components()[
+        ComponentId("TX01", "R1", "coolant_pump")
+    ]
+    simulator = ReactorSimulator(section, site_id="TX01", reactor_id="R1", component="coolant_pump")
+    with pytest.raises(Retryable, match=r"no_such_topic at .*: 2 records refused"):
+        publish_telemetry(simulator, "no_such_topic", 0.0, bootstrap=kafka.bootstrap, cycles=2)
 
 
 def test_a_record_from_a_clock_days_ahead_is_taken(kafka, outbox):

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.outbox.eviction import EVICTION_ROWS_MIN, runs
+from edge_agent.outbox.schema import IS_URGENT
 from edge_agent.outbox.store import OutboxStore
 from shared.errors import Retryable
-from shared.schemas import GapRecord, Outgoing
+from shared.schemas import GapRecord, Outgoing, SiteStatus
 
 KEY = "TX01/R1/coolant_pump"
 
@@ -106,3 +107,18 @@ def test_rows_carry_their_source_time(tmp_path):
         time_ms = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
         store.commit([reading(time_ms), reading(time_ms + 1)])
         assert store.stats().oldest_ms == time_ms
+
+
+def test_what_is_urgent_is_found_behind_a_backlog_without_reading_it(tmp_path):
+    """Only urgent rows, in order, by an index that holds nothing else; an acknowledged one is out of it."""
+    alert, status = (reading(0)._replace(schema=schema) for schema in ("alert/1", SiteStatus.SCHEMA))
+    with OutboxStore(tmp_path / "o.db") as store:
+        store.commit([*map(reading, range(50)), alert, reading(1), status, alert])
+        assert [row.seq for row in store.pending(0, 10, urgent=True)] == [51, 53, 54]
+        store.acknowledge([51])
+        assert [row.seq for row in store.pending(0, 1, urgent=True)] == [53]
+        assert [row.seq for row in store.pending(53, 10, urgent=True)] == [54]
+    db = sqlite3.connect(tmp_path / "o.db")
+    sql = f"SELECT seq FROM records WHERE {IS_URGENT} AND seq > 0 ORDER BY seq LIMIT 10"
+    assert "INDEX records_urgent" in str(db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall())
+    db.close()

@@ -13,6 +13,7 @@ from rich.progress import track
 from edge_agent.commands.check import ConfigOption
 from edge_agent.sources.base import judged
 from shared.errors import ConfigError
+from shared.kafka_client import VARIABLE, KafkaClientSettings, load_client_settings
 from shared.reactor_config import Component, FleetConfig, ScheduledFault, load_fleet
 from shared.schemas import ComponentId, utc_now
 
@@ -37,7 +38,7 @@ def simulate(
     reactor_id: Annotated[str | None, typer.Option(help="reactor; left out: every reactor")] = None,
     component: Annotated[str | None, typer.Option(help="component; left out: every simulated one")] = None,
     cycles: Annotated[int, typer.Option(min=1, help="cycles to simulate (of each run)")] = 200,
-    mode: Annotated[Mode, typer.Option(help="batch: a file; stream: JSON lines")] = Mode.BATCH,
+    mode: Annotated[Mode, typer.Option(help="batch: a file; stream: JSON lines, or --kafka")] = Mode.BATCH,
     output_path: Annotated[
         Path | None, typer.Option(help="batch: file ending in .csv or .parquet, or a folder: a file each")
     ] = None,
@@ -50,12 +51,17 @@ def simulate(
         bool, typer.Option("--stop-at-failure", help="batch: end each run when true_RUL is 0")
     ] = False,
     fault: Annotated[list[str] | None, typer.Option(help="TYPE@CYCLE, may be repeated")] = None,
+    kafka: Annotated[str | None, typer.Option(help="stream: publish to this HOST:PORT instead")] = None,
+    topic: Annotated[str, typer.Option(help="stream: Kafka's topic")] = "telemetry_raw",
+    kafka_client_config: Annotated[
+        Path | None, typer.Option(envvar=VARIABLE, help="stream: file of librdkafka's TLS and SASL settings")
+    ] = None,
 ) -> None:
     """Simulate components: a batch for training, or a stream of readings.
 
     A batch has the labels performance, true_RUL and fault as its last columns; a stream carries what
-    a plant could really send, one JSON line a cycle at the site's poll period. Kafka is not written
-    here: the agent does that, from a plant served by `edge-agent plant`.
+    a plant could really send, at the site's poll period: one JSON line a cycle, or one message with
+    --kafka. That is a trial of Kafka: what loses no reading is the agent, from `edge-agent plant`.
 
     Example: edge-agent simulate --config reactor_config.yaml --site-id TX01 --reactor-id R1
     --component coolant_pump --runs 50 --decay-spread 0.4 --stop-at-failure --cycles 2000
@@ -66,7 +72,12 @@ def simulate(
     sections = _sections(config, fleet, (site_id, reactor_id, component), fault or [])
     if mode is Mode.STREAM:
         place, section = _only(sections)
-        _stream(_simulator(section, place, seed), cycles, fleet.sites[place.site_id].plant.poll_period_s)
+        simulator, period_s = _simulator(section, place, seed), fleet.sites[place.site_id].plant.poll_period_s
+        if kafka is None:
+            _stream(simulator, cycles, period_s)
+        else:
+            client = load_client_settings(kafka_client_config)
+            _publish(simulator, cycles, period_s, topic, kafka, client)
         return
     if output_path is None:
         raise ConfigError("--output-path", ["missing; --mode batch writes a .csv or .parquet file"])
@@ -150,6 +161,24 @@ def _simulator(section: Component, place: ComponentId, seed: int) -> "ReactorSim
     from edge_agent.simulation import ReactorSimulator
 
     return ReactorSimulator(section, **place._asdict(), random_seed=seed)
+
+
+def _publish(
+    simulator: "ReactorSimulator",
+    cycles: int,
+    period_s: float,
+    topic: str,
+    kafka: str,
+    client: KafkaClientSettings,
+) -> None:
+    """PRD 2.2's message a cycle, to Kafka."""
+    from edge_agent.forward import publish_telemetry
+
+    try:
+        sent = publish_telemetry(simulator, topic, period_s, bootstrap=kafka, cycles=cycles, client=client)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    print(f"{sent} cycles of {simulator.component_id.key} delivered to {topic} at {kafka}")
 
 
 def _stream(simulator: "ReactorSimulator", cycles: int, period_s: float) -> None:
