@@ -31,9 +31,8 @@ SHORT_DRAIN = "import edge_agent.app; edge_agent.app.DRAIN_DEADLINE_S = {}"
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    found = Manager(tmp_path)
-    yield found
-    found.close()
+    with Manager(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

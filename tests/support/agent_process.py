@@ -7,12 +7,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Self
 
 from shared.listen import free_port
 
@@ -35,22 +37,28 @@ class Manager:
         self.path = folder / "notify"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self.path))
-        self._socket.setblocking(False)
-        self._lines: list[tuple[float, str]] = []
+        self._lines: list[str] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while (text := self._socket.recv(4096)) != b"end":
+            self._lines += text.decode().split("\n")
 
     def lines(self) -> list[str]:
         """Every line so far."""
-        while True:
-            try:
-                text = self._socket.recv(4096).decode()
-            except BlockingIOError:
-                return [line for _, line in self._lines]
-            self._lines += [(time.monotonic(), line) for line in text.split("\n")]
+        return list(self._lines)
 
     def count(self, line: str) -> int:
-        return self.lines().count(line)
+        return self._lines.count(line)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"end", str(self.path))
+        self._thread.join()
         self._socket.close()
 
 

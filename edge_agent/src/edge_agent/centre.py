@@ -125,9 +125,12 @@ class Centre:
 
 async def stand_apart(name: str, work: Callable[[], Awaitable[None]]) -> NoReturn:
     """What deals with the network may fail in ways nobody thought of: never may the polls."""
+    failed = ""
     while True:
         try:
             await work()
-        except Exception:
-            log.exception("failed; begins again, the site goes on", part=name)
+        except Exception as error:
+            if repr(error) != failed:  # said once for as long as it stays the same
+                failed = repr(error)
+                log.exception("failed; begins again, the site goes on", part=name)
         await asyncio.sleep(APART_RETRY_S)

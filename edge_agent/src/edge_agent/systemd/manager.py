@@ -4,10 +4,11 @@ import asyncio
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 STATUS_CHARS_MAX = 400  # `systemctl status` shows one line
-SEND_S_MAX = 0.2  # systemd reads at once; a datagram that does not fit by then is left out
+UNSENT_MAX = 16  # messages kept while systemd does not read; then the oldest are left out
 
 
 class ServiceManager:
@@ -18,6 +19,7 @@ class ServiceManager:
         self._address = "\0" + address[1:] if address.startswith("@") else address  # abstract: no file
         self._watchdog_s = _watchdog_s(environment)
         self._status = ""
+        self._unsent: deque[bytes] = deque(maxlen=UNSENT_MAX)
 
     def ready(self) -> None:
         """The service does its work (again): `systemctl start`, or `reload`, returns."""
@@ -37,6 +39,7 @@ class ServiceManager:
         if line != self._status:
             self._status = line
             self._say(f"STATUS={line}")
+        self._send()
 
     async def watch(self, alive: Callable[[], bool]) -> None:
         """Ping at half of WATCHDOG_USEC, as sd_watchdog_enabled(3) advises, for as long as `alive`.
@@ -50,14 +53,19 @@ class ServiceManager:
         await asyncio.Event().wait()
 
     def _say(self, *fields: str) -> None:
-        if not self._address:
-            return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.settimeout(SEND_S_MAX)
-            try:
-                channel.sendto("\n".join(fields).encode(), self._address)
-            except OSError:
-                return  # a service manager that is away is no reason to fail a site
+        self._unsent.append("\n".join(fields).encode())
+        self._send()
+
+    def _send(self) -> None:
+        """What was said, in order; what systemd has no room for now goes with the next thing said."""
+        while self._address and self._unsent:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+                channel.setblocking(False)  # a poll waits for nobody
+                try:
+                    channel.sendto(self._unsent[0], self._address)
+                except OSError:
+                    return  # a service manager that is away is no reason to fail a site
+            self._unsent.popleft()
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:
