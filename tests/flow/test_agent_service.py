@@ -28,6 +28,8 @@ ModbusSource.read = hang
 """
 SHORT_DRAIN = "import edge_agent.app; edge_agent.app.DRAIN_DEADLINE_S = {}"
 
+SOON_AWAY = "; import edge_agent.health.judgement as j; j.STALLED_S = 1.0"
+
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
@@ -105,12 +107,14 @@ def test_pings_end_when_the_poll_loop_hangs(site, manager, tmp_path):
 def test_sigterm_ends_within_the_deadline_while_kafka_is_away(site):
     """Exit code 0, nothing lost: what was not sent is in the outbox, and a restart goes on after it."""
     with site.plant():
-        with site.agent(before=SHORT_DRAIN.format(1.0)):
+        with site.agent(before=SHORT_DRAIN.format(1.0) + SOON_AWAY):
             until(lambda: len(site.cycles("coolant_pump")) > 3, "readings")
+            until(lambda: "took no row for" in site.reasons(), "the judgement that Kafka is away")
             began = time.monotonic()
             assert site.end() == 0
             assert time.monotonic() - began < 10.0
         before = site.cycles("coolant_pump")
+        assert [line["code"] for line in site.logged("problem")].count("kafka_away") == 1  # not one a poll
         assert site.logged("not all forwarded; the outbox keeps the rest")[0]["rows"] >= len(before)
         with site.agent(before=SHORT_DRAIN.format(60.0)):
             until(lambda: len(site.cycles("coolant_pump")) > len(before), "readings after the restart")
