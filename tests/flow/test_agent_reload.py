@@ -13,7 +13,7 @@ from shared.reactor_config import load_fleet
 from tests.support.agent_process import Manager, Site, until
 from tests.support.services import running, wait_for_port
 
-PERIOD_S = 0.3
+PERIOD_S = 0.2
 ONE, BOTH = "{coolant_pump: {}}", "{coolant_pump: {}, heat_exchanger: {}}"
 WRONG = "{coolant_pump: {noise: 1, fail_threshold: 2}}"
 
@@ -30,7 +30,7 @@ def reload(site: Site, outcome: str) -> None:
     until(lambda: metric(site, name) == count + 1, f"a reload that is {outcome}")
 
 
-def more_cycles(site: Site, component: str, count: int = 3) -> None:
+def more_cycles(site: Site, component: str, count: int = 2) -> None:
     before = len(site.cycles(component))
     until(lambda: len(site.cycles(component)) >= before + count, f"readings of {component}")
 

@@ -20,6 +20,7 @@ from shared.listen import free_port
 
 DEADLINE_S = 40.0
 NOWHERE = "127.0.0.1:1"
+QUICKLY = "import edge_agent.app as app; app.STATUS_PERIOD_S = 0.2"  # a test waits for what it says
 
 
 def until(condition: Callable[[], object], what: str = "it") -> None:
@@ -102,7 +103,7 @@ class Site:
             "--trust-dir", str(self.trust), "--kafka", kafka, "--fleet", NOWHERE,
             "--repository", f"http://{NOWHERE}", "--health", self.health,
         ]  # fmt: skip
-        code = f"{before}\nfrom edge_agent.cli import main; main()"
+        code = f"{QUICKLY}\n{before}\nfrom edge_agent.cli import main; main()"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, *command], env=self.environment, stdout=log, stderr=log

@@ -6,7 +6,7 @@ beyond the plant. A new configuration is taken between two polls.
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf
@@ -47,7 +47,7 @@ class Poller:
         self._scorers: dict[str, Scorer] = {}
         self._between_polls = asyncio.Lock()
         self._source: Source
-        self._config = config
+        self._config, self.moved_s_max = config, _moved_s_max(config)
         self._lines = {key: Line(key, component) for key, component in config.components.items()}
         self._schedule = PollSchedule(config.plant.poll_period_s)
         self.polled = asyncio.Event()  # once: the first poll is on the disk, or its loss accounted for
@@ -74,12 +74,6 @@ class Poller:
         return self._config
 
     @property
-    def moved_s_max(self) -> float:
-        """Seconds that a sound loop may stand still: waiting for a poll, then for a plant that is silent."""
-        plant = self._config.plant
-        return plant.poll_period_s + read_s_max(plant, self._config.components) + STALL_S
-
-    @property
     def alive(self) -> bool:
         """Whether the loop gets on."""
         return time.monotonic() - self.moved_at < self.moved_s_max
@@ -99,6 +93,7 @@ class Poller:
     async def run(self) -> None:
         """Poll on the wall clock's multiples of the period; a poll that runs over skips, never piles up."""
         while True:
+            self.moved_at = time.monotonic()
             if wait_s := self._schedule.wait_s():
                 await asyncio.sleep(min(wait_s, SLEEP_S_MAX))
                 continue  # and look again: the wall clock may have been set meanwhile
@@ -114,7 +109,6 @@ class Poller:
                 readings = await self._source.read()
             await self._take(readings)
         self._metrics.polls_missed.inc(missed + self._schedule.end())
-        self.moved_at = time.monotonic()
         self.polled.set()
 
     async def _take(self, readings: Sequence[Telemetry]) -> None:
@@ -145,9 +139,8 @@ class Poller:
         good, bad = sum(len(r.metrics) for r in readings), sum(len(r.quality) for r in readings)
         self.recent.append((good, bad))
         self._metrics.values.labels("good").inc(good)
-        for reading in readings:
-            for quality in reading.quality.values():
-                self._metrics.values.labels(quality).inc()
+        for quality, count in Counter(q for r in readings for q in r.quality.values()).items():
+            self._metrics.values.labels(quality).inc(count)
         if good:
             self.last_good_at = time.monotonic()
         else:
@@ -171,13 +164,13 @@ class Poller:
         """
         old = self._source
         async with AsyncExitStack() as undo:
-            new = old
+            new, moved_s_max = old, await asyncio.to_thread(_moved_s_max, config)
             if not config.polls_like(self._config):
-                new = await undo.enter_async_context(self._new_source(config))
+                new = await undo.enter_async_context(await asyncio.to_thread(self._new_source, config))
                 await _warm_up(new, min(config.plant.poll_period_s, WARM_UP_WAIT_S_MAX))
             async with self._between_polls:
                 yield
-                self._source = new
+                self._source, self.moved_s_max = new, moved_s_max
                 undo.pop_all()
                 try:
                     await self._adopt(config)
@@ -214,6 +207,11 @@ class Poller:
 
     def _new_source(self, config: SiteConfig) -> Source:
         return source_for(self._site_id, config.plant, config.components)
+
+
+def _moved_s_max(config: SiteConfig) -> float:
+    """Seconds that a sound loop may stand still: between two looks at the clock, or at a silent plant."""
+    return min(config.plant.poll_period_s, SLEEP_S_MAX) + read_s_max(config.plant, config.components) + STALL_S
 
 
 async def _warm_up(source: Source, wait_s: float) -> None:

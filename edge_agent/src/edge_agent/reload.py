@@ -49,8 +49,7 @@ class Reloader:
     async def reload(self) -> None:
         """One look at the file; the outcome is in the log, on the record and in the metrics."""
         try:
-            fleet = await asyncio.to_thread(load_fleet, self._settings.config)
-            config = SiteConfig.of(fleet, self._settings.site, str(self._settings.config))
+            config = await asyncio.to_thread(self._read)
         except ConfigError as error:
             await self._refuse(error)
             return
@@ -60,6 +59,11 @@ class Reloader:
             log.info("configuration read again; nothing in it changed", hash=config.hash)
             return
         await self._apply(config)
+
+    def _read(self) -> SiteConfig:
+        """On a thread: a large file takes a while to check."""
+        path = self._settings.config
+        return SiteConfig.of(load_fleet(path), self._settings.site, str(path))
 
     async def _refuse(self, error: ConfigError) -> None:
         self.refused = "; ".join(error.problems)
