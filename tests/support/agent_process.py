@@ -28,7 +28,7 @@ def until(condition: Callable[[], object], what: str = "it") -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {DEADLINE_S:.0f} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 class Manager:

@@ -211,7 +211,8 @@ class Poller:
 
 def _moved_s_max(config: SiteConfig) -> float:
     """Seconds that a sound loop may stand still: between two looks at the clock, or at a silent plant."""
-    return min(config.plant.poll_period_s, SLEEP_S_MAX) + read_s_max(config.plant, config.components) + STALL_S
+    plant = config.plant
+    return min(plant.poll_period_s, SLEEP_S_MAX) + read_s_max(plant, config.components) + STALL_S
 
 
 async def _warm_up(source: Source, wait_s: float) -> None:
