@@ -27,7 +27,13 @@ async def hang(self):
     return await read(self)
 ModbusSource.read = hang
 """
-SHORT_DRAIN = "app.DRAIN_DEADLINE_S = {}"
+# A wall clock that is as far off as a file says.
+CLOCK = """
+import pathlib, time
+real, offset = time.time, pathlib.Path({folder!r}) / "offset"
+time.time = lambda: real() + (float(offset.read_text() or 0) if offset.exists() else 0.0)
+"""
+SHORT_DRAIN = "import edge_agent.app as app; app.DRAIN_DEADLINE_S = {}"
 
 SOON_AWAY = "; import edge_agent.health.judgement as j; j.STALLED_S = 0.3"
 
@@ -67,9 +73,11 @@ def pings_end(manager: Manager) -> None:
 
 
 @pytest.mark.slow
-def test_systemd_hears_ready_status_pings_and_stopping(site, manager):
-    """READY once the first poll is on the disk; a plant that hangs ends no ping; SIGTERM ends in order."""
-    with site.plant() as plant, site.agent(before=SHORT_DRAIN.format(0.2)):
+def test_systemd_hears_ready_status_pings_and_stopping(site, manager, tmp_path):
+    """READY once the first poll is on the disk; neither a plant that hangs nor a clock set back by an hour
+    ends a ping; SIGTERM ends in order."""
+    before = CLOCK.format(folder=str(tmp_path)) + SHORT_DRAIN.format(0.2)
+    with site.plant() as plant, site.agent(before=before):
         until(lambda: manager.count("READY=1"), "READY")
         assert site.rows("telemetry/1")
         until(lambda: site.cycles("coolant_pump"), "a reading")
@@ -82,6 +90,10 @@ def test_systemd_hears_ready_status_pings_and_stopping(site, manager):
         assert site.get("/healthz")[0] == 503
         os.kill(plant.pid, signal.SIGCONT)
         until(lambda: site.get("/healthz")[0] == 200, "a healthy site")
+        (tmp_path / "offset").write_text("-3600")
+        until(lambda: "the clock was set by -3600.0 s" in site.reasons(), "the judgement of the clock")
+        count = len(site.cycles("coolant_pump"))
+        until(lambda: len(site.cycles("coolant_pump")) > count + 5, "polls after the clock was set")
         assert site.end() == 0
     lines = manager.lines()
     assert lines.count("READY=1") == lines.count("STOPPING=1") == 1

@@ -103,7 +103,7 @@ class Site:
             "--trust-dir", str(self.trust), "--kafka", kafka, "--fleet", NOWHERE,
             "--repository", f"http://{NOWHERE}", "--health", self.health,
         ]  # fmt: skip
-        code = f"{QUICKLY}\n{before}\nfrom edge_agent.cli import main; main()"
+        code = f"{before}\n{QUICKLY}\nfrom edge_agent.cli import main; main()"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, *command], env=self.environment, stdout=log, stderr=log

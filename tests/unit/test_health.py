@@ -13,17 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_agent.health import BacklogWatch, Changes, Health, Metrics, Problem, Vitals, judge
 from edge_agent.health.judgement import CODES
 
-WELL = Vitals(
-    moved_s=0.5, moved_s_max=33.0, good_s=0.5, poll_period_s=1.0, values_good=180, outbox_rows_max=1000
-)
+WELL = Vitals(moved_s=0.5, moved_s_max=33.0, good_s=0.5, poll_period_s=1.0, values_good=180)
 SICK = {
     "poll_loop_stalled": ({"moved_s": 34.0}, "stood still for 34 s; 33 s is the most", True),
     "plant_away": ({"good_s": 11.0}, "no value could be read for 11 s", True),
     "bad_quality": ({"values_good": 79, "values_bad": 21}, "21 of the last 100 values have no number", False),
     "disk_refuses": ({"disk": "outbox.db: no space left"}, "no space left", True),
     "outbox_nearly_full": (
-        {"outbox_rows": 801},
-        "801 rows wait for Kafka; at 1,000 the oldest give way",
+        {"outbox_rows": 801, "outbox_share": 0.801},
+        "801 rows wait for Kafka: 80% of what the outbox may hold",
         False,
     ),
     "kafka_away": ({"undelivered_s": 31.0, "kafka": "k:9092"}, "Kafka at k:9092 took no row for 31 s", False),

@@ -63,7 +63,7 @@ def test_what_systemd_has_no_room_for_follows_with_the_next(socket):
     assert [data for data, _ in socket.sent] == [b"READY=1", b"STATUS=ok"]
 
 
-@pytest.mark.parametrize("pid", ["", str(os.getpid())])
+@pytest.mark.parametrize("pid", ["", str(os.getpid())], ids=["any", "own"])
 async def test_pings_come_at_half_the_interval_while_alive(socket, pid):
     alive = True
     environment = {"NOTIFY_SOCKET": "/n", "WATCHDOG_USEC": "20000", "WATCHDOG_PID": pid}

@@ -101,7 +101,7 @@ class Agent:
         metrics.outbox_rows_max.set(PENDING_ROWS_MAX)
         self._recorder = recorder
         self._poller = Poller(own.site, self._config, recorder, metrics)
-        self._centre = Centre(own, self._outbox.store_id, recorder, self._poller, metrics)
+        self._centre = Centre(own, self._outbox, recorder, self._poller, metrics)
         self._reloader = Reloader(own, self._poller, recorder, self._outbox, self._forwarder, metrics)
         self._backlog = BacklogWatch(metrics)
 
@@ -206,7 +206,7 @@ class Agent:
                 disk=self._recorder.failing,
                 unscored=poller.unscored,
                 outbox_rows=backlog.rows,
-                outbox_rows_max=PENDING_ROWS_MAX,
+                outbox_share=backlog.rows / PENDING_ROWS_MAX,
                 oldest_s=backlog.oldest_s,
                 undelivered_s=backlog.stalled_s,
                 kafka=self._settings.kafka,

@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from edge_agent import __version__
 from edge_agent.health import Metrics
+from edge_agent.outbox import Outbox
 from edge_agent.poller import Poller
 from edge_agent.recorder import Detail, Event, Recorder
 from edge_agent.scoring import Scorer
@@ -33,9 +34,9 @@ class Centre:
     """This site's dealings with the centre; each part stands apart: none ever stops a poll."""
 
     def __init__(
-        self, settings: AgentSettings, store_id: str, recorder: Recorder, poller: Poller, metrics: Metrics
+        self, settings: AgentSettings, outbox: Outbox, recorder: Recorder, poller: Poller, metrics: Metrics
     ) -> None:
-        self._settings, self._store_id = settings, store_id
+        self._settings, self._outbox = settings, outbox
         self._recorder, self._poller, self._metrics = recorder, poller, metrics
         client = ReleaseClient(settings.data_dir, settings.trust_dir, settings.repository, settings.site)
         slots = ModelSlots(settings.data_dir, settings.trust_dir)
@@ -111,7 +112,7 @@ class Centre:
         return fleet_pb2.Hello(
             site_id=self._settings.site,
             agent_version=__version__,
-            store_id=self._store_id,
+            store_id=self._outbox.store_id,
             audit_public_key=str(self._recorder.log.verifier),
             models=self._running(),
         )

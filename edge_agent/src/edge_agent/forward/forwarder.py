@@ -66,6 +66,7 @@ class Forwarder:
         self._backlog = backlog
         self._settings = producer_config(bootstrap, site)
         self._config_hashes = [(0, config_hash)]  # after which row, newest last
+        self._config_store = ""  # whose rows these are
         self._acked: list[int] = []
         self._in_flight = 0
         self._sent_to = 0
@@ -75,10 +76,13 @@ class Forwarder:
 
     def config_changes(self, after_seq: int, config_hash: str) -> None:
         """Rows after this one were made under another configuration: their header says so."""
+        self._config_store = self._backlog.store_id
         self._config_hashes = [*self._config_hashes, (after_seq, config_hash)][-CONFIG_HASHES_MAX:]
 
     def _config_hash(self, seq: int) -> str:
         hashes = self._config_hashes
+        if self._backlog.store_id != self._config_store:  # a new outbox: its rows are all newer
+            return hashes[-1][1]
         return next((found for after, found in reversed(hashes) if seq > after), hashes[0][1])
 
     def run(self, stop: threading.Event, drain_deadline_s: float) -> bool:

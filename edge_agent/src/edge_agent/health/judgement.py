@@ -45,7 +45,7 @@ class Vitals:
     disk: str | None = None  # why the outbox takes nothing
     unscored: Sequence[str] = ()
     outbox_rows: int = 0
-    outbox_rows_max: int = 1
+    outbox_share: float = 0.0  # of the bound that it is nearest to
     oldest_s: float = 0.0
     undelivered_s: float = 0.0
     kafka: str = ""
@@ -92,8 +92,8 @@ def _of_what_is_kept(v: Vitals) -> list[Problem]:
     found = []
     if v.disk:
         found.append(Problem("disk_refuses", v.disk, down=True))
-    if v.outbox_rows > OUTBOX_SHARE * v.outbox_rows_max:
-        text = f"{v.outbox_rows:,} rows wait for Kafka; at {v.outbox_rows_max:,} the oldest give way"
+    if v.outbox_share > OUTBOX_SHARE:
+        text = f"{v.outbox_rows:,} rows wait for Kafka: {v.outbox_share:.0%} of what the outbox may hold"
         found.append(Problem("outbox_nearly_full", text))
     if v.undelivered_s > STALLED_S:
         text = f"Kafka at {v.kafka} took no row for {v.undelivered_s:.0f} s; {v.outbox_rows:,} wait"
