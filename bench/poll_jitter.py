@@ -67,8 +67,8 @@ class Tap:
             while data := await agent.read(4096):
                 self.asked.append(time.time())
                 to_plant.write(data)
-        to_plant.close()
-        await back
+            to_plant.close()
+            await back
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
