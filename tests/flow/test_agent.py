@@ -101,8 +101,8 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path, monkeypatch):
     monkeypatch.setattr("edge_agent.app.DRAIN_DEADLINE_S", 0.1)  # there is no broker to drain to
-    monkeypatch.setattr("edge_agent.app.UPDATE_PERIOD_S", 0.3)
-    monkeypatch.setattr("edge_agent.app.APART_RETRY_S", 0.2)
+    monkeypatch.setattr("edge_agent.centre.UPDATE_PERIOD_S", 0.3)
+    monkeypatch.setattr("edge_agent.centre.APART_RETRY_S", 0.2)
     return Rig(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """One component's way from a reading to records. Pure: no I/O, no clock."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from edge_agent.recorder import Detail, Event
 from edge_agent.scoring import AlertRules, Scorer
@@ -8,7 +9,7 @@ from edge_agent.sources import FreshnessGuard
 from edge_agent.window import WindowBuffer
 from shared.errors import Rejected
 from shared.reactor_config import Component
-from shared.schemas import AuditEvent, ComponentId, PredictionRecord, Record, Telemetry
+from shared.schemas import Alert, AuditEvent, ComponentId, PredictionRecord, Record, Telemetry
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Line:
     rules: AlertRules = field(init=False)
     window: WindowBuffer | None = None
     scorer: Scorer | None = None
+    open_alerts: dict[str, Alert] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.guard = FreshnessGuard()
@@ -48,9 +50,22 @@ class Line:
                 events.append(Event(AuditEvent.PREDICTION, prediction.key, prediction=prediction))
                 alerts += self.rules.update(prediction)
         for a in alerts:
-            detail: Detail = {"alert_id": a.alert_id, "kind": a.kind, "state": a.state}
-            events.append(Event(AuditEvent.ALERT, a.key, detail=detail))
+            events.append(Event(AuditEvent.ALERT, a.key, detail=self.detail(a)))
+            if a.state == "raised":
+                self.open_alerts[a.alert_id] = a
+            else:
+                self.open_alerts.pop(a.alert_id, None)
         return [*records, *alerts], events
+
+    def end(self, now: datetime) -> list[Alert]:
+        """What clears the alerts that are open: nobody watches this component as it was any more."""
+        changes = {"state": "cleared", "timestamp": now, "message": "cleared: the configuration changed"}
+        return [alert.model_copy(update=changes) for alert in self.open_alerts.values()]
+
+    @staticmethod
+    def detail(alert: Alert) -> Detail:
+        """What the audit log says of an alert."""
+        return {"alert_id": alert.alert_id, "kind": alert.kind, "state": alert.state}
 
     def _score(self, telemetry: Telemetry) -> PredictionRecord | None:
         if self.window is None or self.scorer is None:

@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 
 from edge_agent.settings import AgentSettings
+from edge_agent.systemd import configure_logs
 from shared.kafka_client import VARIABLE, load_client_settings
 from shared.reactor_config import load_fleet
 
@@ -34,14 +34,14 @@ def run(
         Path | None, typer.Option(envvar=VARIABLE, help="File of librdkafka's TLS and SASL settings")
     ] = None,
 ) -> None:
-    """Look after one site: poll, score, keep, forward; until SIGTERM.
+    """Look after one site: poll, score, keep, forward; until SIGTERM. SIGHUP reads the configuration again.
 
     Example: edge-agent run --config reactor_config.yaml --site TX01 --data-dir /var/lib/edge-agent
     --trust-dir /etc/edge-agent/trust
     """
     from edge_agent.app import Agent  # onnxruntime, gRPC, TUF: the other commands start without them
 
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
+    configure_logs()
     settings = AgentSettings(
         config=config, site=site, data_dir=data_dir, trust_dir=trust_dir, kafka=kafka, fleet=fleet,
         repository=repository, health=health, kafka_client=load_client_settings(kafka_client_config),
@@ -50,8 +50,17 @@ def run(
 
 
 async def _until_told(agent: "Agent") -> None:
+    """SIGTERM and SIGINT drain and end; a second one ends at once, as durable as after a power cut."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload)
     await agent.run(stop)

@@ -15,6 +15,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from edge_agent.forward.backoff import Backoff
+from edge_agent.forward.config_hashes import ConfigHashes
 from edge_agent.forward.holds import Holds
 from edge_agent.forward.in_flight import InFlight
 from edge_agent.forward.settings import one_by_one, producer_config
@@ -73,7 +74,7 @@ class Forwarder:
         """`client`: librdkafka's TLS and SASL settings, none for a broker without them."""
         self._backlog = backlog
         self._settings = producer_config(bootstrap, site, client or {})
-        self._config_hash = config_hash
+        self._config = ConfigHashes(config_hash)
         self._acked: list[int] = []
         self._in_flight = InFlight()
         self._lanes = (_Lane(urgent=True), _Lane(urgent=False))
@@ -92,6 +93,10 @@ class Forwarder:
     def held(self) -> dict[str, str]:
         """Why each held topic is held."""
         return self._holds.reasons()
+
+    def config_changes(self, after_seq: int, config_hash: str) -> None:
+        """Rows after this one were made under another configuration: their header says so."""
+        self._config.changes(self._backlog.store_id, after_seq, config_hash)
 
     def run(self, stop: threading.Event, drain_deadline_s: float) -> bool:
         """Forward until `stop`, then drain; True when nothing was left within the deadline."""
@@ -193,7 +198,8 @@ class Forwarder:
         if self._holds.passes_over(topic, row.seq):
             return True
         record = stub or row.record
-        marks = headers(record, self._backlog.store_id, row.seq, self._config_hash)
+        store_id = self._backlog.store_id
+        marks = headers(record, store_id, row.seq, self._config.of(store_id, row.seq))
         marks |= {"reason": reason} if reason else {}
 
         def reported(error: KafkaError | None, _: Message) -> None:

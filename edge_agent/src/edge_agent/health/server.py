@@ -3,28 +3,15 @@
 import json
 import threading
 from collections.abc import Callable, Iterable
-from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from edge_agent.health.judgement import Health, State
 from shared.errors import ConfigError
 from shared.listen import require_loopback
-
-
-class State(StrEnum):
-    OK = "ok"
-    DEGRADED = "degraded"  # the site is looked after, something is missing
-    DOWN = "down"  # nothing is read or nothing can be kept
-
-
-class Health(NamedTuple):
-    """The state and every reason for it."""
-
-    state: State
-    reasons: list[str]
 
 
 class HealthServer:

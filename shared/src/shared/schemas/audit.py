@@ -19,6 +19,7 @@ class AuditEvent(StrEnum):
     MODEL_REFUSED = "model_refused"
     MODEL_ROLLED_BACK = "model_rolled_back"
     CONFIG_LOADED = "config_loaded"
+    CONFIG_REFUSED = "config_refused"
     ALERT = "alert"
     AUDIT_FAILURE = "audit_failure"
 
