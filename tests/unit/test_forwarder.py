@@ -8,7 +8,7 @@ from edge_agent.forward import Forwarder, forwarder
 from edge_agent.outbox import Row
 from shared.schemas import Outgoing
 
-ROW = Row(1, Outgoing("telemetry/1", "TX01/R1/pump", 0, b"{}"))
+ROW = Row(1, Outgoing("telemetry/1", "TX01/R1/pump", 0, b"{}"), "s", 1)
 
 
 class LateBacklog:
@@ -92,7 +92,7 @@ def forwarded(monkeypatch, broker: Broker) -> LateBacklog:
     """Two rows through this broker until nothing is left."""
     stop = threading.Event()
     backlog = LateBacklog(stop)
-    backlog.rows += [ROW, ROW._replace(seq=2)]
+    backlog.rows += [ROW, ROW._replace(seq=2, number=2)]
     stop.set()
     monkeypatch.setattr(forwarder, "Producer", lambda *_, **__: broker)
     monkeypatch.setattr(forwarder, "RESTART_WAIT_S", 0.0)

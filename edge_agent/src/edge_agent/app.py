@@ -69,7 +69,7 @@ class Agent:
         self._metrics = Metrics()
         self._polls = self._polls_failed = 0
         self._last_good = -inf
-        self._outbox = Outbox(OutboxStore(settings.data_dir / "outbox.db"))
+        self._outbox = Outbox(OutboxStore(settings.data_dir / "outbox.db", settings.outbox))
         self._recorder: Recorder
         self._models: dict[str, ModelRef] = {}
 

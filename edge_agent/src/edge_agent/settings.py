@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.outbox.limits import OutboxLimits
+
 
 @dataclass(frozen=True)
 class AgentSettings:
@@ -16,3 +18,4 @@ class AgentSettings:
     fleet: str
     repository: str
     health: str
+    outbox: OutboxLimits = OutboxLimits()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 import typer
 
+from edge_agent.outbox.limits import PENDING_BYTES_MAX, PENDING_ROWS_MAX, OutboxLimits, WhenFull
 from edge_agent.settings import AgentSettings
 from shared.reactor_config import load_fleet
 
@@ -29,6 +30,16 @@ def run(
     health: Annotated[
         str, typer.Option(envvar="EDGE_HEALTH", help="HOST:PORT of /healthz and /metrics")
     ] = "127.0.0.1:9101",
+    outbox_rows_max: Annotated[
+        int, typer.Option(envvar="EDGE_OUTBOX_ROWS_MAX", min=1_000, help="not yet acknowledged by Kafka")
+    ] = PENDING_ROWS_MAX,
+    outbox_bytes_max: Annotated[
+        int, typer.Option(envvar="EDGE_OUTBOX_BYTES_MAX", min=1 << 20, help="of the same rows")
+    ] = PENDING_BYTES_MAX,
+    when_full: Annotated[
+        WhenFull,
+        typer.Option(envvar="EDGE_WHEN_FULL", help="which readings and predictions give way at these bounds"),
+    ] = WhenFull.DROP_OLDEST,
 ) -> None:
     """Look after one site: poll, score, keep, forward; until SIGTERM.
 
@@ -41,6 +52,9 @@ def run(
     settings = AgentSettings(
         config=config, site=site, data_dir=data_dir, trust_dir=trust_dir, kafka=kafka, fleet=fleet,
         repository=repository, health=health,
+        outbox=OutboxLimits(
+            pending_rows_max=outbox_rows_max, pending_bytes_max=outbox_bytes_max, when_full=when_full
+        ),
     )  # fmt: skip
     asyncio.run(_until_told(Agent(settings, load_fleet(config))))
 

@@ -22,19 +22,21 @@ log = structlog.get_logger()
 
 
 class PendingRow(Protocol):
-    """A committed record and its row number."""
+    """A committed record; `seq` acknowledges it, (`store_id`, `number`) identify it for ever."""
 
     @property
     def seq(self) -> int: ...
     @property
     def record(self) -> Outgoing: ...
+    @property
+    def store_id(self) -> str: ...
+    @property
+    def number(self) -> int: ...
 
 
 class Backlog(Protocol):
     """What the forwarder needs of the outbox; both calls block."""
 
-    @property
-    def store_id(self) -> str: ...
     def pending(self, after_seq: int, limit: int) -> Sequence[PendingRow]: ...
     def acknowledge(self, seqs: Sequence[int]) -> None: ...
 
@@ -102,22 +104,22 @@ class Forwarder:
         room = min(BATCH_ROWS_MAX, IN_FLIGHT_ROWS_MAX - self._in_flight)
         rows = self._backlog.pending(self._sent_to, room) if room > 0 else []
         for row in rows:
-            self._produce(producer, row.seq, row.record, TOPIC_BY_SCHEMA[row.record.schema])
+            self._produce(producer, row, row.record, TOPIC_BY_SCHEMA[row.record.schema])
             self._sent_to = row.seq
         return len(rows)
 
     def _produce(
-        self, producer: Producer, seq: int, record: Outgoing, topic: str, reason: str | None = None
+        self, producer: Producer, row: PendingRow, record: Outgoing, topic: str, reason: str | None = None
     ) -> None:
-        marks = headers(record, self._backlog.store_id, seq, self._config_hash)
+        marks = headers(record, row.store_id, row.number, self._config_hash)
         marks |= {"reason": reason} if reason else {}
 
         def delivered(error: KafkaError | None, _: Message) -> None:
             self._in_flight -= 1
             if error is None:
-                self._acked.append(seq)
+                self._acked.append(row.seq)
             elif error.code() in _POISON and not reason:
-                self._dead_letter(producer, seq, record, topic, str(error))
+                self._dead_letter(producer, row, topic, str(error))
             else:
                 self._broken = True  # start again from the first row that is not acknowledged
 
@@ -129,14 +131,14 @@ class Forwarder:
         except KafkaException as error:  # refused before it was sent: larger than message.max.bytes
             if reason or error.args[0].code() not in _POISON:
                 raise
-            self._dead_letter(producer, seq, record, topic, str(error))
+            self._dead_letter(producer, row, topic, str(error))
 
-    def _dead_letter(self, producer: Producer, seq: int, record: Outgoing, topic: str, reason: str) -> None:
+    def _dead_letter(self, producer: Producer, row: PendingRow, topic: str, reason: str) -> None:
         """Set one record aside so that those behind it go on; its body stays in the outbox."""
         self.dead_lettered += 1
-        log.error("record set aside", topic=topic, key=record.key, seq=seq, reason=reason)
-        stub = record._replace(body=b"")
-        self._produce(producer, seq, stub, topic + DLQ_SUFFIX, reason)
+        log.error("record set aside", topic=topic, key=row.record.key, seq=row.number, reason=reason)
+        stub = row.record._replace(body=b"")
+        self._produce(producer, row, stub, topic + DLQ_SUFFIX, reason)
 
     def _settle(self) -> None:
         if self._acked:

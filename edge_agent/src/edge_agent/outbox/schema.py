@@ -15,3 +15,23 @@ def first_tables(db: Database) -> None:
     )
     db.execute("CREATE INDEX records_pending ON records (seq) WHERE acked_ms IS NULL")
     db.execute("CREATE TABLE audit_log (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT")
+
+
+@migrations()
+def checksums(db: Database) -> None:
+    """Each row can be checked by itself; a row made before has no checksum (NULL)."""
+    db.execute("ALTER TABLE records ADD COLUMN crc INTEGER")
+
+
+@migrations()
+def stores(db: Database) -> None:
+    """Rows above `base` belong to `store_id` and are numbered from there; more than one after a salvage."""
+    db.execute("CREATE TABLE stores (base INTEGER PRIMARY KEY, store_id TEXT NOT NULL) STRICT")
+    db.execute("INSERT INTO stores SELECT 0, value FROM meta WHERE key = 'store_id'")
+    db.execute("DELETE FROM meta WHERE key = 'store_id'")
+
+
+@migrations()
+def incidents(db: Database) -> None:
+    """What befell an earlier file, as JSON, until it is on the record."""
+    db.execute("CREATE TABLE incidents (id INTEGER PRIMARY KEY, told TEXT NOT NULL) STRICT")

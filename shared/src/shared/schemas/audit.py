@@ -21,6 +21,7 @@ class AuditEvent(StrEnum):
     CONFIG_LOADED = "config_loaded"
     ALERT = "alert"
     AUDIT_FAILURE = "audit_failure"
+    OUTBOX_REPLACED = "outbox_replaced"
 
 
 class AuditEntry(SiteRecord):
