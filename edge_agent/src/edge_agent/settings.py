@@ -1,6 +1,6 @@
 """What one agent is told at its start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.outbox.limits import OutboxLimits
@@ -18,4 +18,4 @@ class AgentSettings:
     fleet: str
     repository: str
     health: str
-    outbox: OutboxLimits = OutboxLimits()
+    outbox: OutboxLimits = field(default_factory=OutboxLimits)

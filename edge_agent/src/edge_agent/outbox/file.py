@@ -15,14 +15,17 @@ WAL_BYTES_KEPT = 16 << 20  # the write-ahead log is cut down to this after a lar
 _INCREMENTAL = 2  # PRAGMA auto_vacuum: pages are given back when asked
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
+_NO_TEXT = "Could not decode to UTF-8"  # Python's own words: it gives them no error code
+
 
 class Damaged(Exception):
     """The file cannot be trusted; the message says why."""
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file is malformed or no database at all."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+    """Whether SQLite says that the file is malformed or no database at all, or a name in it is no text."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF in _DAMAGED if code is not None else str(error).startswith(_NO_TEXT)
 
 
 def connect(path: Path, journal: str = "WAL") -> sqlite3.Connection:
@@ -40,12 +43,13 @@ def connect(path: Path, journal: str = "WAL") -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; FileNotFoundError when there is no file."""
+    """A connection that cannot write and reads what is no text; FileNotFoundError when there is no file."""
     if not path.exists():
         raise FileNotFoundError(path)
     db = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
     )
+    db.text_factory = lambda data: data.decode(errors="replace")
     db.execute("PRAGMA query_only = ON")
     return db
 

@@ -30,7 +30,7 @@ from shared.schemas import Outgoing, parse_record
 
 SET_ASIDE_KEPT = 2  # damaged file sets kept for whoever looks into it; each as large as the bound at most
 UNREADABLE_MAX = 200  # places that may fail to read before the rest is left
-SKIP_ROWS = 8  # after a place that cannot be read; doubles until one can be read again
+SKIP_ROWS = 1  # after a place that cannot be read; doubles until one can be read again
 _COLUMNS = "seq, schema, key, time_ms, body, crc, acked_ms"
 
 
