@@ -97,13 +97,13 @@ def test_a_file_put_back_from_a_copy_does_not_number_rows_anew(tmp_path):
         account.committed(store.store_id, 6, batch(0))
     shutil.copy(path, tmp_path / "copy")
     with OutboxStore(path) as store:
-        store.commit(batch(5))
-        account.committed(store.store_id, 12, batch(5))
+        store.commit(batch(5)[:5])
+        account.committed(store.store_id, 11, batch(5)[:5])
         old_id = store.store_id
     shutil.copy(tmp_path / "copy", path)
     with OutboxStore(path) as store:
         kept, explained = account.check(store)
-        assert explained == {(old_id, n) for n in range(7, 13)}
+        assert explained == {(old_id, n) for n in range(7, 12)}
         assert {name for name in kept if name[0] == old_id} == {(old_id, n) for n in range(1, 7)}
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -134,7 +135,8 @@ from shared.schemas import Outgoing
 with OutboxStore(Path(sys.argv[1]), OutboxLimits(pending_rows_max=500)) as store:
     while True:
         start = store.stats().last_seq + 1
-        rows = [Outgoing("telemetry/1", sys.argv[2], n, b"reading %d " % n * 30) for n in range(start, start + 7)]
+        numbers = range(start, start + 7)
+        rows = [Outgoing("telemetry/1", sys.argv[2], n, b"reading %d " % n * 30) for n in numbers]
         store.commit([*rows, Outgoing("audit/1", "TX01", start, b"leaf %d" % start)])
         print(start + 7, flush=True)
         pending = store.pending(0, 3)
@@ -174,10 +176,8 @@ def test_a_failed_commit_does_not_block_the_next(tmp_path):
         outbox.commit([telemetry(0).outgoing()])
         for call in range(8):
             disk.fail_at = call
-            try:
+            with suppress(Retryable):
                 outbox.commit([telemetry(1).outgoing()])
-            except Retryable:
-                pass
             disk.work()
             outbox.commit([telemetry(2).outgoing()])
         assert disk.failed >= 3
