@@ -177,6 +177,22 @@ def test_whatever_happens_to_the_bytes_no_row_is_lost_unexplained_or_changed(tmp
             twin.check(store)
 
 
+@pytest.mark.parametrize("name", ["records_pending", "audit_log", "_sqlite_migrations"])
+def test_a_file_whose_tables_have_other_names_is_set_aside(tmp_path, name):
+    """A name damaged in the file's own list of tables does not keep the agent from keeping."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path):
+        assert not asides(path)  # its end brings everything into the file
+    data = path.read_bytes()
+    assert name.encode() in data
+    path.write_bytes(data.replace(name.encode(), name.encode().swapcase()[::-1]))
+    with OutboxStore(path) as store:
+        account.check(store)
+        store.commit(batch(1_000))
+    assert len(asides(path)) == 1
+
+
 def test_a_row_that_changed_on_the_disk_is_given_up_and_not_forwarded(tmp_path):
     """A body that does not fit its checksum never leaves; a gap record stands for it."""
     path = tmp_path / "o.db"

@@ -92,6 +92,7 @@ async def test_an_agent_that_starts_on_a_full_disk_begins_to_keep_when_there_is_
             await recorder.keep([telemetry(1)])
             await recorder.checkpoint()
             assert outbox.store_id == ""
+            assert (await outbox.stats()).pending_rows == 0
             disk.work()
             await recorder.keep([telemetry(2)])
             rows = await asyncio.to_thread(outbox.pending, 0, 100)

@@ -13,7 +13,7 @@ from sqlite_utils import Database, Migrations
 from edge_agent.outbox import Loss, OutboxLimits, OutboxStore, WhenFull
 from edge_agent.outbox.file import WAL_BYTES_KEPT
 from edge_agent.outbox.gaps import runs
-from edge_agent.outbox.schema import first_tables
+from edge_agent.outbox.schema import IS_URGENT, first_tables
 from edge_agent.outbox.store import FREE_PAGES_KEPT
 from shared.errors import Retryable
 from shared.merkle import Frontier, leaf_hash
@@ -118,8 +118,8 @@ def test_what_matters_gives_way_last_and_the_log_stays_whole(tmp_path):
         assert left["status/1"] <= 1
         assert left["alert/1"] < 20
         assert left["audit/1"] == 80
-        for i in range(80, 2_000):
-            store.commit([leaf(i)])
+        for start in range(80, 2_000, 20):
+            store.commit([leaf(i) for i in range(start, start + 20)])
             assert store.stats().pending_rows <= 100
         kept = {row.number for row in store.pending(0, 1_000)}
         assert explained(store) | kept == set(range(1, store.stats().last_seq + 1))
@@ -258,3 +258,23 @@ def test_rows_carry_their_source_time(tmp_path):
         time_ms = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
         store.commit([reading(time_ms), reading(time_ms + 1)])
         assert store.stats().oldest_ms == time_ms
+
+
+def test_urgent_rows_are_found_at_once_behind_a_backlog(tmp_path):
+    """Alerts, status and gaps can be asked for by themselves, by an index of their own; in order."""
+    with OutboxStore(tmp_path / "o.db") as store:
+        store.commit([*(reading(i) for i in range(50)), alert(1), leaf(0), status(2)])
+        assert [row.number for row in store.pending(0, 10, urgent=True)] == [51, 53]
+        assert [row.number for row in store.pending(51, 10, urgent=True)] == [53]
+        sql = f"EXPLAIN QUERY PLAN SELECT seq FROM records WHERE {IS_URGENT} AND seq > 0"  # noqa: S608
+        assert "records_urgent" in str(store._db.execute(sql).fetchall())
+
+
+def test_settled_rows_end_before_the_oldest_pending_one(tmp_path):
+    """Every row up to `settled_seq` is done with, however later ones were acknowledged."""
+    with OutboxStore(tmp_path / "o.db") as store:
+        store.commit([reading(i) for i in range(10)])
+        store.acknowledge([1, 2, 3, 7, 10])
+        assert store.stats().settled_seq == 3
+        store.acknowledge([4, 5, 6, 8, 9])
+        assert store.stats().settled_seq == 10

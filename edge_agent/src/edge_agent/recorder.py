@@ -68,6 +68,8 @@ class Recorder:
         if self._behind:
             await self._catch_up()
         incidents = await self._outbox.incidents(self._site_id) if self._outbox.has_incidents else []
+        for incident in incidents:
+            log.error("rows of the outbox were damaged", **incident.told)
         now = utc_now()
         entries = [
             self.log.append(e.event, e.subject, now, prediction=e.prediction, detail=e.detail)

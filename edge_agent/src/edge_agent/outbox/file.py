@@ -28,6 +28,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in _DAMAGED if code is not None else str(error).startswith(_NO_TEXT)
 
 
+def is_foreign(error: sqlite3.Error) -> bool:
+    """Whether the tables are not those of an outbox: names are damaged, or it never was one."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
+
+
 def connect(path: Path, journal: str = "WAL") -> sqlite3.Connection:
     """A connection whose commits are flushed to the disk, to a file that can give space back."""
     db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)

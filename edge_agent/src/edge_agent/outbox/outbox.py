@@ -68,9 +68,9 @@ class Outbox:
         """The newest leaves of the site's log, in order."""
         return await self._ask(lambda: list(self._store.audit_leaves()))
 
-    def pending(self, after_seq: int, limit: int) -> list[Row]:
-        """Blocking: the next rows not yet acknowledged, in order."""
-        return self._thread.submit(self._store.pending, after_seq, limit).result()
+    def pending(self, after_seq: int, limit: int, *, urgent: bool = False) -> list[Row]:
+        """Blocking: the next rows not yet acknowledged, in order; with `urgent`, only what overtakes."""
+        return self._thread.submit(self._store.pending, after_seq, limit, urgent=urgent).result()
 
     def acknowledge(self, seqs: Sequence[int]) -> None:
         """Blocking: Kafka has these rows."""

@@ -13,12 +13,13 @@ from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import file, recovery
 from edge_agent.outbox.anchor import Anchor, AnchorWriter
 from edge_agent.outbox.eviction import make_room, refuse_new
-from edge_agent.outbox.file import Damaged, is_damage, transaction
+from edge_agent.outbox.file import Damaged, is_damage, is_foreign, transaction
 from edge_agent.outbox.gaps import Loss, runs
 from edge_agent.outbox.leaves import Leaves
 from edge_agent.outbox.limits import OutboxLimits, WhenFull
 from edge_agent.outbox.records import Records
 from edge_agent.outbox.rows import Row, Stores, is_intact
+from edge_agent.outbox.schema import IS_URGENT
 from shared.errors import Retryable
 from shared.merkle import Frontier
 from shared.schemas import AuditEntry, GapRecord, Outgoing
@@ -37,13 +38,15 @@ class Replaced(Retryable):
 class Stats(NamedTuple):
     """How full the outbox is. `oldest_ms` is the source time of the oldest pending row, or None.
 
-    `size_bytes` is what the file system holds; `given_up_rows` counts since the start.
+    `size_bytes` is what the file system holds; `given_up_rows` counts since the start. Every row up to
+    `settled_seq` was acknowledged or given up.
     """
 
     pending_rows: int
     last_seq: int
     oldest_ms: int | None
     size_bytes: int
+    settled_seq: int
     pending_bytes: int
     acked_rows: int
     given_up_rows: int
@@ -74,6 +77,7 @@ class OutboxStore:
         self._anchor: AnchorWriter
         self._commits = self._first_pending = 0
         self._open_again_s = 0.0
+        self._known = Stats(0, 0, None, 0, 0, 0, 0, 0)
         self.has_incidents = False
 
     def __enter__(self) -> Self:
@@ -103,8 +107,8 @@ class OutboxStore:
             recovery.finish_interrupted(self._path)
             try:
                 self._begin()
-            except (sqlite3.DatabaseError, Damaged, ValueError) as error:
-                if isinstance(error, sqlite3.Error) and not is_damage(error):
+            except (sqlite3.Error, Damaged, ValueError, TypeError) as error:
+                if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_foreign(error)):
                     raise
                 self._replace(error)
         except (sqlite3.Error, OSError, Damaged) as error:
@@ -273,13 +277,17 @@ class OutboxStore:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def pending(self, after_seq: int, limit: int) -> list[Row]:
-        """The next rows not yet acknowledged, in order; one that is not what was committed is given up."""
+    def pending(self, after_seq: int, limit: int, *, urgent: bool = False) -> list[Row]:
+        """The next rows not yet acknowledged, in order; with `urgent`, only what overtakes the others.
+
+        A row that is not what was committed is given up.
+        """
+        which = IS_URGENT if urgent else "acked_ms IS NULL"
         while True:
             with self._use("read") as db:
                 found = db.execute(
-                    "SELECT seq, schema, key, time_ms, body, crc FROM records "
-                    "WHERE acked_ms IS NULL AND seq > ? ORDER BY seq LIMIT ?",
+                    "SELECT seq, schema, key, time_ms, body, crc FROM records "  # noqa: S608 - two constants
+                    f"WHERE {which} AND seq > ? ORDER BY seq LIMIT ?",
                     (after_seq, limit),
                 ).fetchall()
             broken = [seq for seq, *record, crc in found if not is_intact(seq, record, crc)]
@@ -316,17 +324,19 @@ class OutboxStore:
             return self._leaves.frontier.copy()
 
     def stats(self) -> Stats:
-        """How full it is now."""
-        with self._use("read") as db:
-            sql = "SELECT time_ms FROM records WHERE acked_ms IS NULL ORDER BY seq LIMIT 1"
+        """How full it is now; as it was last known while the file cannot be read."""
+        with suppress(Retryable), self._use("read") as db:
+            sql = "SELECT time_ms, seq FROM records WHERE acked_ms IS NULL ORDER BY seq LIMIT 1"
             oldest = db.execute(sql).fetchone()
-        counts = self._records.counts
-        return Stats(
-            counts.pending_rows,
-            counts.last_seq - self._stores.newest[0],
-            oldest[0] if oldest else None,
-            sum(part.stat().st_size for part in file.file_set(self._path) if part.exists()),
-            counts.pending_bytes,
-            counts.acked_rows,
-            counts.given_up_rows,
-        )
+            counts, base = self._records.counts, self._stores.newest[0]
+            self._known = Stats(
+                pending_rows=counts.pending_rows,
+                last_seq=counts.last_seq - base,
+                oldest_ms=oldest[0] if oldest else None,
+                size_bytes=sum(part.stat().st_size for part in file.file_set(self._path) if part.exists()),
+                settled_seq=max(0, (oldest[1] - 1 if oldest else counts.last_seq) - base),
+                pending_bytes=counts.pending_bytes,
+                acked_rows=counts.acked_rows,
+                given_up_rows=counts.given_up_rows,
+            )
+        return self._known

@@ -11,13 +11,14 @@ from shared.schemas.prediction import ModelRef, Prediction, PredictionRecord, Ru
 from shared.schemas.release import Assignment, GoldenWindow, Manifest
 from shared.schemas.status import GapRecord, SiteStatus
 from shared.schemas.telemetry import Quality, Telemetry
-from shared.schemas.topics import DLQ_SUFFIX, TOPIC_BY_SCHEMA, TOPICS, parse_record
+from shared.schemas.topics import DLQ_SUFFIX, TOPIC_BY_SCHEMA, TOPICS, URGENT_SCHEMAS, parse_record
 from shared.schemas.window import Window
 
 __all__ = [
     "DLQ_SUFFIX",
     "TOPICS",
     "TOPIC_BY_SCHEMA",
+    "URGENT_SCHEMAS",
     "Alert",
     "AlertKind",
     "Assignment",

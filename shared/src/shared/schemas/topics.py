@@ -22,6 +22,8 @@ _RECORDS: dict[str, tuple[str, type[Record]]] = {
     GapRecord.SCHEMA: ("site_status", GapRecord),
 }
 TOPIC_BY_SCHEMA = {schema: topic for schema, (topic, _) in _RECORDS.items()}
+# What overtakes a backlog: a site's alarms, that it lives, and what it had to give up.
+URGENT_SCHEMAS = (Alert.SCHEMA, SiteStatus.SCHEMA, GapRecord.SCHEMA)
 TOPICS = tuple(dict.fromkeys(TOPIC_BY_SCHEMA.values()))
 
 
