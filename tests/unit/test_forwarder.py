@@ -11,7 +11,7 @@ from edge_agent.forward.verdict import Verdict, verdict
 from edge_agent.outbox import Row
 from shared.schemas import URGENT_SCHEMAS, Outgoing, SiteStatus
 
-ROW = Row(1, Outgoing("telemetry/1", "TX01/R1/pump", 0, b"{}"))
+ROW = Row(1, Outgoing("telemetry/1", "TX01/R1/pump", 0, b"{}"), "s", 1)
 
 
 class LateBacklog:
@@ -96,7 +96,7 @@ def forwarded(monkeypatch, broker: Broker, *rows: Row, drain_s: float = 5.0) -> 
     """The rows (two pieces of telemetry unless told) through this broker until nothing is left."""
     stop = threading.Event()
     backlog = LateBacklog(stop)
-    backlog.rows += rows or [ROW, ROW._replace(seq=2)]
+    backlog.rows += rows or [ROW, ROW._replace(seq=2, number=2)]
     stop.set()
     monkeypatch.setattr(forwarder, "Producer", lambda *_, **__: broker)
     monkeypatch.setattr(forwarder, "RESTART_WAIT_S", 0.0)

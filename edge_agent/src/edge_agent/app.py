@@ -35,7 +35,6 @@ from edge_agent.health import (
     judge,
 )
 from edge_agent.outbox import Outbox, OutboxStore
-from edge_agent.outbox.store import PENDING_ROWS_MAX
 from edge_agent.poller import Poller
 from edge_agent.recorder import Event, Recorder
 from edge_agent.reload import Reloader
@@ -64,7 +63,7 @@ class Agent:
         self._metrics = Metrics()
         self._manager = ServiceManager()
         self._reload_wanted = asyncio.Event()
-        self._outbox = Outbox(OutboxStore(settings.data_dir / "outbox.db"))
+        self._outbox = Outbox(OutboxStore(settings.data_dir / "outbox.db", settings.outbox))
         self._forwarder = Forwarder(
             self._outbox, settings.kafka, settings.site, self._config.hash, settings.kafka_client
         )

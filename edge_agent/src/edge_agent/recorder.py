@@ -9,10 +9,10 @@ import structlog
 
 from edge_agent.audit import AuditLog
 from edge_agent.health import Metrics
-from edge_agent.outbox import Outbox
+from edge_agent.outbox import Incident, Loss, Outbox, Replaced
 from shared.errors import Retryable
 from shared.log_key import LogKey
-from shared.schemas import AuditEvent, Outgoing, Prediction, Record, utc_now
+from shared.schemas import AuditEntry, AuditEvent, Outgoing, Prediction, Record, utc_now
 
 log = structlog.get_logger()
 
@@ -34,47 +34,85 @@ class Recorder:
     def __init__(self, outbox: Outbox, site_id: str, key: LogKey, metrics: Metrics) -> None:
         self._outbox, self._site_id, self._key, self._metrics = outbox, site_id, key, metrics
         self._lock = asyncio.Lock()
-        self._unkept = 0
+        self._unkept: Loss | None = None
+        self._behind = True  # the log here may not be the one that is committed
         self.failing: str | None = None
-        self.log: AuditLog
+        self.log = AuditLog(site_id, key)
 
     async def open(self) -> None:
-        """Rebuild the audit log from what the outbox holds."""
-        self.log = AuditLog(self._site_id, self._key, await self._outbox.audit_leaves())
+        """Take the audit log up where it is committed; where the outbox cannot be opened, later."""
+        with suppress(Retryable):
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        self.log = AuditLog(self._site_id, self._key, start=await self._outbox.audit_log())
+        self._behind = False
 
     async def keep(self, records: Sequence[Record], events: Sequence[Event] = ()) -> None:
         """Commit; when the disk will not take it, say so, go on, and put the loss on the record later."""
         async with self._lock:
-            if self._unkept:
-                lost = Event(AuditEvent.AUDIT_FAILURE, self._site_id, detail={"records": self._unkept})
-                events = [lost, *events]
-            now = utc_now()
-            entries = [
-                self.log.append(e.event, e.subject, now, prediction=e.prediction, detail=e.detail)
-                for e in events
-            ]
             try:
-                await self._commit([r.outgoing() for r in (*records, *entries)])
-                self._unkept, self.failing = 0, None
+                try:
+                    await self._keep(records, events)
+                except Replaced as replaced:
+                    log.error("outbox replaced", reason=str(replaced))
+                    await self._keep(records, events)
+                self._unkept, self.failing = None, None
             except Retryable as error:
-                self._unkept += len(records)
+                self._unkept = _counted(self._unkept or Loss(self._site_id), records, events)
                 self.failing = str(error)
                 self._metrics.commit_failures.inc()
                 log.error("not kept", records=len(records), reason=str(error))
 
-    async def _commit(self, rows: list[Outgoing]) -> None:
+    async def _keep(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        if self._behind:
+            await self._catch_up()
+        incidents = await self._outbox.incidents(self._site_id) if self._outbox.has_incidents else []
+        for incident in incidents:
+            log.error("rows of the outbox were damaged", **incident.told)
+        now = utc_now()
+        entries = [
+            self.log.append(e.event, e.subject, now, prediction=e.prediction, detail=e.detail)
+            for e in (*self._own_events(incidents), *events)
+        ]
+        gaps = [gap for incident in incidents for gap in incident.gaps]
+        rows = [record.outgoing() for record in (*gaps, *records, *entries)]
+        await self._commit(rows, [incident.number for incident in incidents])
+
+    def _own_events(self, incidents: Sequence[Incident]) -> list[Event]:
+        """What befell the record itself."""
+        found = [Event(AuditEvent.OUTBOX_REPLACED, self._site_id, detail=i.told) for i in incidents]
+        if self._unkept is not None:
+            lost = sum(self._unkept.by_schema.values())
+            found.append(Event(AuditEvent.AUDIT_FAILURE, self._site_id, detail={"records": lost}))
+        return found
+
+    async def _commit(self, rows: list[Outgoing], settled: Sequence[int]) -> None:
         """Wait for the disk's answer even when cancelled: log and outbox must not come to differ."""
-        commit = asyncio.ensure_future(self._outbox.commit(rows))
+        self._behind = True  # entries that did not become durable were never there
+        commit = asyncio.ensure_future(self._outbox.commit(rows, self._unkept, settled))
         try:
             await asyncio.shield(commit)
         finally:
             await asyncio.wait([commit])
-            if commit.exception() is not None:
-                await self.open()  # the entries that did not become durable were never there
+            self._behind = commit.exception() is not None
 
     async def checkpoint(self) -> None:
         """Sign how long the log is now, and send it with the records."""
         async with self._lock:
-            note = self.log.checkpoint(utc_now())
             with suppress(Retryable):  # the next one says more
+                if self._behind:
+                    await self._catch_up()
+                note = self.log.checkpoint(utc_now())
                 await self._outbox.commit([note.outgoing()])
+
+
+def _counted(loss: Loss, records: Sequence[Record], events: Sequence[Event]) -> Loss:
+    """`loss` with these records and the audit entries of these events."""
+    for record in records:
+        time_ms = int(record.timestamp.timestamp() * 1000)
+        loss.count(record.SCHEMA, 1, time_ms, time_ms)
+    now_ms = int(utc_now().timestamp() * 1000)
+    if events:
+        loss.count(AuditEntry.SCHEMA, len(events), now_ms, now_ms)
+    return loss

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_agent.outbox.limits import OutboxLimits
 from shared.kafka_client import KafkaClientSettings
 
 
@@ -20,3 +21,4 @@ class AgentSettings:
     repository: str
     health: str
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
+    outbox: OutboxLimits = field(default_factory=OutboxLimits)

@@ -6,6 +6,7 @@ never pass for the other.
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
@@ -28,6 +29,27 @@ class Frontier:
         self._peaks: list[bytes] = []
         for hashed in leaf_hashes:
             self.append(hashed)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """What `to_bytes` made; ValueError when it is not that."""
+        size, peaks = int.from_bytes(data[:8], "big"), data[8:]
+        if len(data) != 8 + 32 * size.bit_count():
+            raise ValueError(f"found {len(data)} bytes; a log of {size} leaves has {size.bit_count()} peaks")
+        frontier = cls()
+        frontier.size = size
+        frontier._peaks = [peaks[i : i + 32] for i in range(0, len(peaks), 32)]
+        return frontier
+
+    def to_bytes(self) -> bytes:
+        """The size (8 bytes, big-endian) and the peaks (32 bytes each), largest first."""
+        return b"".join([self.size.to_bytes(8, "big"), *self._peaks])
+
+    def copy(self) -> Self:
+        """Another that goes on from here."""
+        twin = type(self)()
+        twin.size, twin._peaks = self.size, list(self._peaks)
+        return twin
 
     def append(self, hashed: bytes) -> None:
         """Add one leaf hash; O(log size) at worst, O(1) on average."""

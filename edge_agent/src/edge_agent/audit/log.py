@@ -20,9 +20,13 @@ def origin(site_id: str) -> str:
 class AuditLog:
     """Appends entries in memory; whoever holds it makes them durable before the next is appended."""
 
-    def __init__(self, site_id: str, key: LogKey, leaves: Iterable[bytes]) -> None:
+    def __init__(
+        self, site_id: str, key: LogKey, leaves: Iterable[bytes] = (), start: Frontier | None = None
+    ) -> None:
         self._site_id, self._key = site_id, key
-        self._frontier = Frontier(leaf_hash(leaf) for leaf in leaves)
+        self._frontier = start or Frontier()
+        for leaf in leaves:
+            self._frontier.append(leaf_hash(leaf))
 
     @property
     def verifier(self) -> VerifierKey:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_agent.outbox.limits import PENDING_BYTES_MAX, PENDING_ROWS_MAX, OutboxLimits, WhenFull
 from edge_agent.settings import AgentSettings
 from edge_agent.systemd import configure_logs
 from shared.kafka_client import VARIABLE, load_client_settings
@@ -33,6 +34,16 @@ def run(
     kafka_client_config: Annotated[
         Path | None, typer.Option(envvar=VARIABLE, help="File of librdkafka's TLS and SASL settings")
     ] = None,
+    outbox_rows_max: Annotated[
+        int, typer.Option(envvar="EDGE_OUTBOX_ROWS_MAX", min=1_000, help="not yet acknowledged by Kafka")
+    ] = PENDING_ROWS_MAX,
+    outbox_bytes_max: Annotated[
+        int, typer.Option(envvar="EDGE_OUTBOX_BYTES_MAX", min=1 << 20, help="of the same rows")
+    ] = PENDING_BYTES_MAX,
+    when_full: Annotated[
+        WhenFull,
+        typer.Option(envvar="EDGE_WHEN_FULL", help="which readings and predictions give way at these bounds"),
+    ] = WhenFull.DROP_OLDEST,
 ) -> None:
     """Look after one site: poll, score, keep, forward; until SIGTERM. SIGHUP reads the configuration again.
 
@@ -45,6 +56,9 @@ def run(
     settings = AgentSettings(
         config=config, site=site, data_dir=data_dir, trust_dir=trust_dir, kafka=kafka, fleet=fleet,
         repository=repository, health=health, kafka_client=load_client_settings(kafka_client_config),
+        outbox=OutboxLimits(
+            pending_rows_max=outbox_rows_max, pending_bytes_max=outbox_bytes_max, when_full=when_full
+        ),
     )  # fmt: skip
     asyncio.run(_until_told(Agent(settings, load_fleet(config))))
 

@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from edge_agent.forward.backoff import Backoff
-from edge_agent.forward.config_hashes import ConfigHashes
+from edge_agent.forward.config_marks import ConfigMarks
 from edge_agent.forward.holds import Holds
 from edge_agent.forward.in_flight import InFlight
 from edge_agent.forward.settings import one_by_one, producer_config
@@ -33,12 +33,16 @@ log = structlog.get_logger()
 
 
 class PendingRow(Protocol):
-    """A committed record and its row number."""
+    """A committed record; `seq` acknowledges it, (`store_id`, `number`) identify it for ever."""
 
     @property
     def seq(self) -> int: ...
     @property
     def record(self) -> Outgoing: ...
+    @property
+    def store_id(self) -> str: ...
+    @property
+    def number(self) -> int: ...
 
 
 class Backlog(Protocol):
@@ -74,7 +78,7 @@ class Forwarder:
         """`client`: librdkafka's TLS and SASL settings, none for a broker without them."""
         self._backlog = backlog
         self._settings = producer_config(bootstrap, site, client or {})
-        self._config = ConfigHashes(config_hash)
+        self._configs = ConfigMarks(config_hash)
         self._acked: list[int] = []
         self._in_flight = InFlight()
         self._lanes = (_Lane(urgent=True), _Lane(urgent=False))
@@ -96,7 +100,7 @@ class Forwarder:
 
     def config_changes(self, after_seq: int, config_hash: str) -> None:
         """Rows after this one were made under another configuration: their header says so."""
-        self._config.changes(self._backlog.store_id, after_seq, config_hash)
+        self._configs.change(self._backlog.store_id, after_seq, config_hash)
 
     def run(self, stop: threading.Event, drain_deadline_s: float) -> bool:
         """Forward until `stop`, then drain; True when nothing was left within the deadline."""
@@ -198,8 +202,8 @@ class Forwarder:
         if self._holds.passes_over(topic, row.seq):
             return True
         record = stub or row.record
-        store_id = self._backlog.store_id
-        marks = headers(record, store_id, row.seq, self._config.of(store_id, row.seq))
+        config_hash = self._configs.of(row.store_id, row.number)
+        marks = headers(record, row.store_id, row.number, config_hash)
         marks |= {"reason": reason} if reason else {}
 
         def reported(error: KafkaError | None, _: Message) -> None:
@@ -230,7 +234,7 @@ class Forwarder:
         self.trouble = None
         if reason:
             self.dead_lettered += 1
-            log.error("record set aside", topic=topic, key=row.record.key, seq=row.seq, reason=reason)
+            log.error("record set aside", topic=topic, key=row.record.key, seq=row.number, reason=reason)
         self._release(topic)
 
     def _release(self, topic: str) -> None:

@@ -1,11 +1,14 @@
 """The outbox as the agent uses it: one thread owns the file, everyone else asks it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
-from edge_agent.outbox.store import OutboxStore, Row, Stats
+from edge_agent.outbox.gaps import Loss
+from edge_agent.outbox.rows import Row
+from edge_agent.outbox.store import Incident, OutboxStore, Stats
+from shared.merkle import Frontier
 from shared.schemas import Outgoing
 
 T = TypeVar("T")
@@ -35,16 +38,34 @@ class Outbox:
         """The UUID made with the file."""
         return self._store.store_id
 
-    async def commit(self, records: Sequence[Outgoing]) -> None:
-        """Make `records` durable together; Retryable when the disk will not take them."""
-        await self._ask(self._store.commit, records)
+    @property
+    def has_incidents(self) -> bool:
+        """Whether something befell rows that is not on the record yet."""
+        return self._store.has_incidents
+
+    async def commit(
+        self, records: Sequence[Outgoing], unkept: Loss | None = None, settled: Collection[int] = ()
+    ) -> None:
+        """Make `records` durable together; Retryable when the disk will not take them.
+
+        `unkept` and `settled` as for `OutboxStore.commit`.
+        """
+        await self._ask(self._store.commit, records, unkept, settled)
+
+    async def incidents(self, site_id: str) -> list[Incident]:
+        """What befell rows and is not on the record yet."""
+        return await self._ask(self._store.incidents, site_id)
 
     async def stats(self) -> Stats:
         """How full it is now."""
         return await self._ask(self._store.stats)
 
+    async def audit_log(self) -> Frontier:
+        """The site's log as it is committed."""
+        return await self._ask(self._store.audit_log)
+
     async def audit_leaves(self) -> list[bytes]:
-        """The leaves of the site's log, in order."""
+        """The newest leaves of the site's log, in order."""
         return await self._ask(lambda: list(self._store.audit_leaves()))
 
     def pending(self, after_seq: int, limit: int, *, urgent: bool = False) -> list[Row]:

@@ -25,3 +25,23 @@ def first_tables(db: Database) -> None:
 def urgent_rows(db: Database) -> None:
     """What overtakes is found at once behind a backlog of a million rows."""
     db.execute(f"CREATE INDEX records_urgent ON records (seq) WHERE {IS_URGENT}")
+
+
+@migrations()
+def checksums(db: Database) -> None:
+    """Each row can be checked by itself; a row made before has no checksum (NULL)."""
+    db.execute("ALTER TABLE records ADD COLUMN crc INTEGER")
+
+
+@migrations()
+def stores(db: Database) -> None:
+    """Rows above `base` belong to `store_id` and are numbered from there; more than one after a salvage."""
+    db.execute("CREATE TABLE stores (base INTEGER PRIMARY KEY, store_id TEXT NOT NULL) STRICT")
+    db.execute("INSERT INTO stores SELECT 0, value FROM meta WHERE key = 'store_id'")
+    db.execute("DELETE FROM meta WHERE key = 'store_id'")
+
+
+@migrations()
+def incidents(db: Database) -> None:
+    """What befell an earlier file, as JSON, until it is on the record."""
+    db.execute("CREATE TABLE incidents (id INTEGER PRIMARY KEY, told TEXT NOT NULL) STRICT")

@@ -22,6 +22,7 @@ class AuditEvent(StrEnum):
     CONFIG_REFUSED = "config_refused"
     ALERT = "alert"
     AUDIT_FAILURE = "audit_failure"
+    OUTBOX_REPLACED = "outbox_replaced"
 
 
 class AuditEntry(SiteRecord):

@@ -1,10 +1,10 @@
 """How a site is doing, and what it had to give up."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shared.schemas.base import SiteRecord
+from shared.schemas.base import SiteRecord, UtcTime
 from shared.schemas.prediction import ModelRef
 
 
@@ -25,7 +25,13 @@ class SiteStatus(SiteRecord):
 
 
 class GapRecord(SiteRecord):
-    """Rows `[from_seq, to_seq]` of `store_id` were given up, and why (invariant 2)."""
+    """`count` rows between `from_seq` and `to_seq` of `store_id` were given up, and why (invariant 2).
+
+    `runs` names each row, as unbroken runs `(first, last)`; it is empty where all of `[from_seq, to_seq]`
+    were given up. `by_schema` counts what they held, where that is known (a gap record that was itself
+    given up says in the newer one what it had said); `from_time` and `to_time` are the oldest and the
+    newest source time in them. Rows the disk would not take get their numbers when it takes this record.
+    """
 
     SCHEMA: ClassVar[str] = "gap/1"
     store_id: str
@@ -33,3 +39,20 @@ class GapRecord(SiteRecord):
     to_seq: int = Field(ge=1)
     count: int = Field(ge=1)
     reason: Literal["outbox_full", "corrupt", "disk_full", "rejected"]
+    runs: tuple[tuple[int, int], ...] = ()
+    by_schema: dict[str, int] = Field(default_factory=dict)
+    from_time: UtcTime | None = None
+    to_time: UtcTime | None = None
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        runs = self.explained()
+        if sum(last - first + 1 for first, last in runs) != self.count:
+            raise ValueError(f"count is {self.count}; the rows named are {list(runs)}")
+        if (runs[0][0], runs[-1][1]) != (self.from_seq, self.to_seq):
+            raise ValueError(f"the runs do not reach from {self.from_seq} to {self.to_seq}: {list(runs)}")
+        return self
+
+    def explained(self) -> tuple[tuple[int, int], ...]:
+        """The rows given up, as unbroken runs `(first, last)`, ascending."""
+        return self.runs or ((self.from_seq, self.to_seq),)

@@ -1,0 +1,120 @@
+"""The SQLite file: how it is opened, how a transaction ends, and whether it is damaged."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from edge_agent.outbox.schema import migrations
+
+BUSY_TIMEOUT_S = 5.0
+QUICK_CHECK_S = 5.0  # a start does not wait longer for a look at every page: about 5 GiB from a page cache
+CHECK_STEPS = 100_000  # SQLite's virtual machine steps between two looks at the clock
+WAL_BYTES_KEPT = 16 << 20  # the write-ahead log is cut down to this after a large transaction
+_INCREMENTAL = 2  # PRAGMA auto_vacuum: pages are given back when asked
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+_NO_TEXT = "Could not decode to UTF-8"  # Python's own words: it gives them no error code
+
+
+class Damaged(Exception):
+    """The file cannot be trusted; the message says why."""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file is malformed or no database at all, or a name in it is no text."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF in _DAMAGED if code is not None else str(error).startswith(_NO_TEXT)
+
+
+def is_foreign(error: sqlite3.Error) -> bool:
+    """Whether the tables are not those of an outbox: names are damaged, or it never was one."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
+
+
+def connect(path: Path, journal: str = "WAL") -> sqlite3.Connection:
+    """A connection whose commits are flushed to the disk, to a file that can give space back."""
+    db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    try:
+        db.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")
+        db.execute(f"PRAGMA journal_mode = {journal}")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write and reads what is no text; FileNotFoundError when there is no file."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+    )
+    db.text_factory = lambda data: data.decode(errors="replace")
+    db.execute("PRAGMA query_only = ON")
+    return db
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Damaged when a page does not hold together; a look that takes too long is broken off."""
+    end = time.monotonic() + QUICK_CHECK_S
+    db.set_progress_handler(lambda: time.monotonic() > end, CHECK_STEPS)
+    try:
+        [(found,)] = db.execute("PRAGMA quick_check(1)").fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return
+    finally:
+        db.set_progress_handler(None, 0)
+    if found != "ok":
+        raise Damaged(str(found))
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the tables up to date; a file of before it could give space back is rewritten once."""
+    migrations.apply(Database(db))
+    if db.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+        try:
+            db.execute("VACUUM")
+        except sqlite3.OperationalError as error:
+            if is_damage(error):
+                raise  # else there is no room for a second copy now: the next start tries again
+
+
+def wal(path: Path) -> Path:
+    """The write-ahead log of a file."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def file_set(path: Path) -> list[Path]:
+    """The file, its write-ahead log and its index of that."""
+    return [path, wal(path), path.with_name(f"{path.name}-shm")]
+
+
+class transaction:  # noqa: N801 - reads as a keyword where it is used
+    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK on any error, of COMMIT too: a full disk is found there."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            try:
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+        else:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:  # some errors have rolled back already
+            self._db.execute("ROLLBACK")

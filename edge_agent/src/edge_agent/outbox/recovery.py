@@ -1,0 +1,244 @@
+"""A damaged file: what can be read of it goes into a new one, and it is set aside itself.
+
+The new file has a new store id. Rows that were saved keep their number and the id they had, so that
+whoever has seen one already knows it again; rows that were pending and are not readable are named in an
+incident, which becomes gap records. The site's log goes on where it stood: its frontier is in the anchor.
+
+The limit: what was committed after the anchor last reached the disk (a power loss together with a
+damage) and is not readable either is not known to have been there. Rows that were sent before the
+damage and whose acknowledgement is not readable are counted as given up, though they arrived.
+"""
+
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+from edge_agent.outbox import anchor as anchors
+from edge_agent.outbox.file import connect, connect_to_read, file_set, migrate, transaction
+from edge_agent.outbox.gaps import Run, merged
+from edge_agent.outbox.leaves import Leaves, begin
+from edge_agent.outbox.rows import checksum, is_intact
+from shared.errors import Rejected
+from shared.merkle import Frontier
+from shared.schemas import Outgoing, parse_record
+
+SET_ASIDE_KEPT = 2  # damaged file sets kept for whoever looks into it; each as large as the bound at most
+UNREADABLE_MAX = 200  # places that may fail to read before the rest is left
+SKIP_ROWS = 1  # after a place that cannot be read; doubles until one can be read again
+_COLUMNS = "seq, schema, key, time_ms, body, crc, acked_ms"
+
+
+@dataclass
+class Salvage:
+    """What an unreadable file still says. `saved` and `done` are runs of rows."""
+
+    stores: list[tuple[int, str]] = field(default_factory=list)
+    last_seq: int = 0
+    first_pending: int = 1
+    log: Frontier | None = None
+    saved: list[Run] = field(default_factory=list)
+    done: list[Run] = field(default_factory=list)
+
+    def missing(self) -> list[Run]:
+        """Rows that may have been pending and are neither saved nor known to be done."""
+        known = merged([(0, self.first_pending - 1), *self.saved, *self.done])
+        ends = [*known, (self.last_seq + 1, self.last_seq + 1)]
+        between = [(a[1] + 1, min(b[0] - 1, self.last_seq)) for a, b in pairwise(ends)]
+        return [(first, last) for first, last in between if first <= last]
+
+
+def replace(path: Path, why: str) -> None:
+    """Build the new file beside the damaged one, then let them change places.
+
+    sqlite3.Error or OSError when there is no room for it: nothing has happened then, try again.
+    """
+    fresh = _fresh(path)
+    for part in file_set(fresh):
+        part.unlink(missing_ok=True)
+    now = datetime.now(UTC)
+    aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%S.%fZ}")
+    _build(path, fresh, {"why": why, "at": now.isoformat(), "file": aside.name if path.exists() else ""})
+    for part, kept in zip(file_set(path), file_set(aside), strict=True):
+        if part.exists():
+            part.rename(kept)
+    fresh.rename(path)
+    _flush_folder(path.parent)
+    _forget_oldest(path)
+
+
+def finish_interrupted(path: Path) -> None:
+    """Go on where a process died in `replace`."""
+    fresh = _fresh(path)
+    if fresh.exists() and not path.exists():
+        for part in file_set(path):
+            part.unlink(missing_ok=True)
+        fresh.rename(path)
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def _build(path: Path, fresh: Path, told: dict[str, object]) -> None:
+    found = Salvage()
+    new = connect(fresh, journal="DELETE")
+    try:
+        migrate(new)
+        with transaction(new):
+            _copy(path, new, found)
+            missing = found.missing()
+            told |= {"rows": missing, "saved": sum(b - a + 1 for a, b in found.saved)}
+            told["log_size"] = -1 if found.log is None else found.log.size
+            if found.stores:
+                new.execute("INSERT INTO incidents (told) VALUES (?)", (json.dumps(told),))
+            _begin_store(new, found)
+    finally:
+        new.close()
+
+
+def _begin_store(new: sqlite3.Connection, found: Salvage) -> None:
+    stores = [*found.stores, (found.last_seq, str(uuid.uuid4()))]
+    new.executemany("INSERT OR REPLACE INTO stores VALUES (?, ?)", stores)
+    new.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
+    new.execute("INSERT INTO sqlite_sequence VALUES ('records', ?)", (found.last_seq,))
+    if found.log is not None:
+        begin(new, found.log)
+
+
+def _copy(path: Path, new: sqlite3.Connection, found: Salvage) -> None:
+    """Everything that can be read, into the new file; `found` says what that was."""
+    anchor = anchors.read(path)
+    if anchor is not None:
+        found.stores, found.log = [(anchor.base, anchor.store_id)], anchor.log
+        found.last_seq, found.first_pending = anchor.last_seq, anchor.first_pending
+    try:
+        old = connect_to_read(path)
+    except (OSError, sqlite3.Error):
+        return
+    try:
+        if _take_stores(old, found):
+            _take_log(old, found)
+            _take_rows(old, new, found)
+    finally:
+        old.close()
+
+
+def _take_stores(old: sqlite3.Connection, found: Salvage) -> bool:
+    """The ids of the file; whether its rows are known to be of them."""
+    stores: set[tuple[int, str]] = set()
+    for sql in ("SELECT base, store_id FROM stores", "SELECT 0, value FROM meta WHERE key = 'store_id'"):
+        try:
+            stores |= {(base, id_) for base, id_ in old.execute(sql) if isinstance(base, int) and id_}
+        except sqlite3.Error:
+            continue
+    if not stores:
+        return bool(found.stores)  # the anchor's, then
+    if found.stores and found.stores[0] not in stores:
+        return False  # another site's file, or an older one
+    found.stores = sorted(stores)
+    return True
+
+
+def _take_log(old: sqlite3.Connection, found: Salvage) -> None:
+    """The log as its leaves have it, where that is longer than the anchor knows."""
+    leaves = Leaves(old)
+    try:
+        whole = leaves.load()
+    except (sqlite3.Error, ValueError, TypeError):
+        return
+    if whole and (found.log is None or leaves.frontier.size > found.log.size):
+        found.log = leaves.frontier
+
+
+def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage) -> None:
+    anchored = found.last_seq > 0
+    try:
+        last = old.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        found.last_seq = max(found.last_seq, last[0] if last else 0)
+    except (sqlite3.Error, TypeError):
+        pass
+    first_saved: int | None = None
+    after = max(found.stores[0][0], found.first_pending - 1)
+    for seq, record, crc, acked_ms in _readable(old, after):
+        found.last_seq = max(found.last_seq, seq)
+        if acked_ms is not None:
+            _extend(found.done, seq)
+            continue
+        new.execute(
+            "INSERT OR IGNORE INTO records (seq, schema, key, time_ms, body, crc) VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, *record, crc),
+        )
+        first_saved = seq if first_saved is None else first_saved
+        _extend(found.saved, seq)
+    if not anchored:
+        found.first_pending = found.last_seq + 1 if first_saved is None else first_saved
+
+
+def _extend(runs: list[Run], seq: int) -> None:
+    if runs and runs[-1][1] == seq - 1:
+        runs[-1] = (runs[-1][0], seq)
+    elif not runs or runs[-1][1] < seq:
+        runs.append((seq, seq))
+
+
+def _readable(old: sqlite3.Connection, after: int) -> Iterator[tuple[int, Outgoing, int, int | None]]:
+    """Rows in order that are what was committed: `(seq, record, crc, acked_ms)`."""
+    skip, failures = SKIP_ROWS, 0
+    while failures < UNREADABLE_MAX:
+        try:
+            for seq, *record, crc, acked_ms in _scan(old, after):
+                if seq <= after:  # a page that points backwards
+                    raise sqlite3.DatabaseError("rows out of order")
+                after, skip = seq, SKIP_ROWS
+                outgoing = Outgoing(*record)
+                if _holds(seq, outgoing, crc):
+                    yield seq, outgoing, checksum(seq, outgoing), acked_ms
+            return
+        except (sqlite3.Error, TypeError, ValueError, OverflowError):
+            after += skip
+            skip *= 2
+            failures += 1
+
+
+def _scan(old: sqlite3.Connection, after: int) -> sqlite3.Cursor:
+    sql = "SELECT {} FROM records NOT INDEXED WHERE seq > ? ORDER BY seq"
+    try:
+        return old.execute(sql.format(_COLUMNS), (after,))
+    except sqlite3.OperationalError as error:
+        if "no such column: crc" not in str(error):
+            raise
+        return old.execute(sql.format(_COLUMNS.replace("crc", "NULL")), (after,))
+
+
+def _holds(seq: int, record: Outgoing, crc: int | None) -> bool:
+    """Whether a row is what was committed; one of before checksums has to be a record at least."""
+    if crc is not None:
+        return is_intact(seq, record, crc)
+    try:
+        parse_record(record.schema, record.body)
+    except Rejected:
+        return False
+    return True
+
+
+def _forget_oldest(path: Path) -> None:
+    """Keep the newest damaged file sets only."""
+    stamp = len(f"{path.name}.damaged-") + len("20260101T000000.000000Z")
+    names = {part.name[:stamp] for part in path.parent.glob(f"{path.name}.damaged-*")}
+    for name in sorted(names)[:-SET_ASIDE_KEPT]:
+        for part in file_set(path.with_name(name)):
+            part.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

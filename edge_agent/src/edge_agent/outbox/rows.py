@@ -1,0 +1,73 @@
+"""A committed record: its number, its owner, its checksum."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from shared.schemas import Outgoing
+
+_CACHED_NAMES = 4_096  # pairs of schema and key: about 5 schemas of 800 components
+
+
+class Row(NamedTuple):
+    """A committed record and its place in the file.
+
+    `seq` is for `pending` and `acknowledge`. What identifies the record for ever is (`store_id`,
+    `number`): the same as `seq` but for a file that was begun after an earlier one was damaged.
+    """
+
+    seq: int
+    record: Outgoing
+    store_id: str
+    number: int
+
+
+def checksum(seq: int, record: Sequence[Any]) -> int:
+    """CRC-32 of a row: SQLite's pages have none, so a flipped bit in a body would pass for a reading."""
+    schema, key, time_ms, body = record
+    return crc32(body, crc32(b"%d %d" % (seq, time_ms), _names(schema, key)))
+
+
+def is_intact(seq: int, record: Sequence[Any], crc: int | None) -> bool:
+    """Whether a row is what was committed; one of before there were checksums passes."""
+    try:
+        return crc is None or crc == checksum(seq, record)
+    except (TypeError, ValueError):  # not even the types are right
+        return False
+
+
+@lru_cache(_CACHED_NAMES)
+def _names(schema: str, key: str) -> int:
+    return crc32(f"{schema} {key}".encode())
+
+
+class Stores:
+    """Which store a row belongs to: rows above a base belong to its store, up to the next base."""
+
+    def __init__(self, begun: Sequence[tuple[int, str]]) -> None:
+        self._begun = sorted(begun)
+        self._bases = [base for base, _ in self._begun]
+
+    @property
+    def newest(self) -> tuple[int, str]:
+        """The base and the id of the store that rows are added to."""
+        return self._begun[-1]
+
+    def has(self, base: int, store_id: str) -> bool:
+        """Whether a store of this id was begun there."""
+        return (base, store_id) in self._begun
+
+    def place(self, seq: int) -> tuple[str, int]:
+        """`(store_id, number)` of a row."""
+        base, store_id = self._begun[bisect_left(self._bases, seq) - 1]
+        return store_id, seq - base
+
+    def split(self, first: int, last: int) -> Iterator[tuple[str, int, int]]:
+        """`(store_id, first, last)` of the rows `first` to `last`, a part for each store."""
+        for index, (base, store_id) in enumerate(self._begun):
+            end = self._bases[index + 1] if index + 1 < len(self._bases) else last
+            low, high = max(first, base + 1), min(last, end)
+            if low <= high:
+                yield store_id, low - base, high - base

@@ -1,0 +1,287 @@
+"""A damaged, deleted or rolled-back outbox file: what can be read is kept, the rest is explained.
+
+OUTBOX_SEED replays a run; OUTBOX_ROUNDS makes it longer.
+"""
+
+import asyncio
+import os
+import random
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from edge_agent.health import Metrics
+from edge_agent.outbox import Outbox, OutboxStore, Replaced
+from edge_agent.outbox.recovery import SET_ASIDE_KEPT
+from edge_agent.recorder import Event, Recorder
+from shared.log_key import LogKey
+from shared.schemas import AuditEntry, AuditEvent, Outgoing, Telemetry, utc_now
+from tests.support.outbox_account import SITE, Account, explained_rows
+
+SEED = int(os.environ.get("OUTBOX_SEED", secrets.randbelow(2**32)))
+ROUNDS = int(os.environ.get("OUTBOX_ROUNDS", "5"))
+KEY = f"{SITE}/R1/coolant_pump"
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    print(f"OUTBOX_SEED={SEED} replays this run")  # noqa: T201 - pytest shows it when the test fails
+    return SEED
+
+
+def batch(start: int) -> list[Outgoing]:
+    rows = [Outgoing("telemetry/1", KEY, i, f"reading {i} ".encode() * 20) for i in range(start, start + 5)]
+    return [*rows, Outgoing("audit/1", SITE, start, f"leaf {start}".encode())]
+
+
+def filled(path: Path, commits: int = 30, acknowledged: int = 40, in_the_file: bool = False) -> Account:
+    """An outbox with pending and acknowledged rows, left as a killed process leaves it: with its WAL."""
+    account, store = Account(), OutboxStore(path)
+    store.__enter__()
+    for turn in range(commits):
+        store.commit(batch(turn * 5))
+        account.committed(store.store_id, store.stats().last_seq, batch(turn * 5))
+        if turn == commits // 2:
+            store.acknowledge(range(1, acknowledged + 1))
+            account.acked |= {(store.store_id, n) for n in range(1, acknowledged + 1)}
+        if turn == commits - 3 and in_the_file:
+            store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    copies = {part: part.read_bytes() for part in path.parent.iterdir()}
+    store.__exit__()
+    for part, data in copies.items():
+        part.write_bytes(data)
+    return account
+
+
+def asides(path: Path) -> list[Path]:
+    return [p for p in path.parent.glob("*.damaged-*") if not p.name.endswith(("-wal", "-shm"))]
+
+
+def test_a_file_of_garbage_is_set_aside_and_its_rows_are_explained(tmp_path):
+    """With nothing readable a new store begins; each row that was pending is explained; the log goes on."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    old_id = next(iter(account.rows))[0]
+    for part in (path, path.with_name("o.db-wal")):
+        part.write_bytes(random.Random(SEED).randbytes(part.stat().st_size))
+    with OutboxStore(path) as store:
+        assert store.store_id != old_id
+        kept, explained = account.check(store)
+        assert explained == {(old_id, n) for n in range(41, 181)}
+        assert {name for name in kept if name[0] == old_id} == set()
+    assert len(asides(path)) == 1
+
+
+@pytest.mark.parametrize("lost", ["o.db", "o.db-wal"])
+def test_a_file_that_is_gone_is_not_taken_for_a_first_start(tmp_path, lost):
+    """Rows that went with a deleted file are explained, none of their numbers is used again."""
+    account = filled(tmp_path / "o.db")
+    (tmp_path / lost).unlink()
+    with OutboxStore(tmp_path / "o.db") as store:
+        store.commit(batch(1_000))
+        account.committed(store.store_id, store.stats().last_seq, batch(1_000))
+        account.check(store)
+
+
+def test_a_file_put_back_from_a_copy_does_not_number_rows_anew(tmp_path):
+    """An older copy is found out by its anchor: its rows keep their numbers, later ones are explained."""
+    path = tmp_path / "o.db"
+    with OutboxStore(path) as store:
+        account = Account()
+        store.commit(batch(0))
+        account.committed(store.store_id, 6, batch(0))
+    shutil.copy(path, tmp_path / "copy")
+    with OutboxStore(path) as store:
+        store.commit(batch(5)[:5])
+        account.committed(store.store_id, 11, batch(5)[:5])
+        old_id = store.store_id
+    shutil.copy(tmp_path / "copy", path)
+    with OutboxStore(path) as store:
+        kept, explained = account.check(store)
+        assert explained == {(old_id, n) for n in range(7, 12)}
+        assert {name for name in kept if name[0] == old_id} == {(old_id, n) for n in range(1, 7)}
+
+
+def test_a_damage_in_use_is_found_and_the_store_goes_on(tmp_path):
+    """Pages overwritten under a running store: it says so once, then keeps what comes."""
+    path = tmp_path / "o.db"
+    account = Account()
+    with OutboxStore(path) as store:
+        for turn in range(200):
+            store.commit(batch(turn * 5))
+            account.committed(store.store_id, store.stats().last_seq, batch(turn * 5))
+        store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store._db.execute("PRAGMA shrink_memory")  # what is cached is not read again
+        with path.open("r+b") as file:
+            file.write(b"\xff" * path.stat().st_size)
+        old_id, found = store.store_id, []
+        for turn in range(1_000, 1_010):
+            try:
+                store.commit(batch(turn))
+            except Replaced as replaced:
+                found.append(replaced)
+                store.commit(batch(turn))
+            with suppress(Replaced):
+                store.pending(0, 10_000)
+            account.committed(store.store_id, store.stats().last_seq, batch(turn))
+        account.check(store)
+        assert store.store_id != old_id
+
+
+def flip(random_: random.Random, data: bytearray) -> None:
+    for _ in range(random_.choice([1, 1, 3, 50])):
+        data[random_.randrange(len(data))] ^= 1 << random_.randrange(8)
+
+
+def cut(random_: random.Random, data: bytearray) -> None:
+    del data[random_.randrange(len(data)) :]
+
+
+def blank(random_: random.Random, data: bytearray) -> None:
+    start = random_.randrange(len(data))
+    size = min(random_.choice([1, 512, 4_096, 20_000]), len(data) - start)
+    data[start : start + size] = bytes(size)
+
+
+def mix(random_: random.Random, data: bytearray) -> None:
+    start = random_.randrange(len(data))
+    size = min(random_.choice([16, 512, 4_096, 20_000]), len(data) - start)
+    data[start : start + size] = random_.randbytes(size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [flip, cut, blank, mix])
+@pytest.mark.parametrize("part", ["o.db", "o.db-wal"])
+def test_whatever_happens_to_the_bytes_no_row_is_lost_unexplained_or_changed(tmp_path, part, damage):
+    """Bits flipped, blocks blanked or mixed, files cut: the outbox opens, and answers for every row."""
+    random_ = random.Random(f"{SEED} {part} {damage.__name__}")
+    (tmp_path / "sound").mkdir()
+    account = filled(tmp_path / "sound" / "o.db", in_the_file=part == "o.db")
+    leaves = list(account.leaves)
+    for turn in range(ROUNDS):
+        path = shutil.copytree(tmp_path / "sound", tmp_path / str(turn)) / "o.db"
+        data = bytearray((path.parent / part).read_bytes())
+        damage(random_, data)
+        (path.parent / part).write_bytes(data)
+        account.leaves = list(leaves)
+        with OutboxStore(path) as store:
+            account.check(store)
+            store.commit(batch(10_000))
+            twin = Account(dict(account.rows), account.acked, list(leaves))
+            twin.committed(store.store_id, store.stats().last_seq, batch(10_000))
+            twin.check(store)
+
+
+@pytest.mark.parametrize("name", ["records_pending", "audit_log", "_sqlite_migrations"])
+def test_a_file_whose_tables_have_other_names_is_set_aside(tmp_path, name):
+    """A name damaged in the file's own list of tables does not keep the agent from keeping."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path):
+        assert not asides(path)  # its end brings everything into the file
+    data = path.read_bytes()
+    assert name.encode() in data
+    path.write_bytes(data.replace(name.encode(), name.encode().swapcase()[::-1]))
+    with OutboxStore(path) as store:
+        account.check(store)
+        store.commit(batch(1_000))
+    assert len(asides(path)) == 1
+
+
+def test_a_row_that_changed_on_the_disk_is_given_up_and_not_forwarded(tmp_path):
+    """A body that does not fit its checksum never leaves; a gap record stands for it."""
+    path = tmp_path / "o.db"
+    account = Account()
+    with OutboxStore(path) as store:
+        store.commit(batch(0))
+        account.committed(store.store_id, 6, batch(0))
+        other = sqlite3.connect(path)
+        other.execute(
+            "UPDATE records SET body = CAST(replace(body, 'reading', 'Reading') AS BLOB) WHERE seq = 3"
+        )
+        other.commit()
+        other.close()
+        _, explained = account.check(store)
+        assert explained == {(store.store_id, 3)}
+
+
+def test_only_the_newest_damaged_files_are_kept(tmp_path):
+    """Whatever befalls the disk, the folder does not fill with damaged files."""
+    path = tmp_path / "o.db"
+    for turn in range(SET_ASIDE_KEPT + 3):
+        with OutboxStore(path) as store:
+            store.commit(batch(turn))
+        path.write_bytes(b"garbage" * 1_000)
+    with OutboxStore(path):
+        assert len(asides(path)) == SET_ASIDE_KEPT
+
+
+def die_before(call: str, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let the `count`-th rename fail as if the process had died there."""
+    real: Callable[[Path, Path], Path] = getattr(Path, call)
+    left = [count]
+
+    def dies(self: Path, *arguments: Path) -> Path:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Path, call, dies)
+
+
+@pytest.mark.parametrize("renames", [1, 2, 3, 4])
+def test_a_process_that_dies_while_it_replaces_the_file_loses_nothing(tmp_path, monkeypatch, renames):
+    """At each step of putting the new file in place a restart goes on, and every row is answered for."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    path.with_name("o.db-wal").write_bytes(b"garbage" * 1_000)
+    with monkeypatch.context() as patch:
+        die_before("rename", patch, renames)
+        store = OutboxStore(path)
+        with pytest.raises(KeyboardInterrupt):
+            store.__enter__()
+        store.__exit__()
+    with OutboxStore(path) as store:
+        account.check(store)
+    assert not path.with_name("o.db.new").exists()
+
+
+async def test_the_recorder_puts_a_damage_on_the_record_and_the_log_goes_on(tmp_path):
+    """After a damage the audit log continues at its size, says what happened, and no poll is lost."""
+    key, path = LogKey.load_or_create(tmp_path / "key.pem"), tmp_path / "outbox.db"
+    async with Outbox(OutboxStore(path)) as outbox:
+        recorder = Recorder(outbox, SITE, key, Metrics())
+        await recorder.open()
+        await recorder.keep([reading(1)], [Event(AuditEvent.AGENT_STARTED, SITE)])
+        old_id = outbox.store_id
+    for part in tmp_path.glob("outbox.db*"):
+        if part.suffix != ".anchor":
+            part.write_bytes(b"garbage" * 1_000)
+    async with Outbox(OutboxStore(path)) as outbox:
+        recorder = Recorder(outbox, SITE, key, Metrics())
+        await recorder.open()
+        await recorder.keep([reading(2)], [Event(AuditEvent.ALERT, SITE)])
+        rows = [row.record for row in await asyncio.to_thread(outbox.pending, 0, 100)]
+        entries = [AuditEntry.model_validate_json(r.body) for r in rows if r.schema == AuditEntry.SCHEMA]
+        assert [(e.index, e.event) for e in entries] == [(1, "outbox_replaced"), (2, "alert")]
+        assert entries[0].detail["why"] == "file is not a database"
+        assert explained_rows(rows) == {(old_id, 1), (old_id, 2)}
+        assert not outbox.has_incidents
+        assert recorder.failing is None
+
+
+def reading(cycle: int) -> Telemetry:
+    return Telemetry(
+        timestamp=utc_now(),
+        site_id=SITE,
+        reactor_id="R1",
+        component="coolant_pump",
+        cycle=cycle,
+        metrics={"flow_rate": float(cycle)},
+    )
