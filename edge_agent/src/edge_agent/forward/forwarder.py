@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from edge_agent.forward.config_marks import ConfigMarks
 from shared.envelope import headers
 from shared.schemas import DLQ_SUFFIX, TOPIC_BY_SCHEMA, Outgoing
 
@@ -16,7 +17,6 @@ IN_FLIGHT_ROWS_MAX = 5_000  # bounds memory while Kafka is slow
 BATCH_ROWS_MAX = 500  # rows read from the outbox at a time
 IDLE_WAIT_S = 0.1  # between looks at an empty outbox
 RESTART_WAIT_S = 1.0  # after a fatal producer error, before a new producer
-CONFIG_HASHES_MAX = 100  # configurations that rows in the outbox were made under, since this process began
 _POISON = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD}
 
 log = structlog.get_logger()
@@ -65,8 +65,7 @@ class Forwarder:
     def __init__(self, backlog: Backlog, bootstrap: str, site: str, config_hash: str) -> None:
         self._backlog = backlog
         self._settings = producer_config(bootstrap, site)
-        self._config_hashes = [(0, config_hash)]  # after which row, newest last
-        self._config_store = ""  # whose rows these are
+        self._configs = ConfigMarks(config_hash)
         self._acked: list[int] = []
         self._in_flight = 0
         self._sent_to = 0
@@ -75,15 +74,8 @@ class Forwarder:
         self.dead_lettered = 0
 
     def config_changes(self, after_seq: int, config_hash: str) -> None:
-        """Rows after this one were made under another configuration: their header says so."""
-        self._config_store = self._backlog.store_id
-        self._config_hashes = [*self._config_hashes, (after_seq, config_hash)][-CONFIG_HASHES_MAX:]
-
-    def _config_hash(self, seq: int) -> str:
-        hashes = self._config_hashes
-        if self._backlog.store_id != self._config_store:  # a new outbox: its rows are all newer
-            return hashes[-1][1]
-        return next((found for after, found in reversed(hashes) if seq > after), hashes[0][1])
+        """Rows after this one are made under another configuration: their header says so."""
+        self._configs.change(self._backlog.store_id, after_seq, config_hash)
 
     def run(self, stop: threading.Event, drain_deadline_s: float) -> bool:
         """Forward until `stop`, then drain; True when nothing was left within the deadline."""
@@ -122,7 +114,8 @@ class Forwarder:
     def _produce(
         self, producer: Producer, seq: int, record: Outgoing, topic: str, reason: str | None = None
     ) -> None:
-        marks = headers(record, self._backlog.store_id, seq, self._config_hash(seq))
+        store_id = self._backlog.store_id
+        marks = headers(record, store_id, seq, self._configs.of(store_id, seq))
         marks |= {"reason": reason} if reason else {}
 
         def delivered(error: KafkaError | None, _: Message) -> None:
