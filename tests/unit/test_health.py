@@ -103,7 +103,7 @@ def test_a_problem_is_logged_when_it_begins_and_when_it_is_over():
 def test_a_backlog_that_does_not_move_is_told_from_one_that_does():
     """Stalled counts from the last row that Kafka took, and only while rows wait."""
     metrics, clock = Metrics(), SimpleNamespace(s=0.0)
-    watch = BacklogWatch(metrics, lambda: 1_000.0 + clock.s, lambda: clock.s)
+    watch = BacklogWatch(metrics, 10, lambda: 1_000.0 + clock.s, lambda: clock.s)
 
     def see(pending: int, delivered: int, dead: int = 0) -> float:
         clock.s += 10
@@ -113,6 +113,8 @@ def test_a_backlog_that_does_not_move_is_told_from_one_that_does():
 
     assert [see(5, 0), see(9, 0), see(7, 4), see(8, 4), see(0, 12, 2), see(0, 12, 2)] == [10, 20, 0, 10, 0, 0]
     assert watch.oldest_s == 0.0
+    see(5, 12)
+    assert watch.share == 0.5
     text = generate_latest(metrics.registry).decode()
     assert "edge_forwarded_rows_total 12.0" in text
     assert "edge_dead_letters_total 2.0" in text

@@ -10,30 +10,20 @@ within `DRAIN_DEADLINE_S`, the outbox closes last. Nothing the network does stop
     poller.py    polls, scores, keeps; takes another configuration between two polls
     centre.py    models, commands and co-signatures, from and to the centre
     reload.py    SIGHUP: reads the configuration again
+    vitals.py    how the site is, for health/ to judge
     recorder.py  records and their audit entries, durable together
 """
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from math import inf
 
 import structlog
 
 from edge_agent import __version__
 from edge_agent.centre import APART_RETRY_S, Centre
 from edge_agent.forward import Forwarder
-from edge_agent.health import (
-    BacklogWatch,
-    Changes,
-    Health,
-    HealthServer,
-    Metrics,
-    Problem,
-    Vitals,
-    judge,
-)
+from edge_agent.health import BacklogWatch, Changes, HealthServer, Metrics
 from edge_agent.outbox import Outbox, OutboxStore
 from edge_agent.poller import Poller
 from edge_agent.recorder import Event, Recorder
@@ -41,6 +31,7 @@ from edge_agent.reload import Reloader
 from edge_agent.settings import AgentSettings
 from edge_agent.site_config import SiteConfig
 from edge_agent.systemd import ServiceManager
+from edge_agent.vitals import SiteVitals
 from shared.listen import parse_endpoint
 from shared.log_key import LogKey
 from shared.reactor_config import FleetConfig
@@ -81,7 +72,7 @@ class Agent:
             recorder = Recorder(self._outbox, self._settings.site, key, self._metrics)
             await recorder.open()
             self._compose(recorder)
-            with HealthServer(host, port, self._metrics.registry, self._health):
+            with HealthServer(host, port, self._metrics.registry, self._vitals.health):
                 await self._note(
                     AuditEvent.AGENT_STARTED, version=__version__, store_id=self._outbox.store_id
                 )
@@ -99,12 +90,12 @@ class Agent:
 
     def _compose(self, recorder: Recorder) -> None:
         own, metrics = self._settings, self._metrics
-        metrics.outbox_rows_max.set(PENDING_ROWS_MAX)
         self._recorder = recorder
         self._poller = Poller(own.site, self._config, recorder, metrics)
         self._centre = Centre(own, self._outbox, recorder, self._poller, metrics)
         self._reloader = Reloader(own, self._poller, recorder, self._outbox, self._forwarder, metrics)
-        self._backlog = BacklogWatch(metrics)
+        self._backlog = BacklogWatch(metrics, own.outbox.pending_rows_max)
+        self._vitals = SiteVitals(own, self._poller, recorder, self._reloader, self._backlog)
 
     async def _work(self, stop: asyncio.Event) -> None:
         """The parts that run side by side until `stop`."""
@@ -172,9 +163,9 @@ class Agent:
     async def _status(self) -> None:
         stats = await self._outbox.stats()
         self._backlog.see(stats, self._forwarder.delivered, self._forwarder.dead_lettered)
-        problems = self._problems()
+        problems = self._vitals.problems()
         self._changes.see(problems)
-        self._manager.status(self._in_a_line(problems))
+        self._manager.status(self._vitals.in_a_line(problems))
         status = SiteStatus(
             timestamp=utc_now(),
             site_id=self._settings.site,
@@ -187,43 +178,6 @@ class Agent:
             models=self._centre.models,
         )
         await self._recorder.keep([status])
-
-    def _health(self) -> Health:
-        return Health.of(self._problems())
-
-    def _problems(self) -> list[Problem]:
-        """Read from the health server's thread too: numbers and texts, each replaced as a whole."""
-        poller, backlog, now = self._poller, self._backlog, time.monotonic()
-        step_s, stepped_at = poller.last_step or (0.0, -inf)
-        recent = tuple(poller.recent)
-        return judge(
-            Vitals(
-                moved_s=now - poller.moved_at,
-                moved_s_max=poller.moved_s_max,
-                good_s=now - poller.last_good_at,
-                poll_period_s=poller.config.plant.poll_period_s,
-                values_good=sum(good for good, _ in recent),
-                values_bad=sum(bad for _, bad in recent),
-                disk=self._recorder.failing,
-                unscored=poller.unscored,
-                outbox_rows=backlog.rows,
-                outbox_share=backlog.rows / PENDING_ROWS_MAX,
-                oldest_s=backlog.oldest_s,
-                undelivered_s=backlog.stalled_s,
-                kafka=self._settings.kafka,
-                clock_step_s=step_s,
-                clock_step_ago_s=now - stepped_at,
-                config_refused=self._reloader.refused,
-            )
-        )
-
-    def _in_a_line(self, problems: Sequence[Problem]) -> str:
-        """For `systemctl status`: the state, and why or what goes on."""
-        state, reasons = Health.of(problems)
-        config = self._poller.config
-        period_s, count = config.plant.poll_period_s, len(config.components)
-        fine = f"{self._settings.site} is polled every {period_s:g} s, {count} components"
-        return f"{state}: {'; '.join(reasons) or fine}"
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -99,7 +99,7 @@ class Forwarder:
         return self._holds.reasons()
 
     def config_changes(self, after_seq: int, config_hash: str) -> None:
-        """Rows after this one were made under another configuration: their header says so."""
+        """Rows after this one are made under another configuration: their header says so."""
         self._configs.change(self._backlog.store_id, after_seq, config_hash)
 
     def run(self, stop: threading.Event, drain_deadline_s: float) -> bool:

@@ -24,14 +24,22 @@ class BacklogWatch:
     def __init__(
         self,
         metrics: Metrics,
+        rows_max: int,
         wall: Callable[[], float] = time.time,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics, self._wall, self._now = metrics, wall, now
         self._delivered, self._dead = Followed(metrics.delivered), Followed(metrics.dead_letters)
         self._moved_at, self._moved_to = now(), 0
+        self._rows_max = rows_max
+        metrics.outbox_rows_max.set(rows_max)
         self.rows = 0
         self.oldest_s = self.stalled_s = 0.0
+
+    @property
+    def share(self) -> float:
+        """Of the bound at which rows give way."""
+        return self.rows / self._rows_max
 
     def see(self, stats: OutboxStats, delivered: int, dead_lettered: int) -> None:
         """The outbox and the forwarder's totals are these now."""
