@@ -28,12 +28,16 @@ class Row(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """How full the outbox is. `oldest_ms` is the source time of the oldest pending row, or None."""
+    """How full the outbox is. `oldest_ms` is the source time of the oldest pending row, or None.
+
+    Every row up to `settled_seq` was acknowledged or given up.
+    """
 
     pending_rows: int
     last_seq: int
     oldest_ms: int | None
     size_bytes: int
+    settled_seq: int
 
 
 class OutboxStore:
@@ -126,12 +130,14 @@ class OutboxStore:
     def stats(self) -> Stats:
         """How full it is now."""
         last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        last_seq = last[0] if last else 0
         oldest = self.pending(0, 1)
         return Stats(
             self._pending,
-            last[0] if last else 0,
+            last_seq,
             oldest[0].record.time_ms if oldest else None,
             self._path.stat().st_size,
+            oldest[0].seq - 1 if oldest else last_seq,
         )
 
 
