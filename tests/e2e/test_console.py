@@ -138,4 +138,4 @@ def test_lost_rows_show_as_unexplained_and_given_up_rows_with_their_reason(fleet
         expect(found.get_by_test_id("account-TX01")).to_contain_text(
             "Unexplained loss", timeout=SEEN_WITHIN_MS
         )
-        expect(found.get_by_test_id("account-ID01")).to_contain_text("3 outbox full")
+        expect(found.get_by_test_id("account-ID01")).to_contain_text("2 outbox full")
