@@ -97,3 +97,14 @@ def test_two_writers_never_share_a_lake(tmp_path):
         holder.communicate()
     with lake_lock(tmp_path, wait_s=5.0):
         pass
+
+
+def test_a_row_that_kafka_refused_is_explained(tmp_path):
+    """A record larger than Kafka takes goes to the site's dead letters, and the ledger knows its reason."""
+    backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"
+    huge = telemetry(1)._replace(body=b"x" * 2_000_000)
+    backlog.ask(backlog.store.commit, [telemetry(0), huge, telemetry(2)])
+    with broker() as address, ingesting(lake, address) as ingest, forwarding(backlog, address):
+        until(lambda: ingest.accepted == 3)
+    [found] = read_accounts(lake)
+    assert (found.produced, found.arrived, found.explained) == (3, 2, {"rejected": 1})

@@ -82,7 +82,7 @@ def main() -> None:
     writer = LakeWriter(lake)
     writer.create()
     ingest = consumer.Ingest(
-        address, [writer], KnownRows(LakeReader(lake).spans()), Progress(lake / FILE_NAME)
+        address, [writer], KnownRows(LakeReader(lake).spans()), progress=Progress(lake / FILE_NAME)
     )
     fate = Fate(event, seed)
     sinks_lake.write_deltalake = fate.around(sinks_lake.write_deltalake)

@@ -119,6 +119,6 @@ def ingesting(lake: Path, bootstrap: str, *before: object) -> Iterator[Ingest]:
     writer = LakeWriter(lake)
     writer.create()
     known, progress = KnownRows(LakeReader(lake).spans()), Progress(lake / FILE_NAME)
-    ingest = Ingest(bootstrap, [*before, writer], known, progress)
+    ingest = Ingest(bootstrap, [*before, writer], known, progress=progress)
     with thread(ingest.run):
         yield ingest

@@ -2,12 +2,15 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.ingest.completeness import Facts, Gap, account, explain
+from control_plane.ingest.consumer import _caught_up
 from control_plane.ingest.intake import Intake, Received
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import Progress
@@ -129,6 +132,7 @@ READING = {
     ("message", "reason"),
     [
         (received(READING | {"metrics": "none"}), "telemetry/1: metrics"),
+        (received(READING | {"cycle": 2**63}), "telemetry/1: a whole number in it does not fit 64 bits"),
         (received(READING, site="ID01"), "header site: found 'ID01'; the record is of TX01/R1/pump"),
     ],
 )
@@ -170,3 +174,55 @@ def test_known_rows_say_new_once(seqs):
         assert known.add("s", seq) == (seq not in seen)
         seen.add(seq)
     assert [row for first, last in known.spans("s") for row in range(first, last + 1)] == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("origin", "notes"), [({}, [("TX01", "s", 5, 5, "rejected")]), ({"origin": "telemetry_raw/0/1"}, [])]
+)
+def test_a_row_that_the_site_could_not_send_is_accounted_for(origin, notes):
+    """A site's dead letter names its row; a dead letter of ingest itself has been noted before."""
+    kept = Kept()
+    letter = received(READING)
+    letter = letter._replace(topic="telemetry_raw.dlq", body=b"", headers=dict(letter.headers) | origin)
+    Intake([kept], KnownRows(), Progress()).take([letter], kept, threading.Event())
+    found = [arrival.record for arrival in kept.arrivals]
+    assert [(r.site_id, r.store_id, r.from_seq, r.to_seq, r.reason) for r in found] == notes
+    assert kept.letters == []
+
+
+class Asked:
+    """A consumer of one topic with two partitions; `positions` and `committed` by partition."""
+
+    def __init__(self, positions, committed=(OFFSET_INVALID, OFFSET_INVALID), assigned=(0, 1)) -> None:
+        self.positions, self.offsets, self.assigned = positions, committed, assigned
+
+    def assignment(self):
+        return [TopicPartition("t", number) for number in self.assigned]
+
+    def position(self, places):
+        return [TopicPartition("t", p.partition, self.positions[p.partition]) for p in places]
+
+    def committed(self, places, timeout):
+        return [TopicPartition("t", p.partition, self.offsets[p.partition]) for p in places]
+
+    def list_topics(self, timeout):
+        return SimpleNamespace(topics={"t": SimpleNamespace(partitions={0: None, 1: None})})
+
+    def get_watermark_offsets(self, place, timeout):
+        return [(0, 10), (4, 4)][place.partition]
+
+
+@pytest.mark.parametrize(
+    ("consumer", "caught_up"),
+    [
+        (Asked((10, OFFSET_INVALID)), True),  # the second holds nothing: its beginning is its end
+        (Asked((9, OFFSET_INVALID)), False),
+        (Asked((OFFSET_INVALID, OFFSET_INVALID)), False),  # nothing read yet
+        (Asked((OFFSET_INVALID, OFFSET_INVALID), (10, 4)), True),  # read to the end before a restart
+        (Asked((10, 4), assigned=(0,)), False),  # somebody else has the other partition
+        (Asked((10, 4), assigned=()), False),
+    ],
+)
+def test_caught_up_means_every_partition_to_its_end(consumer, caught_up):
+    """Only then may a row that is not here be called lost."""
+    assert _caught_up(consumer, ["t", "not made yet"]) is caught_up

@@ -137,7 +137,7 @@ class Centre:
             if self._settings.influx:
                 sinks.append(InfluxWriter(*self._settings.influx))
             known, progress = KnownRows(LakeReader(folder).spans()), Progress(folder / PROGRESS_FILE)
-            Ingest(self._settings.kafka, sinks, known, progress).run(stop)
+            Ingest(self._settings.kafka, sinks, known, progress=progress).run(stop)
 
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles

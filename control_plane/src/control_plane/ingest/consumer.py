@@ -45,12 +45,13 @@ class Ingest:
         bootstrap: str,
         sinks: Sequence[Sink],
         known: KnownRows,
-        progress: Progress | None = None,
         *,
+        progress: Progress | None = None,
         topics: Sequence[str] = TOPICS,
         group: str = GROUP,
     ) -> None:
-        self._bootstrap, self._topics, self._group = bootstrap, list(topics), group
+        self._bootstrap, self._group = bootstrap, group
+        self._topics = [*topics, *(topic + DLQ_SUFFIX for topic in topics)]
         self._intake = Intake(sinks, known, progress or Progress())
         self._next_look_s = 0.0
 

@@ -12,7 +12,7 @@ from control_plane.ingest.progress import Progress
 from control_plane.sinks.arrival import Arrival, Sink
 from shared.envelope import Envelope, Headers, parse_headers
 from shared.errors import Rejected, Retryable
-from shared.schemas import GapRecord, SiteStatus, parse_record, utc_now
+from shared.schemas import DLQ_SUFFIX, GapRecord, SiteStatus, parse_record, utc_now
 
 RETRY_WAIT_S = 1.0  # after a sink said "not now"
 
@@ -52,6 +52,8 @@ class Intake:
 
     def _arrival(self, message: Received, dead_letters: DeadLetters) -> Arrival | None:
         """The message as a new arrival; None when it is a repeat or was set aside without a trace to keep."""
+        if message.topic.endswith(DLQ_SUFFIX):
+            return _note_of_letter(message)
         envelope = None
         try:
             envelope = parse_headers(message.headers)
@@ -88,8 +90,18 @@ class Intake:
                 self.progress.note_settled(arrival.record.store_id, arrival.record.settled_seq)
 
 
+def _note_of_letter(message: Received) -> Arrival | None:
+    """A site's own dead letter: a row that Kafka would not take. Those of ingest bear an `origin`."""
+    if "origin" in dict(message.headers or ()):
+        return None
+    try:
+        return _note_of(parse_headers(message.headers))
+    except Rejected:
+        return None
+
+
 def _note_of(envelope: Envelope) -> Arrival | None:
-    """What the lake keeps of a row that arrived and could not be read: its number, to account for it.
+    """What the lake keeps of a row that could not be read or sent: its number, to account for it.
 
     It stands under the row's own number, which tells it from a gap that a site declared.
     """
