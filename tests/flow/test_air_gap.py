@@ -192,6 +192,7 @@ def test_a_full_medium_leaves_whole_bundles_and_no_half(site, monkeypatch):
     def full(descriptor: int) -> None:
         writes.append(descriptor)
         if len(writes) == 5:  # two bundles, each with its folder; then this
+            assert len(list(site.courier.glob("*.bundle"))) == 2  # a process killed now leaves no third
             raise OSError(28, "No space left on device")
         real(descriptor)
 

@@ -88,8 +88,9 @@ def test_what_was_settled_is_final_only_after_all_of_kafka_was_read(tmp_path):
     """A status alone makes nothing final; the note survives a restart, and a torn one starts anew."""
     progress = Progress(tmp_path / "ingest.json")
     progress.note_settled("s", 7)
-    assert progress.final_seq == {}
+    assert (progress.final_seq, progress.has_news) == ({}, True)
     progress.caught_up()
+    assert not progress.has_news
     progress.count_repeat("s")
     progress.save()
     again = Progress(tmp_path / "ingest.json")

@@ -93,12 +93,13 @@ class Ingest:
             self._note_progress(consumer)
 
     def _note_progress(self, consumer: Consumer) -> None:
+        progress = self._intake.progress
         try:
-            if _caught_up(consumer, self._topics):
-                self._intake.progress.caught_up()
+            if progress.has_news and _caught_up(consumer, self._topics):
+                progress.caught_up()
         except KafkaException as error:
             log.debug("not known whether anything is left to read", reason=str(error))
-        self._intake.progress.save()
+        progress.save()
 
 
 class KafkaDeadLetters:

@@ -47,6 +47,11 @@ class Progress:
         """The site said so, and the lake holds that it did."""
         self._settled[store_id] = max(seq, self._settled.get(store_id, 0))
 
+    @property
+    def has_news(self) -> bool:
+        """Whether a site has settled rows since ingest last caught up."""
+        return bool(self._settled)
+
     def caught_up(self) -> None:
         """Everything that Kafka held is in the lake: what was settled before is final now."""
         for store_id, seq in self._settled.items():
