@@ -4,6 +4,7 @@ import json
 import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from confluent_kafka import OFFSET_INVALID, TopicPartition
 from hypothesis import given
@@ -14,7 +15,7 @@ from control_plane.ingest.consumer import _caught_up
 from control_plane.ingest.intake import Intake, Received
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import Progress
-from control_plane.sinks.lake import Run
+from control_plane.sinks.row_numbers import CHUNK_ROWS, RowNumbers
 from shared.envelope import headers, parse_headers
 from shared.errors import Rejected
 from shared.schemas import Outgoing
@@ -22,15 +23,10 @@ from shared.schemas import Outgoing
 ROWS = st.sets(st.integers(1, 40))
 
 
-def runs_of(rows: set[int]) -> list[Run]:
-    known = KnownRows()
-    for row in rows:
-        known.add("s", row)
-    return [Run("TX01", "s", first, last, last - first + 1) for first, last in known.spans("s")]
-
-
 def facts(arrived=(), last_seq=0, gaps=(), final_seq=0) -> Facts:
-    return Facts(runs_of(set(arrived)), last_seq, [Gap(*gap) for gap in gaps], final_seq)
+    numbers = RowNumbers()
+    numbers.add(np.array(sorted(arrived), np.int64))
+    return Facts(numbers.spans(), numbers.added, last_seq, [Gap(*gap) for gap in gaps], final_seq)
 
 
 @given(
@@ -80,7 +76,7 @@ def test_a_long_outage_is_swept_in_one_pass():
 
 def test_rows_twice_in_the_lake_are_seen():
     """The lake holds a record once; if ever it does not, the account says so."""
-    found = account("TX01", "s", Facts([Run("TX01", "s", 1, 5, 7)], 5))
+    found = account("TX01", "s", Facts([(1, 5)], 7, 5))
     assert (found.arrived, found.twice, found.complete) == (5, 2, False)
 
 
@@ -227,3 +223,17 @@ class Asked:
 def test_caught_up_means_every_partition_to_its_end(consumer, caught_up):
     """Only then may a row that is not here be called lost."""
     assert _caught_up(consumer, ["t", "not made yet"]) is caught_up
+
+
+EDGES = st.integers(0, 3).flatmap(lambda k: st.integers(k * CHUNK_ROWS - 3, k * CHUNK_ROWS + 3)).map(abs)
+
+
+@given(st.lists(st.lists(st.integers(0, 40) | EDGES | st.just(10**18 - 1), max_size=20), max_size=5))
+def test_row_numbers_are_a_set(batches):
+    """In whatever batches they come: the runs are exactly the numbers, and every number given is counted."""
+    numbers = RowNumbers()
+    for batch in batches:
+        numbers.add(np.array(batch, np.int64))
+    given = [n for batch in batches for n in batch]
+    assert [n for first, last in numbers.spans() for n in range(first, last + 1)] == sorted(set(given))
+    assert numbers.added == len(given)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from control_plane.ingest.progress import FILE_NAME, Progress
-from control_plane.sinks.lake import LakeReader, Run, Span
+from control_plane.sinks.lake import LakeReader
+from control_plane.sinks.row_numbers import Span
 
 UNEXPLAINED_SPANS_MAX = 1_000  # listed of one store; all are counted
 
@@ -55,10 +56,11 @@ class Account:
 
 @dataclass
 class Facts:
-    """What is known of one store: its runs in the lake, ascending; the newest row number that a status
-    named; its gaps; the row up to which nothing is under way any more."""
+    """What is known of one store: the runs of its rows in the lake, ascending, and how many rows those
+    are; the newest row number that a status named; its gaps; the row up to which nothing is under way."""
 
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Span] = field(default_factory=list)
+    rows: int = 0
     last_seq: int = 0
     gaps: list[Gap] = field(default_factory=list)
     final_seq: int = 0
@@ -67,9 +69,9 @@ class Facts:
 
 def account(site_id: str, store_id: str, facts: Facts) -> Account:
     """Add up one store."""
-    heard_of = [*(run.last for run in facts.runs[-1:]), *(gap.last for gap in facts.gaps)]
+    heard_of = [*(last for _, last in facts.runs[-1:]), *(gap.last for gap in facts.gaps)]
     produced = max([facts.last_seq, *heard_of])
-    arrived = sum(run.last - run.first + 1 for run in facts.runs)
+    arrived = _rows(facts.runs)
     holes, explained = explain(_holes(facts.runs, produced), facts.gaps)
     unexplained = [(first, min(last, facts.final_seq)) for first, last in holes if first <= facts.final_seq]
     missing = _rows(holes)
@@ -83,7 +85,7 @@ def account(site_id: str, store_id: str, facts: Facts) -> Account:
         unexplained_spans=unexplained[:UNEXPLAINED_SPANS_MAX],
         explained=explained,
         repeats=facts.repeats,
-        twice=sum(run.rows for run in facts.runs) - arrived,
+        twice=facts.rows - arrived,
     )
 
 
@@ -111,8 +113,8 @@ def read_accounts(lake: Path, site: str | None = None) -> list[Account]:
     """Every store of every site (or of one) that the lake knows of; Retryable while there is no lake."""
     facts: defaultdict[tuple[str, str], Facts] = defaultdict(Facts)
     reader, progress = LakeReader(lake), Progress(lake / FILE_NAME)
-    for run in reader.runs():
-        facts[run.site_id, run.store_id].runs.append(run)
+    for place, numbers in reader.row_numbers().items():
+        facts[place].runs, facts[place].rows = numbers.spans(), numbers.added
     for row in reader.rows("SELECT site_id, store_id, max(last_seq) AS last FROM site_status GROUP BY ALL"):
         facts[row["site_id"], row["store_id"]].last_seq = row["last"]
     for row in reader.rows(
@@ -126,10 +128,10 @@ def read_accounts(lake: Path, site: str | None = None) -> list[Account]:
     return [account(*place, facts[place]) for place in sorted(facts) if site in (None, place[0])]
 
 
-def _holes(runs: Sequence[Run], produced: int) -> list[Span]:
+def _holes(runs: Sequence[Span], produced: int) -> list[Span]:
     """The row numbers from 1 to `produced` that are in no run."""
-    before = [0, *(run.last for run in runs)]
-    after = [*(run.first for run in runs), produced + 1]
+    before = [0, *(last for _, last in runs)]
+    after = [*(first for first, _ in runs), produced + 1]
     return [(b + 1, a - 1) for b, a in zip(before, after, strict=True) if a - b > 1]
 
 

@@ -4,28 +4,20 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake_tables import TABLES, TableSpec, row
+from control_plane.sinks.row_numbers import RowNumbers, Span
 from shared.errors import Retryable
-
-Span = tuple[int, int]
-
-
-class Run(NamedTuple):
-    """Row numbers `first` to `last` of a store, all of them there, in `rows` rows (more: some twice)."""
-
-    site_id: str
-    store_id: str
-    first: int
-    last: int
-    rows: int
+from shared.schemas import GapRecord
 
 
 class LakeWriter:
@@ -98,25 +90,41 @@ class LakeReader:
     def spans(self) -> dict[str, list[Span]]:
         """For each store, the runs `[first, last]` of row numbers that any table holds."""
         spans: dict[str, list[Span]] = defaultdict(list)
-        for run in self.runs():
-            spans[run.store_id].append((run.first, run.last))
+        for (_, store_id), numbers in self.row_numbers().items():
+            spans[store_id] += numbers.spans()
         return dict(spans)
 
-    def runs(self) -> list[Run]:
-        """The runs of row numbers that the tables hold, by site and store, ascending.
+    def row_numbers(self) -> dict[tuple[str, str], RowNumbers]:
+        """The row numbers that the tables hold, by site and store; Retryable while there are no tables.
 
         A note of ingest that it could not read a row stands in `gaps` under that row's own number; it
         does not count as the row.
         """
-        union = " UNION ALL ".join(
-            f"SELECT site_id, store_id, seq FROM {spec.name}"  # noqa: S608 - names are our own
-            + (" WHERE gap_store_id IS DISTINCT FROM store_id OR from_seq IS DISTINCT FROM seq")
-            * (spec.name == "gaps")
-            for spec in TABLES.values()
-        )
-        islands = f"""
-            SELECT site_id, store_id, min(seq) AS first, max(seq) AS last, CAST(sum(copies) AS BIGINT) AS rows
-            FROM (SELECT *, seq - row_number() OVER (PARTITION BY site_id, store_id ORDER BY seq) AS island
-                FROM (SELECT site_id, store_id, seq, count(*) AS copies FROM ({union}) GROUP BY ALL))
-            GROUP BY site_id, store_id, island ORDER BY site_id, store_id, first"""  # noqa: S608
-        return [Run(**found) for found in self.rows(islands)]
+        found: dict[tuple[str, str], RowNumbers] = defaultdict(RowNumbers)
+        for spec in TABLES.values():
+            try:
+                table = DeltaTable(str(self._path / spec.name)).to_pyarrow_dataset()
+            except TableNotFoundError as error:
+                raise Retryable(f"{self._path}: no table {spec.name} yet; ingest makes it") from error
+            rows = _NO_NOTES if spec.schema is TABLES[GapRecord.SCHEMA].schema else None
+            for batch in table.to_batches(columns=["site_id", "store_id", "seq"], filter=rows):
+                _take(found, batch)
+        return dict(found)
+
+
+_NO_NOTES = (
+    (pc.field("gap_store_id") != pc.field("store_id"))
+    | (pc.field("from_seq") != pc.field("seq"))
+    | pc.field("gap_store_id").is_null()
+)
+
+
+def _take(found: dict[tuple[str, str], RowNumbers], batch: pa.RecordBatch) -> None:
+    """Add a batch's row numbers to those of its sites and stores."""
+    sites, stores = (pc.dictionary_encode(batch[name].cast(pa.string())) for name in ("site_id", "store_id"))
+    seqs = batch["seq"].to_numpy(zero_copy_only=False)
+    codes = sites.indices.to_numpy() * len(stores.dictionary) + stores.indices.to_numpy()
+    for code in np.unique(codes).tolist():
+        site, store = divmod(code, len(stores.dictionary))
+        place = sites.dictionary[site].as_py(), stores.dictionary[store].as_py()
+        found[place].add(seqs[codes == code])
