@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from control_plane.ingest.progress import FILE_NAME, Progress
 from shared.listen import free_port
 from shared.schemas import utc_now
 from tests.support.browser import page
-from tests.support.console_lake import CONFIG, EXCHANGER, PUMP, ConsoleLake, LivingFleet, alert
+from tests.support.console_lake import CONFIG, EXCHANGER, PUMP, ConsoleLake, LivingFleet, alert, gap
 from tests.support.services import running
 
 SEEN_WITHIN_MS = 15_000
@@ -123,3 +124,18 @@ def test_the_page_follows_the_systems_theme_and_fits_a_small_screen(fleet):
             bright = sum(int(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) > 384
             assert bright == (scheme == "light"), colour
             assert found.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_lost_rows_show_as_unexplained_and_given_up_rows_with_their_reason(fleet, tmp_path):
+    living, url = fleet
+    living.tell(gap("ID01", utc_now(), count=3))
+    progress = Progress(tmp_path / "lake" / FILE_NAME)
+    progress.note_settled("store-TX01", 10)  # rows of both sites share one count: each site's has holes
+    progress.caught_up()
+    progress.save()
+    with page() as found:
+        found.goto(f"{url}/completeness", wait_until="networkidle")
+        expect(found.get_by_test_id("account-TX01")).to_contain_text(
+            "Unexplained loss", timeout=SEEN_WITHIN_MS
+        )
+        expect(found.get_by_test_id("account-ID01")).to_contain_text("2 outbox full")

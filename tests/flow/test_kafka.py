@@ -17,7 +17,9 @@ from shared.errors import ConfigError, Retryable
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet, parse_fleet
 from shared.schemas import Alert, AlertKind, ComponentId, Outgoing, Severity, utc_now
-from tests.flow.test_outbox_to_lake import (
+from tests.support.kafka import KafkaBroker, running_kafka
+from tests.support.kafka_tls import PASSWORD, authority, client_file, listener_settings
+from tests.support.pipeline import (
     OneThread,
     forwarding,
     ingesting,
@@ -26,8 +28,6 @@ from tests.flow.test_outbox_to_lake import (
     thread,
     until,
 )
-from tests.support.kafka import KafkaBroker, running_kafka
-from tests.support.kafka_tls import PASSWORD, authority, client_file, listener_settings
 from tests.support.services import BIN
 
 DEADLINE_S = 30.0

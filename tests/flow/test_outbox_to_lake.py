@@ -1,109 +1,23 @@
 """Outbox -> Kafka's protocol -> lake, with real librdkafka on both sides."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from control_plane.ingest.consumer import Ingest
-from control_plane.ingest.known_rows import KnownRows
 from control_plane.sinks.arrival import Arrival
-from control_plane.sinks.lake import LakeReader, LakeWriter
-from edge_agent.forward import Forwarder
-from edge_agent.outbox import OutboxStore, Row
+from control_plane.sinks.lake import LakeReader
 from shared.errors import Retryable
 from shared.listen import free_port
-from shared.schemas import Outgoing, Telemetry, utc_now
+from tests.support.pipeline import DEADLINE_S, OneThread, broker, forwarding, ingesting, telemetry, until
 from tests.support.services import running
-
-DEADLINE_S = 30.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
-
-
-def telemetry(cycle: int, component: str = "coolant_pump") -> Outgoing:
-    return Telemetry(
-        timestamp=utc_now(),
-        site_id="TX01",
-        reactor_id="R1",
-        component=component,
-        cycle=cycle,
-        metrics={"flow_rate": float(cycle)},
-    ).outgoing()
-
-
-class OneThread:
-    """A backlog over a store that only one thread touches, as in the agent."""
-
-    def __init__(self, path: Path) -> None:
-        self.store = OutboxStore(path)
-        self.thread = ThreadPoolExecutor(1)
-        self.ask(self.store.__enter__)
-
-    def ask(self, work, *arguments):
-        return self.thread.submit(work, *arguments).result()
-
-    @property
-    def store_id(self) -> str:
-        return self.store.store_id
-
-    def pending(self, after_seq: int, limit: int, *, urgent: bool = False) -> list[Row]:
-        return self.ask(partial(self.store.pending, after_seq, limit, urgent=urgent))
-
-    def acknowledge(self, seqs: Sequence[int]) -> None:
-        self.ask(self.store.acknowledge, seqs)
-
-    def pending_rows(self) -> int:
-        return self.ask(self.store.stats).pending_rows
 
 
 @pytest.fixture
 def bootstrap() -> Iterator[str]:
-    port = free_port()
-    with running("control-plane", "broker", "--listen", f"127.0.0.1:{port}", port=port):
-        yield f"127.0.0.1:{port}"
-
-
-@contextmanager
-def thread(run: Callable[..., None], *arguments: object) -> Iterator[None]:
-    stop = threading.Event()
-    worker = threading.Thread(target=run, args=(stop, *arguments))
-    worker.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        worker.join(DEADLINE_S)
-        assert not worker.is_alive()
-
-
-@contextmanager
-def forwarding(backlog: OneThread, bootstrap: str) -> Iterator[Forwarder]:
-    forwarder = Forwarder(backlog, bootstrap, "TX01", "c" * 64)
-    with thread(forwarder.run, 0.0):
-        yield forwarder
-
-
-@contextmanager
-def ingesting(
-    lake: Path, bootstrap: str, *before: object, client: Mapping[str, str] | None = None
-) -> Iterator[Ingest]:
-    writer = LakeWriter(lake)
-    writer.create()
-    ingest = Ingest(bootstrap, [*before, writer], KnownRows(LakeReader(lake).spans()), client)
-    with thread(ingest.run):
-        yield ingest
+    with broker() as address:
+        yield address
 
 
 def lake_cycles(lake: Path, component: str) -> list[int]:

@@ -22,6 +22,8 @@ from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
+from control_plane.ingest.progress import FILE_NAME as PROGRESS_FILE
+from control_plane.ingest.progress import Progress
 from control_plane.layout import Layout
 from control_plane.rpc.fleet import FleetService, start_fleet_server
 from control_plane.rpc.server import STOP_GRACE_S
@@ -29,6 +31,7 @@ from control_plane.serving import InferenceService, PublishedModels, start_infer
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader, LakeWriter
+from control_plane.sinks.lake_lock import lake_lock
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
 from shared.kafka_client import KafkaClientSettings
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 WITNESS_PERIOD_S = 5.0  # how often new checkpoints are checked and co-signed
+LAKE_LOCK_WAIT_S = 15.0  # for the ingest before this one, or an import, to end
 STOP_DEADLINE_S = 10.0  # for the batch that ingest has in hand
 PAGES_STOP_DEADLINE_S = 2  # browsers keep their connections; they reconnect by themselves
 
@@ -127,13 +131,16 @@ class Centre:
                 raise outcome
 
     def _ingest(self, stop: threading.Event) -> None:
-        lake = LakeWriter(self._layout.lake)
-        lake.create()
-        sinks: list[Sink] = [lake]
-        if self._settings.influx:
-            sinks.append(InfluxWriter(*self._settings.influx))
-        known = KnownRows(LakeReader(self._layout.lake).spans())
-        Ingest(self._settings.kafka, sinks, known, self._settings.kafka_client).run(stop)
+        folder = self._layout.lake
+        with lake_lock(folder, LAKE_LOCK_WAIT_S):
+            lake = LakeWriter(folder)
+            lake.create()
+            sinks: list[Sink] = [lake]
+            if self._settings.influx:
+                sinks.append(InfluxWriter(*self._settings.influx))
+            known, progress = KnownRows(LakeReader(folder).spans()), Progress(folder / PROGRESS_FILE)
+            own = self._settings
+            Ingest(own.kafka, sinks, known, progress=progress, client=own.kafka_client).run(stop)
 
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles

@@ -9,6 +9,8 @@ COMMANDS = {
     "keys": "Signing keys: approvers', the online role's, a site director's.",
     "release": "Propose, approve, publish; the sites' director repositories.",
     "rollout": "Bring published releases to sites.",
+    "import": "Take the records of signed bundles that sites exported.",
+    "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }
 

@@ -172,6 +172,7 @@ class Agent:
             agent_version=__version__,
             store_id=self._outbox.store_id,
             last_seq=stats.last_seq,
+            settled_seq=stats.settled_seq,
             outbox_rows=stats.pending_rows,
             polls=self._poller.polls,
             polls_failed=self._poller.polls_failed,

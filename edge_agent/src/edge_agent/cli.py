@@ -7,6 +7,7 @@ COMMANDS = {
     "read": "Poll a site's devices once or for ever, and print each tag with its quality.",
     "run": "Look after one site: poll, score, keep, forward; until SIGTERM.",
     "buffer": "What this site has recorded and Kafka has not acknowledged yet.",
+    "export": "Write committed records as signed bundles, for a courier or a one-way gateway.",
     "model": "The models this site runs.",
     "plant": "Serve a site's plant over Modbus TCP: simulated, or replayed from recordings.",
     "fault": "Inject a fault into a plant that runs.",

@@ -121,9 +121,12 @@ def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
         if not line.startswith(SIGNATURE_START) or len(parts) != 2:
             raise NoteError(f"not a signature line: {line[:80]!r}")
         try:
-            signatures.append((parts[0], base64.b64decode(parts[1], validate=True)))
+            blob = base64.b64decode(parts[1], validate=True)
         except binascii.Error as error:
             raise NoteError(f"signature of {parts[0]}: not base64") from error
+        if base64.b64encode(blob).decode() != parts[1]:  # its last digit has bits that decode to nothing
+            raise NoteError(f"signature of {parts[0]}: not written as base64 writes it")
+        signatures.append((parts[0], blob))
     return head + "\n", signatures
 
 

@@ -8,6 +8,7 @@ import faulthandler
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 
 import typer
 from rich.console import Console
@@ -45,10 +46,15 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=PIPE_COLUMNS)
 
 
+def _python_name(name: str) -> str:
+    """A command may be called what a module may not: `import` is in `import_`."""
+    return f"{name}_" if iskeyword(name) else name
+
+
 def _add(app: typer.Typer, package: str, name: str, line: str) -> None:
-    module = import_module(f"{package}.{name}")
+    module = import_module(f"{package}.{_python_name(name)}")
     group = getattr(module, "app", None)
     if group is None:
-        app.command(name)(getattr(module, name))
+        app.command(name)(getattr(module, _python_name(name)))
     else:
         app.add_typer(group, name=name, help=line)

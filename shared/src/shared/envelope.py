@@ -9,6 +9,8 @@ from typing import NamedTuple
 from shared.errors import Rejected
 from shared.schemas.base import Outgoing
 
+SEQ_DIGITS_MAX = 18  # what fits a column of 64 bits, and SQLite's row number
+
 Value = str | bytes | None
 Headers = Mapping[str, Value] | Sequence[tuple[str, Value]] | None
 
@@ -46,8 +48,8 @@ def parse_headers(headers: Headers) -> Envelope:
     missing = [name for name in Envelope._fields if not found.get(name)]
     if missing:
         raise Rejected(f"missing headers: {', '.join(missing)}")
-    if not found["seq"].isdigit():
-        raise Rejected(f"header seq: found {found['seq']!r}; expected a row number")
+    if not (found["seq"].isascii() and found["seq"].isdigit() and len(found["seq"]) <= SEQ_DIGITS_MAX):
+        raise Rejected(f"header seq: found {found['seq'][:40]!r}; expected a row number")
     return Envelope(
         found["schema"], found["site"], found["store_id"], int(found["seq"]), found["config_hash"]
     )

@@ -16,7 +16,8 @@ class Rejected(PmStackError):
 
 
 class Untrusted(PmStackError):
-    """A release failed a check: keep the model in use and put the refusal on the record.
+    """A release failed a check: keep the model in use and put the refusal on the record. A bundle of
+    records failed one: take nothing of it.
 
     `check` names the check that failed, as an auditor would look it up.
     """

@@ -46,7 +46,7 @@ class FleetState:
     def take_gaps(self, rows: Iterable[Row]) -> None:
         """Note rows given up, each gap once."""
         for row in rows:
-            self._gaps[row["store_id"], row["from_seq"], row["to_seq"]] = row
+            self._gaps[row["gap_store_id"], row["from_seq"], row["to_seq"]] = row
 
     def take_alerts(self, rows: Iterable[Row]) -> None:
         """Join each transition to its alert."""

@@ -12,10 +12,11 @@ from typing import Protocol
 from control_plane.api.component_rules import Newest, component_view
 from control_plane.api.history import BREAK_AFTER_PERIODS, component_history
 from control_plane.api.history_follower import HistoryFollower
-from control_plane.api.lake_follower import LakeFollower
+from control_plane.api.lake_follower import LAKE_ERRORS, LakeFollower
 from control_plane.api.models import (
     AlertList,
     AlertView,
+    Completeness,
     ComponentHistory,
     ComponentView,
     FleetSnapshot,
@@ -26,11 +27,13 @@ from control_plane.api.models import (
     SiteView,
 )
 from control_plane.api.single_flight import SingleFlight
+from control_plane.ingest.completeness import read_accounts
 from shared.errors import Retryable
 from shared.reactor_config import FleetConfig, Site
 from shared.schemas import ComponentId, utc_now
 
 LOOK_PERIOD_S = 1.0  # how old a look at the lake may be when it is shown
+COUNT_PERIOD_S = 10.0  # the ledger counts every row that the lake holds
 HISTORIES_MAX = 16  # component pages kept up at once; the one longest unused goes first
 SITE_SILENT_S = 30.0  # a site reports every 2 s; what is slower than this is not a slow network
 ALERTS_LISTED_MAX = 200  # cleared ones beyond it are in the lake
@@ -63,6 +66,7 @@ class FleetView:
         self._components = fleet.components()
         self._follower = LakeFollower(lake)
         self._look = SingleFlight(self._take_look, LOOK_PERIOD_S)
+        self._count = SingleFlight(self._count_rows, COUNT_PERIOD_S)
         self._histories: OrderedDict[tuple[ComponentId, int], SingleFlight[ComponentHistory]] = OrderedDict()
 
     @property
@@ -82,6 +86,10 @@ class FleetView:
     async def alerts(self) -> AlertList:
         """Standing alerts, then those cleared, each newest first."""
         return (await self._look.get())[1]
+
+    async def completeness(self) -> Completeness:
+        """What every site produced and what of it arrived."""
+        return await self._count.get()
 
     async def health(self) -> Health:
         """Whether the lake can be read and every site reports."""
@@ -144,6 +152,13 @@ class FleetView:
         )
         listed = alerts[: max(len(standing), ALERTS_LISTED_MAX)]
         return snapshot, AlertList(taken_at=now, problem=problem, alerts=listed)
+
+    def _count_rows(self) -> Completeness:
+        try:
+            stores, problem = read_accounts(self._lake), None
+        except (Retryable, *LAKE_ERRORS) as error:
+            stores, problem = [], str(error)
+        return Completeness(taken_at=self._clock(), problem=problem, stores=stores)
 
     def _site(self, site_id: str, site: Site, standing: list[AlertView], now: datetime) -> SiteView:
         state, period_s = self._follower.state, site.plant.poll_period_s

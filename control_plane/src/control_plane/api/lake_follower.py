@@ -31,7 +31,7 @@ _ALERTS = [
     *("alert_id", "kind", "severity", "state", "subject", "value", "threshold", "message"),
 ]
 _STATUS = ["site_id", "timestamp", "seq", "agent_version", "outbox_rows", "polls", "polls_failed"]
-_GAPS = ["site_id", "store_id", "from_seq", "to_seq", "count"]
+_GAPS = ["site_id", "gap_store_id", "from_seq", "to_seq", "count"]
 
 
 class _Followed(NamedTuple):

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Literal
 
+from control_plane.ingest.completeness import Account
 from shared.schemas import AlertKind, Frozen, Quality, RulState, Severity, UtcTime
 
 
@@ -166,6 +167,14 @@ class AlertList(Frozen):
     taken_at: UtcTime
     problem: str | None
     alerts: list[AlertView]
+
+
+class Completeness(Frozen):
+    """Every store's account: what was produced, what arrived, what is explained; see `Account`."""
+
+    taken_at: UtcTime
+    problem: str | None
+    stores: list[Account]
 
 
 class Health(Frozen):

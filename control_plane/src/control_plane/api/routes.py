@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Query
 
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.history import MINUTES_MAX
-from control_plane.api.models import AlertList, ComponentPage, FleetSnapshot, Health
+from control_plane.api.models import AlertList, Completeness, ComponentPage, FleetSnapshot, Health
 from shared.errors import Retryable
 from shared.schemas import ComponentId
 
@@ -14,7 +14,8 @@ MINUTES_DEFAULT = 15
 
 
 def api_router(view: FleetView) -> APIRouter:
-    """Routes under `/api`: `fleet`, `components/{site}/{reactor}/{component}`, `alerts`, `health`."""
+    """Routes under `/api`: `fleet`, `components/{site}/{reactor}/{component}`, `alerts`,
+    `completeness`, `health`."""
     router = APIRouter(prefix="/api", tags=["fleet"])
 
     @router.get("/fleet")
@@ -45,6 +46,11 @@ def api_router(view: FleetView) -> APIRouter:
         """Standing alerts, then those cleared, each newest first."""
         return await view.alerts()
 
+    @router.get("/completeness")
+    async def completeness() -> Completeness:
+        """What every site produced, what arrived, which gaps are explained."""
+        return await view.completeness()
+
     @router.get("/health")
     async def health() -> Health:
         """Whether the lake can be read and every site reports."""
@@ -53,7 +59,9 @@ def api_router(view: FleetView) -> APIRouter:
     @router.get("/{rest:path}", include_in_schema=False)
     async def unknown(rest: str) -> None:
         """Anything else under /api is a JSON 404, not the console's page."""
-        raise HTTPException(404, f"no /api/{rest}; there are fleet, components/..., alerts and health")
+        raise HTTPException(
+            404, f"no /api/{rest}; there are fleet, components/..., alerts, completeness and health"
+        )
 
     return router
 

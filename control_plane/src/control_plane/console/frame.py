@@ -33,7 +33,7 @@ class Frame:
                 box("brand-sign", "span").props("aria-hidden=true")
                 Text("pm-stack-smr", tag="span")
             with box("ways", "nav"):
-                for name, target in (("Fleet", "/"), ("Alerts", "/alerts")):
+                for name, target in (("Fleet", "/"), ("Alerts", "/alerts"), ("Records", "/completeness")):
                     with box("way", "a").props(f'href="{target}"') as way:
                         attribute(way, "aria-current", "page" if name == here else None)
                         Text(name, tag="span")

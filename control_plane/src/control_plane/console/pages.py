@@ -10,6 +10,7 @@ from control_plane.api.fleet_view import FleetView
 from control_plane.api.history import MINUTES_MAX
 from control_plane.api.routes import MINUTES_DEFAULT, unknown_component
 from control_plane.console.alerts_page import AlertsPage
+from control_plane.console.completeness_page import CompletenessPage
 from control_plane.console.component_page import ComponentPage
 from control_plane.console.fleet_page import FleetPage
 from control_plane.console.frame import Frame, head_html
@@ -23,7 +24,7 @@ BUILD_DEADLINE_S = 30.0  # the first look at a large lake takes seconds
 
 
 def add_pages(view: FleetView) -> None:
-    """Register `/`, `/alerts` and `/component/{site}/{reactor}/{component}`."""
+    """Register `/`, `/alerts`, `/completeness` and `/component/{site}/{reactor}/{component}`."""
     ui.add_head_html(head_html(), shared=True)
 
     @ui.page("/", title="Fleet · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
@@ -42,6 +43,16 @@ def add_pages(view: FleetView) -> None:
 
         async def update() -> None:
             page.show(await view.alerts(), await view.snapshot())
+
+        await update()
+        ui.timer(UPDATE_PERIOD_S, update, immediate=False)
+
+    @ui.page("/completeness", title="Records · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
+    async def completeness() -> None:
+        page = CompletenessPage()
+
+        async def update() -> None:
+            page.show(await view.completeness(), await view.snapshot())
 
         await update()
         ui.timer(UPDATE_PERIOD_S, update, immediate=False)

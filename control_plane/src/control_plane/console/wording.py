@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from control_plane.api.models import ComponentView, Freshness, Level, PredictionView, Reading
+from control_plane.ingest.completeness import Account
 from shared.schemas import RulState
 
 NOTHING = "\N{EM DASH}"
@@ -16,6 +17,7 @@ LEVELS: Mapping[Level, str] = {
     Level.DEGRADED: "Limited",
     Level.NORMAL: "Normal",
 }
+SPANS_SHOWN_MAX = 3  # runs of rows in one line
 SIGNIFICANT_DIGITS = 4  # a plant's instruments seldom resolve more
 
 
@@ -124,3 +126,31 @@ def model(prediction: PredictionView | None) -> str:
     if prediction is None:
         return "no model"
     return f"{prediction.model.name} v{prediction.model.version} · {prediction.model.short}"
+
+
+def verdict(account: Account) -> tuple[Level, str]:
+    """Whether a store's rows add up, in a word."""
+    if account.unexplained:
+        return Level.ALARM, "Unexplained loss"
+    if account.twice:
+        return Level.ALARM, "Rows twice"
+    if account.explained:
+        return Level.WARNING, "Loss explained"
+    return Level.NORMAL, "Under way" if account.not_yet else "Complete"
+
+
+def explained(account: Account) -> str:
+    """Rows given up, by reason."""
+    reasons = sorted(account.explained.items())
+    return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons) or "0"
+
+
+def unexplained(account: Account) -> str:
+    """How many rows, and which."""
+    spans = [
+        str(first) if first == last else f"{first} to {last}" for first, last in account.unexplained_spans
+    ]
+    more = ", ..." if len(spans) > SPANS_SHOWN_MAX else ""
+    where = ", ".join(spans[:SPANS_SHOWN_MAX]) + more
+    word = "row" if account.unexplained == 1 else "rows"
+    return f"{account.unexplained} ({word} {where})" if spans else "0"

@@ -1,27 +1,29 @@
 """The ingest loop. It has a thread of its own: librdkafka's calls block."""
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
+from control_plane.ingest.intake import Intake, Received
 from control_plane.ingest.known_rows import KnownRows
-from control_plane.sinks.arrival import Arrival, Sink
-from shared.envelope import parse_headers
-from shared.errors import Rejected, Retryable
-from shared.schemas import DLQ_SUFFIX, TOPICS, parse_record
+from control_plane.ingest.progress import Progress
+from control_plane.sinks.arrival import Sink
+from shared.schemas import DLQ_SUFFIX, TOPICS
 
 GROUP = "pm-stack-smr-ingest"
 BATCH_MESSAGES_MAX = 2_000  # bounds memory, and the size of one commit to the lake
 BATCH_WAIT_S = 1.0  # how long a batch is gathered: the age of what a page shows
-RETRY_WAIT_S = 1.0  # after a sink said "not now"
 DEAD_LETTER_FLUSH_S = 10.0
+PROGRESS_PERIOD_S = 5.0  # how often Kafka is asked whether anything is left to read
+ASK_TIMEOUT_S = 5.0  # for each such question
 
 log = structlog.get_logger()
 
 
-def consumer_config(bootstrap: str, client: Mapping[str, str]) -> dict[str, str | int | bool]:
+def consumer_config(bootstrap: str, group: str, client: Mapping[str, str]) -> dict[str, str | int | bool]:
     """librdkafka settings: offsets are ours to commit; a new group starts at the beginning.
 
     `client`: TLS and SASL, none for a broker without them.
@@ -29,7 +31,7 @@ def consumer_config(bootstrap: str, client: Mapping[str, str]) -> dict[str, str 
     return {
         **client,
         "bootstrap.servers": bootstrap,
-        "group.id": GROUP,
+        "group.id": group,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "allow.auto.create.topics": True,
@@ -47,22 +49,40 @@ class Ingest:
         bootstrap: str,
         sinks: Sequence[Sink],
         known: KnownRows,
+        *,
+        progress: Progress | None = None,
+        topics: Sequence[str] = TOPICS,
+        group: str = GROUP,
         client: Mapping[str, str] | None = None,
     ) -> None:
-        self._bootstrap, self._client = bootstrap, dict(client or {})
-        self._sinks = sinks
-        self._known = known
-        self.accepted = 0
-        self.repeats = 0
-        self.dead_letters = 0
+        """`client`: librdkafka's TLS and SASL settings, none for a broker without them."""
+        self._bootstrap, self._group, self._client = bootstrap, group, dict(client or {})
+        self._topics = [*topics, *(topic + DLQ_SUFFIX for topic in topics)]
+        self._intake = Intake(sinks, known, progress or Progress())
+        self._next_look_s = 0.0
         self._trouble: str | None = None  # what librdkafka last complained of, since a batch came
+
+    @property
+    def accepted(self) -> int:
+        """Records that every sink took."""
+        return self._intake.accepted
+
+    @property
+    def repeats(self) -> int:
+        """Records that were there already."""
+        return self._intake.repeats
+
+    @property
+    def dead_letters(self) -> int:
+        """Messages that could not be read."""
+        return self._intake.dead_letters
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop`; returns when the batch in hand is settled."""
-        own = consumer_config(self._bootstrap, self._client) | {"error_cb": self._on_error}
+        own = consumer_config(self._bootstrap, self._group, self._client) | {"error_cb": self._on_error}
         consumer = Consumer(own, logger=_QuietLog())
-        dead_letters = Producer(self._client | {"bootstrap.servers": self._bootstrap}, logger=_QuietLog())
-        consumer.subscribe(list(TOPICS))
+        dead_letters = KafkaDeadLetters(self._bootstrap, self._client)
+        consumer.subscribe(self._topics)
         try:
             while not stop.is_set():
                 self._step(consumer, dead_letters, stop)
@@ -75,53 +95,73 @@ class Ingest:
             self._trouble = error.str()
             log.warning("Kafka is out of reach", reason=self._trouble)
 
-    def _step(self, consumer: Consumer, dead_letters: Producer, stop: threading.Event) -> None:
+    def _step(self, consumer: Consumer, dead_letters: "KafkaDeadLetters", stop: threading.Event) -> None:
         messages = consumer.consume(BATCH_MESSAGES_MAX, BATCH_WAIT_S)
-        batch = [a for m in messages if not m.error() and (a := self._arrival(m, dead_letters))]
-        if batch:
+        if messages:
             self._trouble = None
-            self._settle(batch, stop)
-        if stop.is_set() or not messages:
+        self._intake.take([_received(m) for m in messages if not m.error()], dead_letters, stop)
+        if stop.is_set():
             return
-        dead_letters.flush(DEAD_LETTER_FLUSH_S)
+        if messages and dead_letters.flushed():
+            _commit(consumer)
+        if len(messages) < BATCH_MESSAGES_MAX and time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + PROGRESS_PERIOD_S
+            self._note_progress(consumer)
+
+    def _note_progress(self, consumer: Consumer) -> None:
+        progress = self._intake.progress
         try:
-            consumer.commit(asynchronous=False)
-        except KafkaException as error:  # the broker forgot us: the records are safe, a repeat is dropped
-            if error.args[0].code() != KafkaError._NO_OFFSET:
-                log.warning("offsets not committed", reason=str(error))
+            if progress.has_news and _caught_up(consumer, self._topics):
+                progress.caught_up()
+        except KafkaException as error:
+            log.debug("not known whether anything is left to read", reason=str(error))
+        progress.save()
 
-    def _arrival(self, message: Message, dead_letters: Producer) -> Arrival | None:
-        """The message as a new arrival; None when it is a repeat or was set aside."""
-        try:
-            envelope = parse_headers(message.headers())
-            body = message.value() or b""
-            arrival = Arrival(parse_record(envelope.schema, body), body, envelope)
-        except Rejected as error:
-            self._set_aside(message, str(error), dead_letters)
-            return None
-        if self._known.add(envelope.store_id, envelope.seq):
-            return arrival
-        self.repeats += 1
-        return None
 
-    def _settle(self, batch: list[Arrival], stop: threading.Event) -> None:
-        """Every sink takes the batch, however long that needs; a sink that has it drops its repeat."""
-        for sink in self._sinks:
-            while not stop.is_set():
-                try:
-                    sink.accept(batch)
-                    break
-                except Retryable as error:
-                    log.warning("sink not ready", sink=type(sink).__name__, reason=str(error))
-                    stop.wait(RETRY_WAIT_S)
-        self.accepted += len(batch)
+class KafkaDeadLetters:
+    """Dead letters as `<topic>.dlq`, with origin and reason among the headers."""
 
-    def _set_aside(self, message: Message, reason: str, dead_letters: Producer) -> None:
-        self.dead_letters += 1
-        origin = f"{message.topic()}/{message.partition()}/{message.offset()}"
-        log.error("message set aside", origin=origin, reason=reason)
-        marks = {**dict(message.headers() or ()), "origin": origin, "reason": reason}
-        dead_letters.produce(f"{message.topic()}{DLQ_SUFFIX}", message.value(), message.key(), headers=marks)
+    def __init__(self, bootstrap: str, client: Mapping[str, str] | None = None) -> None:
+        own = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "message.timeout.ms": 0}
+        settings = {**(client or {}), **own}
+        self._producer = Producer(settings, logger=_QuietLog())
+
+    def put(self, message: Received, reason: str) -> None:
+        """Send it on its way."""
+        marks = {**dict(message.headers or ()), "origin": message.origin, "reason": reason}
+        self._producer.produce(f"{message.topic}{DLQ_SUFFIX}", message.body, message.key, headers=marks)
+
+    def flushed(self) -> bool:
+        """Whether Kafka has all of them; waits a while for it."""
+        return not self._producer.flush(DEAD_LETTER_FLUSH_S)
+
+
+def _received(message: Message) -> Received:
+    topic = message.topic() or ""
+    origin = f"{topic}/{message.partition()}/{message.offset()}"
+    return Received(topic, message.key(), message.headers(), message.value() or b"", origin)
+
+
+def _commit(consumer: Consumer) -> None:
+    try:
+        consumer.commit(asynchronous=False)
+    except KafkaException as error:  # the broker forgot us: the records are safe, a repeat is dropped
+        if error.args[0].code() != KafkaError._NO_OFFSET:
+            log.warning("offsets not committed", reason=str(error))
+
+
+def _caught_up(consumer: Consumer, topics: Sequence[str]) -> bool:
+    """Whether every partition of `topics` is ours and read to the end that Kafka names now."""
+    assigned = consumer.assignment()
+    known = consumer.list_topics(timeout=ASK_TIMEOUT_S).topics
+    if len(assigned) < sum(len(known[topic].partitions) for topic in topics if topic in known):
+        return False
+    committed = consumer.committed(assigned, ASK_TIMEOUT_S)
+    for at, before in zip(consumer.position(assigned), committed, strict=True):
+        low, high = consumer.get_watermark_offsets(at, ASK_TIMEOUT_S)
+        if max(at.offset, before.offset, low) < high:  # an offset that is not known is below zero
+            return False
+    return bool(assigned)
 
 
 class _QuietLog:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake_tables import TABLES, TableSpec, row
+from control_plane.sinks.row_numbers import RowNumbers, Span
 from shared.errors import Retryable
-
-Span = tuple[int, int]
+from shared.schemas import GapRecord
 
 
 class LakeWriter:
@@ -26,10 +28,16 @@ class LakeWriter:
         self._written: set[str] = set()  # tables that have the batch which is being retried
 
     def create(self) -> None:
-        """Make every table that is not there yet, so that a query never meets a missing one."""
+        """Make every table and column that is not there yet, so that a query never meets a missing one."""
         for spec in TABLES.values():
-            if not DeltaTable.is_deltatable(str(self._path / spec.name)):
+            if not self._has_all_columns(spec):
                 self._append(spec, [])
+
+    def _has_all_columns(self, spec: TableSpec) -> bool:
+        path = str(self._path / spec.name)
+        if not DeltaTable.is_deltatable(path):
+            return False
+        return set(spec.schema.names) <= {field.name for field in DeltaTable(path).schema().fields}
 
     def accept(self, batch: Sequence[Arrival]) -> None:
         """Write a batch of new arrivals; returns when all of it is durable.
@@ -51,7 +59,8 @@ class LakeWriter:
 
     def _append(self, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
         table = pa.Table.from_pylist(rows, schema=spec.schema)
-        write_deltalake(str(self._path / spec.name), table, mode="append", partition_by=spec.partition_by)
+        path = str(self._path / spec.name)
+        write_deltalake(path, table, mode="append", schema_mode="merge", partition_by=spec.partition_by)
 
 
 class LakeReader:
@@ -80,13 +89,42 @@ class LakeReader:
 
     def spans(self) -> dict[str, list[Span]]:
         """For each store, the runs `[first, last]` of row numbers that any table holds."""
-        union = " UNION ALL ".join(f"SELECT store_id, seq FROM {spec.name}" for spec in TABLES.values())  # noqa: S608
-        islands = f"""
-            SELECT store_id, min(seq) AS first, max(seq) AS last FROM (
-                SELECT store_id, seq, seq - row_number() OVER (PARTITION BY store_id ORDER BY seq) AS island
-                FROM (SELECT DISTINCT store_id, seq FROM ({union})))
-            GROUP BY store_id, island ORDER BY store_id, first"""  # noqa: S608 - names are our own
         spans: dict[str, list[Span]] = defaultdict(list)
-        for found in self.rows(islands):
-            spans[found["store_id"]].append((found["first"], found["last"]))
+        for (_, store_id), numbers in self.row_numbers().items():
+            spans[store_id] += numbers.spans()
         return dict(spans)
+
+    def row_numbers(self) -> dict[tuple[str, str], RowNumbers]:
+        """The row numbers that the tables hold, by site and store; Retryable while there are no tables.
+
+        A note of ingest that it could not read a row stands in `gaps` under that row's own number; it
+        does not count as the row.
+        """
+        found: dict[tuple[str, str], RowNumbers] = defaultdict(RowNumbers)
+        for spec in TABLES.values():
+            try:
+                table = DeltaTable(str(self._path / spec.name)).to_pyarrow_dataset()
+            except TableNotFoundError as error:
+                raise Retryable(f"{self._path}: no table {spec.name} yet; ingest makes it") from error
+            rows = _NO_NOTES if spec.schema is TABLES[GapRecord.SCHEMA].schema else None
+            for batch in table.to_batches(columns=["site_id", "store_id", "seq"], filter=rows):
+                _take(found, batch)
+        return dict(found)
+
+
+_NO_NOTES = (
+    (pc.field("gap_store_id") != pc.field("store_id"))
+    | (pc.field("from_seq") != pc.field("seq"))
+    | pc.field("gap_store_id").is_null()
+)
+
+
+def _take(found: dict[tuple[str, str], RowNumbers], batch: pa.RecordBatch) -> None:
+    """Add a batch's row numbers to those of its sites and stores."""
+    sites, stores = (pc.dictionary_encode(batch[name].cast(pa.string())) for name in ("site_id", "store_id"))
+    seqs = batch["seq"].to_numpy(zero_copy_only=False)
+    codes = sites.indices.to_numpy() * len(stores.dictionary) + stores.indices.to_numpy()
+    for code in np.unique(codes).tolist():
+        site, store = divmod(code, len(stores.dictionary))
+        place = sites.dictionary[site].as_py(), stores.dictionary[store].as_py()
+        found[place].add(seqs[codes == code])

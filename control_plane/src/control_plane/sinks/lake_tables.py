@@ -96,6 +96,7 @@ TABLES: dict[str, TableSpec] = {
         [
             ("agent_version", _TEXT),
             ("last_seq", _WHOLE),
+            ("settled_seq", _WHOLE),
             ("outbox_rows", _WHOLE),
             ("polls", _WHOLE),
             ("polls_failed", _WHOLE),
@@ -103,7 +104,15 @@ TABLES: dict[str, TableSpec] = {
         ],
     ),
     GapRecord.SCHEMA: _table(
-        "gaps", [("from_seq", _WHOLE), ("to_seq", _WHOLE), ("count", _WHOLE), ("reason", _TEXT)]
+        "gaps",
+        [
+            ("gap_store_id", _TEXT),  # whose rows were given up; `store_id` is where this row comes from
+            ("from_seq", _WHOLE),
+            ("to_seq", _WHOLE),
+            ("count", _WHOLE),
+            ("reason", _TEXT),
+            ("runs", pa.list_(pa.list_(_WHOLE))),  # unbroken runs; empty: all of `from_seq` to `to_seq`
+        ],
     ),
 }
 
@@ -120,6 +129,8 @@ def row(arrival: Arrival) -> dict[str, Any]:
             columns["mode"] = record.model.mode
         case SiteStatus():
             columns["models"] = arrival.body.decode()
+        case GapRecord():
+            columns["gap_store_id"] = record.store_id
         case _:
             pass
     return columns

@@ -11,6 +11,9 @@ from shared.schemas.prediction import ModelRef
 class SiteStatus(SiteRecord):
     """A site's heartbeat. `store_id` names the outbox; `last_seq` is its newest row number.
 
+    Every row up to `settled_seq` was acknowledged by Kafka or given up when this was said, so the site
+    will never send one again (None: an agent that does not say so).
+
     `components` says which model scores each component now (empty: none yet).
     """
 
@@ -18,6 +21,7 @@ class SiteStatus(SiteRecord):
     agent_version: str
     store_id: str
     last_seq: int = Field(ge=0)
+    settled_seq: int | None = Field(default=None, ge=0)
     outbox_rows: int = Field(ge=0)
     polls: int = Field(ge=0)
     polls_failed: int = Field(ge=0)

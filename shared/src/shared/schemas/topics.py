@@ -1,6 +1,8 @@
 """Which record travels on which Kafka topic."""
 
-from pydantic import ValidationError
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import Rejected
 from shared.schemas.alert import Alert
@@ -11,6 +13,7 @@ from shared.schemas.status import GapRecord, SiteStatus
 from shared.schemas.telemetry import Telemetry
 
 DLQ_SUFFIX = ".dlq"
+WHOLE_BITS = 64  # with the sign: a column of the lake
 
 _RECORDS: dict[str, tuple[str, type[Record]]] = {
     Telemetry.SCHEMA: ("telemetry_raw", Telemetry),
@@ -32,7 +35,25 @@ def parse_record(schema: str, body: bytes) -> Record:
     if schema not in _RECORDS:
         raise Rejected(f"unknown schema {schema!r}; known: {', '.join(_RECORDS)}")
     try:
-        return _RECORDS[schema][1].model_validate_json(body)
+        record = _RECORDS[schema][1].model_validate_json(body)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise Rejected(f"{schema}: {problems}") from error
+    if not _fits(record):
+        raise Rejected(f"{schema}: a whole number in it does not fit {WHOLE_BITS} bits")
+    return record
+
+
+def _fits(value: Any) -> bool:
+    """Whether every whole number in it fits a column: JSON knows no bound, and one would stop all others."""
+    match value:
+        case BaseModel():
+            return all(_fits(part) for part in value.__dict__.values())
+        case int():
+            return value.bit_length() < WHOLE_BITS
+        case dict():
+            return all(_fits(part) for part in value.values())
+        case list() | tuple():
+            return all(_fits(part) for part in value)
+        case _:
+            return True

@@ -1,0 +1,110 @@
+"""The ledger over a lake that was filled through Kafka's protocol."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from control_plane.commands.completeness import completeness as command
+from control_plane.ingest.completeness import read_accounts
+from control_plane.ingest.progress import FILE_NAME, Progress
+from control_plane.sinks.lake import LakeReader, LakeWriter
+from control_plane.sinks.lake_lock import lake_lock
+from shared.errors import Retryable
+from tests.support.pipeline import OneThread, broker, forwarding, ingesting, site_status, telemetry, until
+
+
+@pytest.fixture
+def completeness(tmp_path, capsys):
+    """`control-plane completeness`: its exit code and its JSON."""
+
+    def run(site=None):
+        with pytest.raises(typer.Exit) as ended:
+            command(tmp_path, site, as_json=True)
+        return ended.value.exit_code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_lost_rows_turn_red_only_when_they_can_no_longer_arrive(tmp_path, monkeypatch, completeness):
+    """Three rows acknowledged but never sent: first not there yet, then unexplained, exit code 1."""
+    monkeypatch.setattr("control_plane.ingest.consumer.PROGRESS_PERIOD_S", 0.2)
+    backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"
+    commit = lambda *records: backlog.ask(backlog.store.commit, records)  # noqa: E731
+    commit(*(telemetry(cycle) for cycle in range(10)))
+    backlog.acknowledge([4, 5, 6])  # as if a broker had said so and then forgotten them
+    with broker() as address, ingesting(lake, address) as ingest, forwarding(backlog, address):
+        until(lambda: ingest.accepted == 7)
+        [found] = read_accounts(lake)
+        assert (found.produced, found.arrived, found.not_yet, found.unexplained) == (10, 7, 3, 0)
+        assert completeness()[0] == 0
+        until(lambda: backlog.pending_rows() == 0)
+        commit(site_status(backlog.ask(backlog.store.stats), backlog.store_id))
+        until(lambda: Progress(lake / FILE_NAME).final_seq == {backlog.store_id: 10})
+    code, [account] = completeness("TX01")
+    assert code == 1
+    assert (account["unexplained"], account["unexplained_spans"]) == (3, [[4, 6]])
+    assert (account["produced"], account["arrived"], account["not_yet"]) == (11, 8, 0)
+    assert completeness("ID01") == (0, [])
+
+
+def test_a_row_that_could_not_be_read_is_explained(tmp_path):
+    """A body that is no record leaves a reason in the ledger, and its number stays open for a better copy."""
+    backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"
+    bad = telemetry(1)._replace(body=b'{"site_id": "TX01"}')
+    backlog.ask(backlog.store.commit, [telemetry(0), bad, telemetry(2)])
+    with broker() as address, ingesting(lake, address) as ingest, forwarding(backlog, address):
+        until(lambda: ingest.accepted == 3)  # two records, and the note of the third
+    [found] = read_accounts(lake)
+    assert (found.produced, found.arrived, found.explained) == (3, 2, {"rejected": 1})
+    assert LakeReader(lake).spans() == {backlog.store_id: [(1, 1), (3, 3)]}
+
+
+def test_an_older_lake_gets_the_new_columns(tmp_path, monkeypatch):
+    """Tables made before a column existed take it; their rows are empty there."""
+    import control_plane.sinks.lake as sinks_lake
+
+    older = {
+        schema: spec._replace(schema=spec.schema.remove(spec.schema.get_field_index("gap_store_id")))
+        if spec.name == "gaps"
+        else spec
+        for schema, spec in sinks_lake.TABLES.items()
+    }
+    with monkeypatch.context() as before:
+        before.setattr(sinks_lake, "TABLES", older)
+        LakeWriter(tmp_path).create()
+    LakeWriter(tmp_path).create()
+    assert read_accounts(tmp_path) == []
+
+
+def test_two_writers_never_share_a_lake(tmp_path):
+    """The second is told who holds it; a holder that dies lets go."""
+    code = "import sys, time, pathlib\nfrom control_plane.sinks.lake_lock import lake_lock\n"
+    code += "with lake_lock(pathlib.Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(Retryable, match=f"process {holder.pid} is writing to this lake"),
+            lake_lock(tmp_path),
+        ):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with lake_lock(tmp_path, wait_s=5.0):
+        pass
+
+
+def test_a_row_that_kafka_refused_is_explained(tmp_path):
+    """A record larger than Kafka takes goes to the site's dead letters, and the ledger knows its reason."""
+    backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"
+    huge = telemetry(1)._replace(body=b"x" * 2_000_000)
+    backlog.ask(backlog.store.commit, [telemetry(0), huge, telemetry(2)])
+    with broker() as address, ingesting(lake, address) as ingest, forwarding(backlog, address):
+        until(lambda: ingest.accepted == 3)
+    [found] = read_accounts(lake)
+    assert (found.produced, found.arrived, found.explained) == (3, 2, {"rejected": 1})

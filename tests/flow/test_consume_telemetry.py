@@ -1,0 +1,95 @@
+"""PRD 2.3: one topic, sinks chosen by what a message says."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from control_plane.ingest.telemetry import Route, Routed, components_of_type, consume_telemetry
+from control_plane.sinks.influx import InfluxWriter
+from control_plane.sinks.lake import LakeReader
+from shared.errors import ConfigError, Retryable
+from shared.reactor_config import parse_fleet
+from tests.support.pipeline import OneThread, broker, forwarding, telemetry, thread, until
+
+
+class Kept:
+    """A sink that remembers; it says "not now" as often as `refusals`."""
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.keys, self.refusals = [], refusals
+
+    def accept(self, batch) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise Retryable("not now")
+        self.keys += [arrival.record.key for arrival in batch]
+
+
+def test_records_go_to_the_sinks_that_their_content_names(tmp_path):
+    """By component type, by site, to everyone; the same record twice reaches a sink once."""
+    fleet = parse_fleet({"TX01": {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test")
+    pumps, texas, idaho, everyone = Kept(), Kept(), Kept(), Kept(refusals=1)
+    influx = InfluxWriter("http://127.0.0.1:1", "t", "o", "b")  # away: points wait in its buffer
+    routes = [
+        Route(pumps, components_of_type(fleet, "coolant_pump")),
+        Route(texas, frozenset({"TX01"})),
+        Route(idaho, frozenset({"ID01"})),
+        Route(influx),
+        Route(everyone),
+    ]
+    backlog = OneThread(tmp_path / "o.db")
+    backlog.ask(backlog.store.commit, [telemetry(1), telemetry(1, "heat_exchanger")])
+    backlog.acknowledge = lambda seqs: None
+
+    def consume(stop: threading.Event, address: str) -> None:
+        consume_telemetry("telemetry_raw", routes, bootstrap=address, stop=stop)
+
+    with broker() as address, thread(consume, address):
+        for _ in range(2):
+            with forwarding(backlog, address) as forwarder:
+                until(lambda: forwarder.delivered == 2)
+        until(lambda: len(everyone.keys) == 2)
+    assert pumps.keys == ["TX01/R1/coolant_pump"]
+    assert texas.keys == everyone.keys == ["TX01/R1/coolant_pump", "TX01/R1/heat_exchanger"]
+    assert idaho.keys == []
+    assert len(influx._points) == 2
+
+
+def test_a_route_that_has_a_batch_is_left_alone_when_it_is_given_again():
+    """One sink says "not now": when the batch comes again, the sinks before it do not get it twice."""
+
+    class Of:
+        record = type("R", (), {"key": "TX01/R1/pump"})
+
+    first, second = Kept(), Kept(refusals=1)
+    routed = Routed([Route(first), Route(second)])
+    with pytest.raises(Retryable):
+        routed.accept([Of])
+    routed.accept([Of])
+    routed.accept([Of])
+    assert (first.keys, second.keys) == (["TX01/R1/pump"] * 2, ["TX01/R1/pump"] * 2)
+
+
+def test_without_routes_the_lake_is_the_sink(tmp_path, monkeypatch):
+    """The one-line call of the PRD works, from the environment alone; a wrong topic names the right ones."""
+    monkeypatch.setenv("PM_DATA_DIR", str(tmp_path))
+    backlog = OneThread(tmp_path / "o.db")
+    backlog.ask(backlog.store.commit, [telemetry(n) for n in range(3)])
+    stop = threading.Event()
+    with broker() as address, forwarding(backlog, address):
+        monkeypatch.setenv("PM_KAFKA", address)
+        consumer = threading.Thread(target=consume_telemetry, args=("telemetry_raw",), kwargs={"stop": stop})
+        consumer.start()
+        until(lambda: held(tmp_path / "lake") == {backlog.store_id: [(1, 3)]})
+        stop.set()
+        consumer.join()
+    with pytest.raises(ConfigError, match="found 'telemetry'; there are telemetry_raw, predictions"):
+        consume_telemetry("telemetry")
+
+
+def held(lake: Path) -> dict:
+    try:
+        return LakeReader(lake).spans()
+    except Retryable:
+        return {}
