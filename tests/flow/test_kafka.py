@@ -1,5 +1,6 @@
 """Outbox -> forwarder -> Apache Kafka -> ingest -> lake: each record once, whatever the broker does."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,12 +12,15 @@ import yaml
 from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
+from edge_agent.app import Agent
 from edge_agent.forward import Forwarder, publish_telemetry
+from edge_agent.settings import AgentSettings
 from edge_agent.simulation import ReactorSimulator
 from shared.errors import ConfigError, Retryable
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet, parse_fleet
 from shared.schemas import Alert, AlertKind, ComponentId, Outgoing, Severity, utc_now
+from tests.flow.test_agent import NOWHERE, Rig
 from tests.flow.test_outbox_to_lake import (
     OneThread,
     forwarding,
@@ -219,6 +223,31 @@ def test_a_wrong_password_is_refused_and_told_and_costs_nothing(tmp_path, secure
         commit(outbox, telemetry(2))
     assert "a wrong one" not in str(forwarder.trouble)
     assert outbox.pending_rows() == 2
+
+
+@pytest.mark.slow
+async def test_a_site_that_kafka_refuses_polls_on_and_says_so(tmp_path, secure, monkeypatch):
+    """With a wrong password the polls go on, the records stay in the outbox, the metric tells."""
+    monkeypatch.setattr("edge_agent.app.DRAIN_DEADLINE_S", 0.1)  # nothing will drain
+    address, ca, _ = secure
+    rig = Rig(tmp_path)
+    settings = AgentSettings(
+        config=tmp_path / "unused.yaml", site="TX01", data_dir=rig.data, trust_dir=rig.centre.trust["TX01"],
+        kafka=address, fleet="127.0.0.1:1", repository=NOWHERE, health=rig.health,
+        kafka_client=load_client_settings(client_file(tmp_path, ca, "a wrong one")),
+    )  # fmt: skip
+    stop = asyncio.Event()
+    async with rig.plant():
+        agent = asyncio.create_task(Agent(settings, rig.fleet).run(stop))
+        try:
+            await rig.until(lambda: len(rig.rows("telemetry/1")) >= 5)
+            while "edge_forward_trouble 1.0" not in (await rig.get("/metrics"))[1]:
+                await asyncio.sleep(0.1)
+            before = len(rig.rows("telemetry/1"))
+            await rig.until(lambda: len(rig.rows("telemetry/1")) >= before + 5)
+        finally:
+            stop.set()
+            await agent
 
 
 @pytest.mark.slow

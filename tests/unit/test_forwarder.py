@@ -1,11 +1,13 @@
 """The forwarder's promises that need no broker."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from prometheus_client import CollectorRegistry
 
-from edge_agent.forward import Forwarder, forwarder, holds, in_flight
+from edge_agent.forward import ForwardCollector, Forwarder, forwarder, holds, in_flight
 from edge_agent.forward.backoff import Backoff
 from edge_agent.forward.verdict import Verdict, verdict
 from edge_agent.outbox import Row
@@ -272,3 +274,14 @@ def test_a_topic_that_librdkafka_knows_is_missing_is_held_too(monkeypatch):
 
     backlog = forwarded(monkeypatch, Knows({}), row(1, "prediction/1"), row(2), row(3, "prediction/1"))
     assert backlog.acknowledged == [2, 1, 3]
+
+
+def test_what_holds_the_forwarder_up_is_a_metric():
+    """Each held topic by name, restarts, and that Kafka refuses the site."""
+    registry = CollectorRegistry()
+    registry.register(
+        ForwardCollector(SimpleNamespace(held={"alerts": "missing"}, restarts=3, trouble="refused"))
+    )
+    assert registry.get_sample_value("edge_forward_held_topic", {"topic": "alerts"}) == 1
+    assert registry.get_sample_value("edge_forward_restarts_total") == 3
+    assert registry.get_sample_value("edge_forward_trouble") == 1

@@ -119,6 +119,6 @@ def test_what_is_urgent_is_found_behind_a_backlog_without_reading_it(tmp_path):
         assert [row.seq for row in store.pending(0, 1, urgent=True)] == [53]
         assert [row.seq for row in store.pending(53, 10, urgent=True)] == [54]
     db = sqlite3.connect(tmp_path / "o.db")
-    sql = f"SELECT seq FROM records WHERE {IS_URGENT} AND seq > 0 ORDER BY seq LIMIT 10"
+    sql = f"SELECT seq FROM records WHERE {IS_URGENT} AND seq > 0 ORDER BY seq LIMIT 10"  # noqa: S608
     assert "INDEX records_urgent" in str(db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall())
     db.close()

@@ -19,7 +19,7 @@ import structlog
 from packaging.version import Version
 
 from edge_agent import __version__
-from edge_agent.forward import Forwarder
+from edge_agent.forward import ForwardCollector, Forwarder
 from edge_agent.health import Health, HealthServer, Metrics, State
 from edge_agent.line import Line
 from edge_agent.outbox import Outbox, OutboxStore
@@ -100,6 +100,7 @@ class Agent:
         """On a thread of its own; what goes wrong there never stops a poll, and begins again."""
         own = self._settings
         forwarder = Forwarder(self._outbox, own.kafka, own.site, self._config_hash, own.kafka_client)
+        self._metrics.registry.register(ForwardCollector(forwarder))
         while True:
             try:
                 drained = await asyncio.to_thread(forwarder.run, stop, DRAIN_DEADLINE_S)
