@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from edge_agent.app import Agent
-from edge_agent.forward import Forwarder, publish_telemetry
+from edge_agent.forward import Forwarder, publish_telemetry, settings
 from edge_agent.settings import AgentSettings
 from edge_agent.simulation import ReactorSimulator
 from shared.errors import ConfigError, Retryable
@@ -109,8 +109,9 @@ def test_one_record_too_large_for_the_broker_costs_no_other(kafka, outbox):
 
 
 @pytest.mark.slow
-def test_a_missing_topic_is_held_and_filled_when_it_is_made(kafka, outbox):
+def test_a_missing_topic_is_held_and_filled_when_it_is_made(kafka, outbox, monkeypatch):
     """Telemetry goes on; the reason is told; the alert arrives once somebody makes the topic."""
+    monkeypatch.setattr(settings, "NEW_TOPIC_WAIT_MS", 500)
     admin = kafka.admin()
     for call in admin.delete_topics(["alerts"], operation_timeout=DEADLINE_S).values():
         call.result(DEADLINE_S)
@@ -161,8 +162,9 @@ def test_a_simulator_published_straight_to_kafka_is_in_the_lake(tmp_path, kafka)
 
 
 @pytest.mark.slow
-def test_publishing_to_a_topic_that_does_not_exist_is_told(kafka):
+def test_publishing_to_a_topic_that_does_not_exist_is_told(kafka, monkeypatch):
     """Not a silent loss: the caller hears which topic, and why."""
+    monkeypatch.setattr(settings, "NEW_TOPIC_WAIT_MS", 500)
     section = parse_fleet(yaml.safe_load(FLEET), "test").components()[
         ComponentId("TX01", "R1", "coolant_pump")
     ]
@@ -194,8 +196,8 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     """A broker's SASL_SSL address and the authority that its clients believe."""
     folder = tmp_path_factory.mktemp("kafka-tls")
     ca = authority(folder)
-    address, settings = listener_settings(folder)
-    with running_kafka(folder, settings=settings, secure=address) as broker:
+    address, listener = listener_settings(folder)
+    with running_kafka(folder, settings=listener, secure=address) as broker:
         yield address, ca, broker
 
 
@@ -231,14 +233,14 @@ async def test_a_site_that_kafka_refuses_polls_on_and_says_so(tmp_path, secure, 
     monkeypatch.setattr("edge_agent.app.DRAIN_DEADLINE_S", 0.1)  # nothing will drain
     address, ca, _ = secure
     rig = Rig(tmp_path)
-    settings = AgentSettings(
+    own = AgentSettings(
         config=tmp_path / "unused.yaml", site="TX01", data_dir=rig.data, trust_dir=rig.centre.trust["TX01"],
         kafka=address, fleet="127.0.0.1:1", repository=NOWHERE, health=rig.health,
         kafka_client=load_client_settings(client_file(tmp_path, ca, "a wrong one")),
     )  # fmt: skip
     stop = asyncio.Event()
     async with rig.plant():
-        agent = asyncio.create_task(Agent(settings, rig.fleet).run(stop))
+        agent = asyncio.create_task(Agent(own, rig.fleet).run(stop))
         try:
             await rig.until(lambda: len(rig.rows("telemetry/1")) >= 5)
             while "edge_forward_trouble 1.0" not in (await rig.get("/metrics"))[1]:
@@ -282,6 +284,6 @@ def test_a_clients_file_is_checked_before_anything_starts(tmp_path):
         "line 5",
     ):
         assert part in told
-    settings = load_client_settings(client_file(tmp_path, Path(__file__)))
-    assert settings["sasl.password"] == PASSWORD
-    assert PASSWORD not in f"{settings} {settings!r}"
+    found = load_client_settings(client_file(tmp_path, Path(__file__)))
+    assert found["sasl.password"] == PASSWORD
+    assert PASSWORD not in f"{found} {found!r}"
