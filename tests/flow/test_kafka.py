@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,8 +29,8 @@ from tests.flow.test_outbox_to_lake import (
     thread,
     until,
 )
-from tests.support.kafka import KafkaBroker, running_kafka
-from tests.support.kafka_tls import PASSWORD, authority, client_file, listener_settings
+from tests.support.kafka import KafkaBroker
+from tests.support.kafka_tls import PASSWORD, authority, client_file
 from tests.support.services import BIN
 
 DEADLINE_S = 30.0
@@ -191,20 +190,17 @@ def alert() -> Outgoing:
     ).outgoing()  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, KafkaBroker]]:
-    """A broker's SASL_SSL address and the authority that its clients believe."""
-    folder = tmp_path_factory.mktemp("kafka-tls")
-    ca = authority(folder)
-    address, listener = listener_settings(folder)
-    with running_kafka(folder, settings=listener, secure=address) as broker:
-        yield address, ca, broker
+@pytest.fixture
+def secure(kafka: KafkaBroker) -> tuple[str, Path]:
+    """The broker's address behind TLS and a password, and the authority that its clients believe."""
+    assert kafka.secure is not None
+    return kafka.secure, kafka.folder / "ca.pem"
 
 
 @pytest.mark.slow
 def test_the_right_password_over_tls_delivers_on_both_sides(tmp_path, secure, outbox):
     """Outbox to lake through a listener with TLS and SASL, with the settings of one file."""
-    address, ca, _ = secure
+    address, ca = secure
     client = load_client_settings(client_file(tmp_path, ca))
     commit(outbox, *map(telemetry, range(20)))
     forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
@@ -216,7 +212,7 @@ def test_the_right_password_over_tls_delivers_on_both_sides(tmp_path, secure, ou
 @pytest.mark.slow
 def test_a_wrong_password_is_refused_and_told_and_costs_nothing(tmp_path, secure, outbox):
     """Nothing is delivered, nothing is lost, the reason names the cause and no secret."""
-    address, ca, _ = secure
+    address, ca = secure
     client = load_client_settings(client_file(tmp_path, ca, "a wrong one"))
     commit(outbox, telemetry(1))
     forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
@@ -231,7 +227,7 @@ def test_a_wrong_password_is_refused_and_told_and_costs_nothing(tmp_path, secure
 async def test_a_site_that_kafka_refuses_polls_on_and_says_so(tmp_path, secure, monkeypatch):
     """With a wrong password the polls go on, the records stay in the outbox, the metric tells."""
     monkeypatch.setattr("edge_agent.app.DRAIN_DEADLINE_S", 0.1)  # nothing will drain
-    address, ca, _ = secure
+    address, ca = secure
     rig = Rig(tmp_path)
     own = AgentSettings(
         config=tmp_path / "unused.yaml", site="TX01", data_dir=rig.data, trust_dir=rig.centre.trust["TX01"],
@@ -255,7 +251,7 @@ async def test_a_site_that_kafka_refuses_polls_on_and_says_so(tmp_path, secure, 
 @pytest.mark.slow
 def test_a_broker_of_another_authority_is_not_believed(tmp_path, secure, outbox):
     """An impostor gets neither record nor password."""
-    address, _, _ = secure
+    address, _ = secure
     client = load_client_settings(client_file(tmp_path, authority(tmp_path)))
     commit(outbox, telemetry(1))
     forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
