@@ -151,15 +151,16 @@ def test_a_bad_record_that_is_not_too_large_keeps_its_body(monkeypatch):
     assert broker.sent[-1] == ("telemetry_raw.dlq", 7, b"{7}")
 
 
-def test_a_record_that_even_the_dead_letters_refuse_stays_pending_and_holds_up_nobody(monkeypatch):
+@pytest.mark.parametrize("refused", [KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.INVALID_RECORD])
+def test_a_record_that_even_the_dead_letters_refuse_stays_pending_and_holds_up_nobody(monkeypatch, refused):
     """Nothing is dropped: the row waits in the outbox, those behind it are delivered."""
-    refused = KafkaError.TOPIC_AUTHORIZATION_FAILED
     broker = Broker({
         "telemetry_raw": errors(KafkaError.INVALID_RECORD, None, KafkaError.INVALID_RECORD),
         "telemetry_raw.dlq": errors(*[refused] * 100_000),
     })  # fmt: skip
     backlog = forwarded(monkeypatch, broker, drain_s=0.3)
     assert backlog.acknowledged == [2]
+    assert [topic for topic, *_ in broker.sent if not topic.endswith(".dlq")] == ["telemetry_raw"] * 3
 
 
 def test_an_alert_overtakes_the_backlog(monkeypatch):
@@ -183,6 +184,27 @@ def test_a_topic_that_takes_nothing_holds_up_no_other(monkeypatch):
     assert [seq for topic, seq, _ in broker.sent if topic == "telemetry_raw"] == [2, 4]
     assert list(dict.fromkeys(seq for topic, seq, _ in broker.sent if topic == "predictions")) == [1, 3, 5]
     assert backlog.acknowledged.index(1) < backlog.acknowledged.index(3) < backlog.acknowledged.index(5)
+
+
+def test_what_is_on_its_way_when_a_hold_ends_is_not_sent_twice(monkeypatch):
+    """The outbox is read again from the held row; a row not reported yet is left alone."""
+
+    class Late(Broker):
+        def poll(self, timeout):
+            slow = [(topic, report) for topic, report in self.waiting if topic == "telemetry_raw"]
+            taken = [seq for topic, seq, _ in self.sent if topic == "predictions"]
+            self.waiting = [pair for pair in self.waiting if pair not in slow]
+            super().poll(timeout)
+            if len(taken) < 4:
+                self.waiting += slow
+            else:
+                for _, report in slow:
+                    report(None, None)
+
+    broker = Late({"predictions": errors(KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_TOPIC)})
+    backlog = forwarded(monkeypatch, broker, row(1, "prediction/1"), row(2), row(3, "prediction/1"), row(4))
+    assert sorted(backlog.acknowledged) == [1, 2, 3, 4]
+    assert [seq for topic, seq, _ in broker.sent if topic == "telemetry_raw"] == [2, 4]
 
 
 def test_a_full_producer_loses_nothing(monkeypatch):
