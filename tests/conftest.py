@@ -5,12 +5,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.kafka import KafkaBroker, running_kafka
+from tests.support.kafka_tls import authority, listener_settings
 
 
 @pytest.fixture(scope="session")
 def kafka_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """Started once, for the first test that asks."""
-    with running_kafka(tmp_path_factory.mktemp("kafka")) as broker:
+    """Started once, for the first test that asks; with a listener behind TLS and a password too."""
+    folder = tmp_path_factory.mktemp("kafka")
+    authority(folder)
+    address, listener = listener_settings(folder)
+    with running_kafka(folder, settings=listener, secure=address) as broker:
         yield broker
 
 

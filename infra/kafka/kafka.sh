@@ -89,10 +89,14 @@ log.dirs=$data
 TEXT
 }
 
+listens() {
+  (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
 wait_for_port() {
   local end=$((SECONDS + start_deadline_s))
-  until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-    kill -0 "$1" 2>/dev/null || die "the broker ended; is port $port or $((port + 1)) in use?"
+  until listens "$port"; do
+    kill -0 "$1" 2>/dev/null || die "the broker ended: see above"
     ((SECONDS < end)) || die "nothing listens on 127.0.0.1:$port after $start_deadline_s s"
     sleep 0.2
   done
@@ -100,6 +104,9 @@ wait_for_port() {
 
 start() {
   need_java
+  for used in "$port" "$((port + 1))"; do
+    ! listens "$used" || die "something listens on 127.0.0.1:$used already; KAFKA_PORT chooses another port"
+  done
   fetch
   mkdir -p "$data"
   settings >"$data.properties"

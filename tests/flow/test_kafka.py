@@ -1,9 +1,9 @@
 """Outbox -> forwarder -> Apache Kafka -> ingest -> lake: each record once, whatever the broker does."""
 
+import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +11,22 @@ import yaml
 from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
-from edge_agent.forward import Forwarder, publish_telemetry
+from edge_agent.app import Agent
+from edge_agent.forward import Forwarder, publish_telemetry, settings
+from edge_agent.settings import AgentSettings
 from edge_agent.simulation import ReactorSimulator
 from shared.errors import ConfigError, Retryable
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet, parse_fleet
 from shared.schemas import Alert, AlertKind, ComponentId, Outgoing, Severity, utc_now
-from tests.support.kafka import KafkaBroker, running_kafka
-from tests.support.kafka_tls import PASSWORD, authority, client_file, listener_settings
+from tests.flow.test_agent import NOWHERE, Rig
+from tests.flow.test_outbox_to_lake import lake_cycles
+from tests.support.kafka import KafkaBroker
+from tests.support.kafka_tls import PASSWORD, authority, client_file
 from tests.support.pipeline import (
     OneThread,
     forwarding,
     ingesting,
-    lake_cycles,
     telemetry,
     thread,
     until,
@@ -105,8 +108,9 @@ def test_one_record_too_large_for_the_broker_costs_no_other(kafka, outbox):
 
 
 @pytest.mark.slow
-def test_a_missing_topic_is_held_and_filled_when_it_is_made(kafka, outbox):
+def test_a_missing_topic_is_held_and_filled_when_it_is_made(kafka, outbox, monkeypatch):
     """Telemetry goes on; the reason is told; the alert arrives once somebody makes the topic."""
+    monkeypatch.setattr(settings, "NEW_TOPIC_WAIT_MS", 500)
     admin = kafka.admin()
     for call in admin.delete_topics(["alerts"], operation_timeout=DEADLINE_S).values():
         call.result(DEADLINE_S)
@@ -157,8 +161,9 @@ def test_a_simulator_published_straight_to_kafka_is_in_the_lake(tmp_path, kafka)
 
 
 @pytest.mark.slow
-def test_publishing_to_a_topic_that_does_not_exist_is_told(kafka):
+def test_publishing_to_a_topic_that_does_not_exist_is_told(kafka, monkeypatch):
     """Not a silent loss: the caller hears which topic, and why."""
+    monkeypatch.setattr(settings, "NEW_TOPIC_WAIT_MS", 500)
     section = parse_fleet(yaml.safe_load(FLEET), "test").components()[
         ComponentId("TX01", "R1", "coolant_pump")
     ]
@@ -185,20 +190,17 @@ def alert() -> Outgoing:
     ).outgoing()  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, KafkaBroker]]:
-    """A broker's SASL_SSL address and the authority that its clients believe."""
-    folder = tmp_path_factory.mktemp("kafka-tls")
-    ca = authority(folder)
-    address, settings = listener_settings(folder)
-    with running_kafka(folder, settings=settings, secure=address) as broker:
-        yield address, ca, broker
+@pytest.fixture
+def secure(kafka: KafkaBroker) -> tuple[str, Path]:
+    """The broker's address behind TLS and a password, and the authority that its clients believe."""
+    assert kafka.secure is not None
+    return kafka.secure, kafka.folder / "ca.pem"
 
 
 @pytest.mark.slow
 def test_the_right_password_over_tls_delivers_on_both_sides(tmp_path, secure, outbox):
     """Outbox to lake through a listener with TLS and SASL, with the settings of one file."""
-    address, ca, _ = secure
+    address, ca = secure
     client = load_client_settings(client_file(tmp_path, ca))
     commit(outbox, *map(telemetry, range(20)))
     forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
@@ -210,7 +212,7 @@ def test_the_right_password_over_tls_delivers_on_both_sides(tmp_path, secure, ou
 @pytest.mark.slow
 def test_a_wrong_password_is_refused_and_told_and_costs_nothing(tmp_path, secure, outbox):
     """Nothing is delivered, nothing is lost, the reason names the cause and no secret."""
-    address, ca, _ = secure
+    address, ca = secure
     client = load_client_settings(client_file(tmp_path, ca, "a wrong one"))
     commit(outbox, telemetry(1))
     forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
@@ -222,9 +224,34 @@ def test_a_wrong_password_is_refused_and_told_and_costs_nothing(tmp_path, secure
 
 
 @pytest.mark.slow
+async def test_a_site_that_kafka_refuses_polls_on_and_says_so(tmp_path, secure, monkeypatch):
+    """With a wrong password the polls go on, the records stay in the outbox, the metric tells."""
+    monkeypatch.setattr("edge_agent.app.DRAIN_DEADLINE_S", 0.1)  # nothing will drain
+    address, ca = secure
+    rig = Rig(tmp_path)
+    own = AgentSettings(
+        config=tmp_path / "unused.yaml", site="TX01", data_dir=rig.data, trust_dir=rig.centre.trust["TX01"],
+        kafka=address, fleet="127.0.0.1:1", repository=NOWHERE, health=rig.health,
+        kafka_client=load_client_settings(client_file(tmp_path, ca, "a wrong one")),
+    )  # fmt: skip
+    stop = asyncio.Event()
+    async with rig.plant():
+        agent = asyncio.create_task(Agent(own, rig.fleet).run(stop))
+        try:
+            await rig.until(lambda: len(rig.rows("telemetry/1")) >= 5)
+            while "edge_forward_trouble 1.0" not in (await rig.get("/metrics"))[1]:
+                await asyncio.sleep(0.1)
+            before = len(rig.rows("telemetry/1"))
+            await rig.until(lambda: len(rig.rows("telemetry/1")) >= before + 5)
+        finally:
+            stop.set()
+            await agent
+
+
+@pytest.mark.slow
 def test_a_broker_of_another_authority_is_not_believed(tmp_path, secure, outbox):
     """An impostor gets neither record nor password."""
-    address, _, _ = secure
+    address, _ = secure
     client = load_client_settings(client_file(tmp_path, authority(tmp_path)))
     commit(outbox, telemetry(1))
     forwarder = Forwarder(outbox, address, "TX01", "c" * 64, client)
@@ -253,6 +280,6 @@ def test_a_clients_file_is_checked_before_anything_starts(tmp_path):
         "line 5",
     ):
         assert part in told
-    settings = load_client_settings(client_file(tmp_path, Path(__file__)))
-    assert settings["sasl.password"] == PASSWORD
-    assert PASSWORD not in f"{settings} {settings!r}"
+    found = load_client_settings(client_file(tmp_path, Path(__file__)))
+    assert found["sasl.password"] == PASSWORD
+    assert PASSWORD not in f"{found} {found!r}"

@@ -1,59 +1,20 @@
-"""The launcher, the topics, and what the tests' own broker promises them."""
+"""The launcher of Apache Kafka, its topics, and the container that does the same."""
 
 import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
+import yaml
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from shared.schemas import DLQ_SUFFIX, TOPICS
-from tests.support.kafka import INFRA, LAUNCHER, KafkaBroker, topics
+from tests.support.kafka import INFRA, LAUNCHER, topics
 
 DEADLINE_S = 30.0
-
-
-def send(broker: KafkaBroker, *bodies: bytes) -> None:
-    failed = []
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "log_level": 0})
-    for body in bodies:
-        producer.produce("audit", body, "TX01", on_delivery=lambda error, _: failed.append(error))
-    assert producer.flush(DEADLINE_S) == 0
-    assert failed == [None] * len(bodies)
-
-
-def received(broker: KafkaBroker, count: int) -> list[bytes]:
-    own = {"group.id": "reader", "auto.offset.reset": "earliest", "log_level": 0}
-    reader = Consumer({"bootstrap.servers": broker.bootstrap, **own})
-    reader.subscribe(["audit"])
-    try:
-        return [message.value() for message in reader.consume(count, DEADLINE_S)]
-    finally:
-        reader.close()
-
-
-def test_what_the_broker_acknowledged_outlives_its_kill(kafka):
-    """A record acknowledged before kill -9 is there after the restart, and the next one follows it."""
-    send(kafka, b"1")
-    kafka.kill()
-    kafka.start()
-    send(kafka, b"2")
-    assert received(kafka, 2) == [b"1", b"2"]
-
-
-def test_a_paused_broker_answers_when_it_is_resumed(kafka):
-    """While it is stopped nothing is delivered; afterwards everything is."""
-    producer = Producer({"bootstrap.servers": kafka.bootstrap, "acks": "all", "log_level": 0})
-    kafka.pause()
-    try:
-        producer.produce("audit", b"1", "TX01")
-        assert producer.flush(0.5) == 1
-    finally:
-        kafka.resume()
-    assert producer.flush(DEADLINE_S) == 0
-    assert received(kafka, 1) == [b"1"]
+OF_THIS_START = {"process.roles", "log.dirs"}  # and whatever names listeners: the container has its own
 
 
 def test_the_topics_file_names_every_topic_and_its_dead_letters():
@@ -62,7 +23,7 @@ def test_the_topics_file_names_every_topic_and_its_dead_letters():
 
 
 @pytest.mark.slow
-def test_init_topics_makes_what_is_missing_and_corrects_what_differs(kafka):
+def test_init_topics_makes_what_is_missing_and_corrects_what_differs(tmp_path, kafka):
     """A missing topic is made, a wrong setting corrected, and a second run changes nothing."""
     admin = kafka.admin()
     for call in admin.delete_topics(["alerts.dlq"], operation_timeout=DEADLINE_S).values():
@@ -71,7 +32,8 @@ def test_init_topics_makes_what_is_missing_and_corrects_what_differs(kafka):
     alerts = ConfigResource(ResourceType.TOPIC, "alerts", incremental_configs=[wrong])
     for call in admin.incremental_alter_configs([alerts]).values():
         call.result(DEADLINE_S)
-    first, second = init_topics(kafka.bootstrap), init_topics(kafka.bootstrap)
+    first = init_topics(kafka.bootstrap)
+    second = init_topics(kafka.bootstrap, KAFKA_HOME=str(distribution(tmp_path)))
     assert re.findall(r"^(made|changed) +(\S+):", first, re.M) == [
         ("changed", "alerts"),
         ("made", "alerts.dlq"),
@@ -81,9 +43,30 @@ def test_init_topics_makes_what_is_missing_and_corrects_what_differs(kafka):
     assert described.result(DEADLINE_S)["retention.ms"].value == "2592000000"
 
 
-def init_topics(bootstrap: str) -> str:
-    script = INFRA / "init_kafka_topics.sh"
-    return subprocess.run([script, bootstrap], check=True, stdout=subprocess.PIPE, text=True).stdout
+def init_topics(bootstrap: str, **environment: str) -> str:
+    command, env = [INFRA / "init_kafka_topics.sh", bootstrap], os.environ | environment
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
+
+
+def distribution(folder: Path) -> Path:
+    """A folder with Kafka's tools where a distribution and the container image have them."""
+    (folder / "bin").mkdir()
+    for name in ("topics", "configs"):
+        tool = folder / "bin" / f"kafka-{name}.sh"
+        tool.write_text(f'#!/bin/sh\nexec "{LAUNCHER}" {name} "$@"\n')
+        tool.chmod(0o755)
+    return folder
+
+
+def test_the_container_has_the_settings_of_the_local_broker():
+    """Whoever changes one must change the other."""
+    lines = (INFRA / "kafka" / "server.properties").read_text().splitlines()
+    local = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    kafka = yaml.safe_load((INFRA / "docker-compose.yml").read_text())["services"]["kafka"]["environment"]
+    shared = {name for name in local if "listener" not in name and "voters" not in name} - OF_THIS_START
+    assert {name: kafka[f"KAFKA_{name.upper().replace('.', '_')}"] for name in shared} == {
+        name: local[name] for name in shared
+    }
 
 
 def test_a_machine_without_java_is_told_what_to_install(tmp_path):

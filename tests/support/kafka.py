@@ -63,7 +63,8 @@ class KafkaBroker:
     ) -> None:
         self._port, controller = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self._port}"
-        self._folder, self._jvm = folder, jvm
+        self.secure = secure
+        self.folder, self._jvm = folder, jvm
         also = f",SASL_SSL://{secure}" if secure else ""
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = {
@@ -76,13 +77,13 @@ class KafkaBroker:
 
     def start(self, *, wait: bool = True) -> None:
         """Start on the data folder as it is; with `wait`, return when the broker answers."""
-        properties = self._folder / "server.properties"
+        properties = self.folder / "server.properties"
         if not properties.exists():
             base = (INFRA / "kafka" / "server.properties").read_text()
             own = "".join(f"{name}={value}\n" for name, value in self._settings.items())
             properties.write_text(base + own)
             subprocess.run([LAUNCHER, "format", properties], check=True, timeout=START_DEADLINE_S)
-        log = (self._folder / "broker.log").open("ab")
+        log = (self.folder / "broker.log").open("ab")
         with log:
             self._process = subprocess.Popen(
                 [LAUNCHER, "serve", properties],
@@ -99,7 +100,7 @@ class KafkaBroker:
         end = time.monotonic() + START_DEADLINE_S
         while time.monotonic() < end:
             if self._process is None or self._process.poll() is not None:
-                raise RuntimeError(f"Kafka ended: {(self._folder / 'broker.log').read_text()[-2000:]}")
+                raise RuntimeError(f"Kafka ended: {(self.folder / 'broker.log').read_text()[-2000:]}")
             with suppress(KafkaException):
                 self.admin().list_topics(timeout=2)
                 return

@@ -1,11 +1,13 @@
 """The forwarder's promises that need no broker."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from prometheus_client import CollectorRegistry
 
-from edge_agent.forward import Forwarder, forwarder, holds, in_flight
+from edge_agent.forward import ForwardCollector, Forwarder, forwarder, holds, in_flight
 from edge_agent.forward.backoff import Backoff
 from edge_agent.forward.verdict import Verdict, verdict
 from edge_agent.outbox import Row
@@ -149,15 +151,16 @@ def test_a_bad_record_that_is_not_too_large_keeps_its_body(monkeypatch):
     assert broker.sent[-1] == ("telemetry_raw.dlq", 7, b"{7}")
 
 
-def test_a_record_that_even_the_dead_letters_refuse_stays_pending_and_holds_up_nobody(monkeypatch):
+@pytest.mark.parametrize("refused", [KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.INVALID_RECORD])
+def test_a_record_that_even_the_dead_letters_refuse_stays_pending_and_holds_up_nobody(monkeypatch, refused):
     """Nothing is dropped: the row waits in the outbox, those behind it are delivered."""
-    refused = KafkaError.TOPIC_AUTHORIZATION_FAILED
     broker = Broker({
         "telemetry_raw": errors(KafkaError.INVALID_RECORD, None, KafkaError.INVALID_RECORD),
         "telemetry_raw.dlq": errors(*[refused] * 100_000),
     })  # fmt: skip
     backlog = forwarded(monkeypatch, broker, drain_s=0.3)
     assert backlog.acknowledged == [2]
+    assert [topic for topic, *_ in broker.sent if not topic.endswith(".dlq")] == ["telemetry_raw"] * 3
 
 
 def test_an_alert_overtakes_the_backlog(monkeypatch):
@@ -181,6 +184,27 @@ def test_a_topic_that_takes_nothing_holds_up_no_other(monkeypatch):
     assert [seq for topic, seq, _ in broker.sent if topic == "telemetry_raw"] == [2, 4]
     assert list(dict.fromkeys(seq for topic, seq, _ in broker.sent if topic == "predictions")) == [1, 3, 5]
     assert backlog.acknowledged.index(1) < backlog.acknowledged.index(3) < backlog.acknowledged.index(5)
+
+
+def test_what_is_on_its_way_when_a_hold_ends_is_not_sent_twice(monkeypatch):
+    """The outbox is read again from the held row; a row not reported yet is left alone."""
+
+    class Late(Broker):
+        def poll(self, timeout):
+            slow = [(topic, report) for topic, report in self.waiting if topic == "telemetry_raw"]
+            taken = [seq for topic, seq, _ in self.sent if topic == "predictions"]
+            self.waiting = [pair for pair in self.waiting if pair not in slow]
+            super().poll(timeout)
+            if len(taken) < 4:
+                self.waiting += slow
+            else:
+                for _, report in slow:
+                    report(None, None)
+
+    broker = Late({"predictions": errors(KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_TOPIC)})
+    backlog = forwarded(monkeypatch, broker, row(1, "prediction/1"), row(2), row(3, "prediction/1"), row(4))
+    assert sorted(backlog.acknowledged) == [1, 2, 3, 4]
+    assert [seq for topic, seq, _ in broker.sent if topic == "telemetry_raw"] == [2, 4]
 
 
 def test_a_full_producer_loses_nothing(monkeypatch):
@@ -272,3 +296,14 @@ def test_a_topic_that_librdkafka_knows_is_missing_is_held_too(monkeypatch):
 
     backlog = forwarded(monkeypatch, Knows({}), row(1, "prediction/1"), row(2), row(3, "prediction/1"))
     assert backlog.acknowledged == [2, 1, 3]
+
+
+def test_what_holds_the_forwarder_up_is_a_metric():
+    """Each held topic by name, restarts, and that Kafka refuses the site."""
+    registry = CollectorRegistry()
+    registry.register(
+        ForwardCollector(SimpleNamespace(held={"alerts": "missing"}, restarts=3, trouble="refused"))
+    )
+    assert registry.get_sample_value("edge_forward_held_topic", {"topic": "alerts"}) == 1
+    assert registry.get_sample_value("edge_forward_restarts_total") == 3
+    assert registry.get_sample_value("edge_forward_trouble") == 1

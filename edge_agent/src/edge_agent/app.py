@@ -22,7 +22,7 @@ import structlog
 
 from edge_agent import __version__
 from edge_agent.centre import APART_RETRY_S, Centre
-from edge_agent.forward import Forwarder
+from edge_agent.forward import ForwardCollector, Forwarder
 from edge_agent.health import BacklogWatch, Changes, HealthServer, Metrics
 from edge_agent.outbox import Outbox, OutboxStore
 from edge_agent.poller import Poller
@@ -58,6 +58,7 @@ class Agent:
         self._forwarder = Forwarder(
             self._outbox, settings.kafka, settings.site, self._config.hash, settings.kafka_client
         )
+        self._metrics.registry.register(ForwardCollector(self._forwarder))
         self._changes = Changes(self._metrics.problems)
 
     def reload(self) -> None:

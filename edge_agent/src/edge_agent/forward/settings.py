@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 IN_FLIGHT_ROWS_MAX = 5_000  # given to librdkafka and not reported: bounds memory while Kafka is slow
 IN_FLIGHT_BYTES_MAX = 32 * 2**20  # the same, for large records
+NEW_TOPIC_WAIT_MS = 5_000  # how long a missing topic may just be new to this broker
 Settings = dict[str, str | int | bool]
 
 
@@ -30,7 +31,7 @@ def producer_config(bootstrap: str, site: str, client: Mapping[str, str]) -> Set
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 5_000,
         "topic.metadata.refresh.interval.ms": 10_000,
-        "topic.metadata.propagation.max.ms": 5_000,  # how long a missing topic may just be new
+        "topic.metadata.propagation.max.ms": NEW_TOPIC_WAIT_MS,
         "compression.type": "lz4",
     }
 
