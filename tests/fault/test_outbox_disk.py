@@ -184,3 +184,13 @@ def test_a_failed_commit_does_not_block_the_next(tmp_path):
         assert disk.failed >= 3
         numbers = [row.number for row in outbox.pending(0, 100)]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_commit_is_one_flush_however_many_records(tmp_path):
+    """The cost of durability is paid once a poll, not once a record."""
+    disk = FaultyDisk()
+    with disk.mounted(), OutboxStore(tmp_path / "o.db") as outbox:
+        outbox.commit([telemetry(0).outgoing()])
+        before = disk.flushes
+        outbox.commit([telemetry(cycle).outgoing() for cycle in range(300)])
+        assert disk.flushes == before + 1

@@ -54,13 +54,16 @@ class _Methods(Structure):
 
 
 class FaultyDisk:
-    """Fails the `fail_at`-th call from now (0: the next), and with `lasting` every later one too."""
+    """Fails the `fail_at`-th call from now (0: the next), and with `lasting` every later one too.
+
+    `full` makes a failing write say that the disk is full.
+    """
 
     def __init__(self) -> None:
         self.fail_at: int | None = None
         self.lasting = False
         self.full = False
-        self.calls = self.failed = 0
+        self.calls = self.failed = self.flushes = 0
         self._flushed: dict[Path, bytes] = {}
         self._paths: dict[int, Path] = {}
         self._kept: list[Any] = []
@@ -138,6 +141,7 @@ class FaultyDisk:
     def _sync(self, real: Any, file: int, flags: int) -> int:
         if self._fails():
             return IOERR_FSYNC
+        self.flushes += 1
         path = self._paths[file]
         if path.exists():
             self._flushed[path] = path.read_bytes()

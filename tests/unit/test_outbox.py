@@ -97,6 +97,20 @@ def test_full_outbox_drops_oldest_telemetry_and_says_which(tmp_path):
         assert store.stats().pending_rows == len(kept) <= 1_000
 
 
+def test_a_row_given_up_while_it_was_sent_counts_once(tmp_path):
+    """Its late acknowledgement changes no count, and it is not pending again."""
+    with OutboxStore(tmp_path / "o.db", OutboxLimits(pending_rows_max=100)) as store:
+        store.commit([reading(i) for i in range(100)])
+        sent = [row.seq for row in store.pending(0, 100)]
+        store.commit([reading(i) for i in range(50)])
+        store.acknowledge(sent)
+        rows = store.pending(0, 1_000)
+        assert store.stats().pending_rows == len(rows)
+        assert not {row.seq for row in rows} & set(sent)
+    with OutboxStore(tmp_path / "o.db") as store:
+        assert store.stats().pending_rows == len(rows)
+
+
 def test_bound_in_bytes_holds_where_rows_are_large(tmp_path):
     """Few large rows give way by their bytes, and the gap record says what they were."""
     limits = OutboxLimits(pending_bytes_max=1_000_000)
