@@ -1,0 +1,199 @@
+"""A site for the benchmarks of the agent: a Modbus server of many units, a signed model, the agent's process.
+
+The model is an LSTM (16 tags x 3 features -> 64, two layers, over 30 cycles) with random weights, the
+size of those that this product trains: what it says is of no interest, what it costs is.
+"""
+
+import asyncio
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ctypes import c_double, c_longlong
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.simulation.modbus_server import PlantServer
+from shared.features import FEATURES_PER_TAG, FeatureSpec
+from shared.onnx_model import OnnxModel
+from shared.reactor_config import load_fleet
+from shared.schemas import GoldenWindow, Manifest, utc_now
+
+SITE, REACTOR, KIND = "BENCH", "R1", "bench_unit"
+TAGS = 1_000  # float32 a unit, as on a controller of a larger skid
+MODEL_TAGS = 16
+HIDDEN = 64
+HOST = "127.0.0.1"
+START_S = 120.0  # for a process, on a busy machine
+OUTPUTS = ["rul", "anomaly_score", "ood_score"]
+BIN = Path(sys.executable).parent
+TICK_TIMES_MAX = 10_000
+
+
+def write_config(path: Path, units: int, port: int, period_s: float) -> None:
+    """A fleet file with one site of `units` components of `TAGS` float32 each."""
+    tags = {f"t{i}": {"unit": "1", "range": [-1e9, 1e9]} for i in range(TAGS)}
+    plant = {"protocol": "modbus_tcp", "host": HOST, "port": port}
+    plant |= {"poll_period_s": period_s, "timeout_s": period_s}
+    reactor = {"reactor_type": "test_rig"} | {f"unit_{n}": {"type": KIND} for n in range(1, units + 1)}
+    document = {"component_types": {KIND: {"tags": tags}}, SITE: {"plant": plant, REACTOR: reactor}}
+    path.write_text(json.dumps(document))  # JSON is YAML
+
+
+@contextmanager
+def serving(config: Path, tick_s: float, phase_s: float) -> Iterator[Any]:
+    """The plant's server in a process of its own; gives the wall clock's time of each tick, by number.
+
+    The first tick is `phase_s` after a whole second, the others follow each `tick_s`.
+    """
+    context = multiprocessing.get_context("spawn")
+    times: Any = context.Array(c_double, TICK_TIMES_MAX, lock=False)
+    ready = context.Value(c_longlong, 0)
+    process = context.Process(target=_serve, args=(config, tick_s, phase_s, times, ready), daemon=True)
+    process.start()
+    try:
+        _until(lambda: bool(ready.value) or not process.is_alive(), "the Modbus server")
+        if not ready.value:
+            raise RuntimeError(f"the Modbus server ended with {process.exitcode}")
+        yield times
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(config: Path, tick_s: float, phase_s: float, times: Any, ready: Any) -> None:
+    asyncio.run(_serve_ticks(config, tick_s, phase_s, times, ready))
+
+
+async def _serve_ticks(config: Path, tick_s: float, phase_s: float, times: Any, ready: Any) -> None:
+    """New numbers in every register each `tick_s`; the cycle register says which tick they are of."""
+    fleet = load_fleet(config)
+    async with PlantServer(HOST, fleet.sites[SITE].plant.port, fleet.components(SITE)) as server:
+        names = [f"t{i}" for i in range(TAGS)]
+        began_s = math.ceil(time.time()) + phase_s
+        for tick in range(TICK_TIMES_MAX):
+            await asyncio.sleep(max(0.0, began_s + tick * tick_s - time.time()))
+            values = dict(zip(names, (np.arange(TAGS) + 0.25 * tick).tolist(), strict=True))
+            times[tick] = time.time()
+            for component_id in server.components:
+                server.show(component_id, tick, values)
+            ready.value = 1
+
+
+def release() -> tuple[Manifest, bytes]:
+    """The model and its manifest, as `control-plane train` would leave them."""
+    spec = FeatureSpec(component_type=KIND, tags=tuple(f"t{i}" for i in range(MODEL_TAGS)))
+    model = _lstm(FEATURES_PER_TAG * MODEL_TAGS)
+    window = np.linspace(1, 2, spec.window_cycles * MODEL_TAGS, dtype="<f4")
+    fields: dict[str, Any] = {
+        "name": KIND, "version": 1, "component_type": KIND, "sha256": hashlib.sha256(model).hexdigest(),
+        "feature_spec": spec, "feature_spec_hash": spec.hash(), "outputs": OUTPUTS, "horizon_cycles": 125.0,
+        "anomaly_threshold": 1e9, "ood_threshold": 1e9, "training_data_version": "none", "metrics": {},
+        "calibration": {}, "golden": [GoldenWindow(window=b"", outputs={})], "golden_tolerance": 1e-4,
+        "oldest_agent_version": "0.1.0", "created": utc_now(),
+    }  # fmt: skip
+    found = OnnxModel(Manifest(**fields), model).run(window.reshape(1, spec.window_cycles, -1))
+    outputs = {name: [float(x) for x in np.ravel(values)] for name, values in found.items()}
+    return Manifest(**(fields | {"golden": [GoldenWindow(window=window.tobytes(), outputs=outputs)]})), model
+
+
+def _lstm(features: int) -> bytes:
+    rng, node = np.random.default_rng(1), helper.make_node
+    weights: dict[str, Any] = {"axis1": np.array([1], np.int64), "last": np.array(-1, np.int64)}
+    nodes = [node("Transpose", ["features"], ["steps0"], perm=[1, 0, 2])]
+    for layer, width in enumerate((features, HIDDEN)):
+        w, r = (f"{name}{layer}" for name in "WR")
+        weights[w] = rng.normal(0, 0.05, (1, 4 * HIDDEN, width)).astype(np.float32)
+        weights[r] = rng.normal(0, 0.05, (1, 4 * HIDDEN, HIDDEN)).astype(np.float32)
+        nodes += [
+            node("LSTM", [f"steps{layer}", w, r], [f"all{layer}"], hidden_size=HIDDEN),
+            node("Squeeze", [f"all{layer}", "axis1"], [f"steps{layer + 1}"]),
+        ]
+    nodes.append(node("Gather", ["steps2", "last"], ["final"], axis=0))
+    for name, width in (("rul", 3), ("anomaly_score", 1), ("ood_score", 1)):
+        weights[f"head_{name}"] = rng.normal(0, 0.05, (HIDDEN, width)).astype(np.float32)
+        nodes.append(node("MatMul", ["final", f"head_{name}"], [name]))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "lstm",
+        [value("features", TensorProto.FLOAT, ["n", None, features])],
+        [value(name, TensorProto.FLOAT, ["n", 3 if name == "rul" else 1]) for name in OUTPUTS],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+class AgentProcess:
+    """`edge-agent run` and what its process and its metrics tell."""
+
+    def __init__(self, process: subprocess.Popen[bytes], health: str) -> None:
+        self.process, self._health = process, health
+
+    def cpu_s(self) -> float:
+        """User and system time so far, of all its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mib(self) -> float:
+        """Resident memory now."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels, 0.0 where there is none yet."""
+        with urllib.request.urlopen(f"http://{self._health}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [line for line in lines if line.split("{")[0].split(" ")[0] == name]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+    def until(self, name: str, at_least: float) -> None:
+        """Wait for a metric to reach a value; RuntimeError when the agent ended."""
+
+        def reached() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the agent ended with {self.process.returncode}")
+            with suppress(OSError):
+                return self.metric(name) >= at_least
+            return False
+
+        _until(reached, f"{name} >= {at_least:g}")
+
+
+@contextmanager
+def agent(
+    config: Path, data_dir: Path, trust: Path, repository: str, kafka: str, health: str
+) -> Iterator[AgentProcess]:
+    """The agent as installed, ended by SIGTERM."""
+    command = [str(BIN / "edge-agent"), "run", "--config", str(config), "--site", SITE, "--kafka", kafka]
+    command += ["--data-dir", str(data_dir), "--trust-dir", str(trust), "--repository", repository]
+    command += ["--fleet", f"{HOST}:1", "--health", health]
+    log_path = data_dir.with_suffix(".log")
+    with log_path.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield AgentProcess(process, health)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(START_S)
+
+
+def _until(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + START_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {START_S:.0f} s for {what}")
+        time.sleep(0.1)
