@@ -136,7 +136,7 @@ def _tell_steady(figures: Figures, cpu_s: float, shares: dict[str, float]) -> No
         f"{figures['lag_growth_rows']:.0f} rows, RSS {figures['rss_mib']:.0f} MiB (limit {RSS_MIB_MAX:.0f})"
     )
     print(
-        f"cpu       {cpu_s:.2f} s per million points, bare loop {figures['bare_cpu_s_per_million_points']:.2f}; "
+        f"cpu       {cpu_s:.2f} s per million points, bare {figures['bare_cpu_s_per_million_points']:.2f}; "
         f"ratio {figures['bare_ratio']} (limit {BARE_RATIO_MAX})"
     )
     rest = {"forwarding, metrics and the rest": cpu_s - sum(shares.values())}
