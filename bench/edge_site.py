@@ -26,6 +26,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.simulation.modbus_server import PlantServer
+from shared.config_defaults import FIRST_TAG_ADDRESS
 from shared.features import FEATURES_PER_TAG, FeatureSpec
 from shared.onnx_model import OnnxModel
 from shared.reactor_config import load_fleet
@@ -33,6 +34,7 @@ from shared.schemas import GoldenWindow, Manifest, utc_now
 
 SITE, REACTOR, KIND = "BENCH", "R1", "bench_unit"
 TAGS = 1_000  # float32 a unit, as on a controller of a larger skid
+TICK_STEP = 1_024  # a tag's number is tick x this + the tag's own: it tells both, exactly, in a float32
 MODEL_TAGS = 16
 HIDDEN = 64
 HOST = "127.0.0.1"
@@ -42,9 +44,12 @@ BIN = Path(sys.executable).parent
 TICK_TIMES_MAX = 10_000
 
 
-def write_config(path: Path, units: int, port: int, period_s: float) -> None:
-    """A fleet file with one site of `units` components of `TAGS` float32 each."""
-    tags = {f"t{i}": {"unit": "1", "range": [-1e9, 1e9]} for i in range(TAGS)}
+def write_config(
+    path: Path, units: int, port: int, period_s: float, tags_each: int = TAGS, without: int | None = None
+) -> None:
+    """A fleet file with one site of `units` components of `tags_each` float32, or one tag fewer."""
+    places = {f"t{i}": {"address": FIRST_TAG_ADDRESS + 2 * i} for i in range(tags_each) if i != without}
+    tags = {name: {"unit": "1", "range": [-1e9, 1e9], "register": place} for name, place in places.items()}
     plant = {"protocol": "modbus_tcp", "host": HOST, "port": port}
     plant |= {"poll_period_s": period_s, "timeout_s": period_s}
     reactor = {"reactor_type": "test_rig"} | {f"unit_{n}": {"type": KIND} for n in range(1, units + 1)}
@@ -81,13 +86,13 @@ async def _serve_ticks(config: Path, tick_s: float, phase_s: float, times: Any, 
     """New numbers in every register each `tick_s`; the cycle register says which tick they are of."""
     fleet = load_fleet(config)
     async with PlantServer(HOST, fleet.sites[SITE].plant.port, fleet.components(SITE)) as server:
-        names = [f"t{i}" for i in range(TAGS)]
+        components = server.components.items()
         began_s = math.ceil(time.time()) + phase_s
         for tick in range(TICK_TIMES_MAX):
             await asyncio.sleep(max(0.0, began_s + tick * tick_s - time.time()))
-            values = dict(zip(names, (np.arange(TAGS) + 0.25 * tick).tolist(), strict=True))
             times[tick] = time.time()
-            for component_id in server.components:
+            for component_id, component in components:
+                values = {tag: float(tick * TICK_STEP + int(tag[1:])) for tag in component.tags}
                 server.show(component_id, tick, values)
             ready.value = 1
 
