@@ -12,7 +12,7 @@ T ?= tests
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
-.PHONY: help demo test check bench bench-outbox bench-simulation bench-polling proto schema pictures plots lock clean
+.PHONY: help demo test check bench bench-outbox bench-simulation bench-polling proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (abo
 
 plots: $(VENV)/.installed ## draw each component's life, sound and with each fault, into docs/pictures
 	$(BIN)/python -m demo.plots docs/pictures
+
+kafka: ## Apache Kafka on 127.0.0.1:9092 with its topics, until Ctrl-C (Java 17; Maven fetches it once)
+	@infra/kafka/kafka.sh start
 
 lock: $(VENV)/.installed ## pin every dependency anew in requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
