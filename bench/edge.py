@@ -21,13 +21,11 @@ from confluent_kafka import Consumer
 from pymodbus.client import AsyncModbusTcpClient
 
 from bench.catch_up import catch_up
-from bench.edge_site import HOST, SITE, TAGS, AgentProcess, agent, release, serving, write_config
+from bench.edge_site import HOST, TAGS, AgentProcess, agent, serving, write_config
 from bench.edge_stages import stages
 from shared.listen import free_port
 from shared.reactor_config import MODBUS_READ_REGISTERS_MAX
-from tests.support.kafka import Kafka, kafka_broker
-from tests.support.releases import Centre
-from tests.support.web import served
+from tests.support.kafka import KafkaBroker, running_kafka
 
 PERIOD_S = 1.0
 STEADY_UNITS, STEADY_S = 100, 60.0
@@ -48,7 +46,11 @@ Figures = dict[str, float]
 
 def main() -> None:
     """Print each part beside its limits; the last line is JSON."""
-    with tempfile.TemporaryDirectory() as name, kafka_broker(Path(name) / "kafka") as broker:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        tempfile.TemporaryDirectory() as kafka,
+        running_kafka(Path(kafka)) as broker,
+    ):
         figures = _steady(Path(name) / "steady", broker)
         figures |= _latency(Path(name) / "latency", broker)
         figures |= catch_up(Path(name) / "backlog.db", broker.bootstrap)
@@ -76,23 +78,10 @@ def _plant(folder: Path, units: int, tick_s: float) -> Iterator[tuple[Path, int,
         yield config, port, times
 
 
-@contextmanager
-def _agent(folder: Path, config: Path, broker: Kafka) -> Iterator[AgentProcess]:
-    """An agent that scores every unit."""
-    centre = Centre(folder, (SITE,))
-    centre.roll_out(centre.publish(*release()))
-    health = f"{HOST}:{free_port()}"
-    with (
-        served(centre.layout.repository) as url,
-        agent(config, folder / "data", centre.trust[SITE], url, broker.bootstrap, health) as found,
-    ):
-        yield found
-
-
-def _steady(folder: Path, broker: Kafka) -> Figures:
+def _steady(folder: Path, broker: KafkaBroker) -> Figures:
     with _plant(folder, STEADY_UNITS, PERIOD_S) as (config, port, _):
         bare = [asyncio.run(_bare_cpu_s(port))]
-        with _agent(folder, config, broker) as found:
+        with agent(folder, config, broker.bootstrap) as found:
             found.until("edge_predictions_total", STEADY_UNITS)
             first, rss = _counters(found), []
             while time.monotonic() < first["at_s"] + STEADY_S:
@@ -160,15 +149,15 @@ async def _bare_cpu_s(port: int) -> float:
     return cpu_s / points
 
 
-def _latency(folder: Path, broker: Kafka) -> Figures:
+def _latency(folder: Path, broker: KafkaBroker) -> Figures:
     """From a change in the registers until a consumer of the topic has the record."""
     with (
         _plant(folder, LATENCY_UNITS, LATENCY_TICK_S) as (config, _, times),
-        _agent(folder, config, broker) as found,
+        agent(folder, config, broker.bootstrap) as found,
     ):
         found.until("edge_predictions_total", LATENCY_UNITS)
         took_ms = np.array(list(_arrivals(broker, times)))
-    figures = {
+    figures: Figures = {
         "p50_ms": round(float(np.percentile(took_ms, 50))),
         "p99_ms": round(float(np.percentile(took_ms, 99))),
         "latency_records": len(took_ms),
@@ -180,7 +169,7 @@ def _latency(folder: Path, broker: Kafka) -> Figures:
     return figures
 
 
-def _arrivals(broker: Kafka, times: Any) -> Iterator[float]:
+def _arrivals(broker: KafkaBroker, times: Any) -> Iterator[float]:
     """Milliseconds from change to arrival of each telemetry record of the coming `LATENCY_S`."""
     began_s = time.time()
     settings = {"bootstrap.servers": broker.bootstrap, "group.id": "latency", "auto.offset.reset": "latest"}
@@ -192,7 +181,7 @@ def _arrivals(broker: Kafka, times: Any) -> Iterator[float]:
             if message is None or message.error() or message.timestamp()[1] < 1e3 * began_s:
                 continue
             arrived_s = time.time()
-            changed_s = times[json.loads(message.value())["cycle"]]
+            changed_s = times[json.loads(message.value() or b"")["cycle"]]
             yield 1e3 * (arrived_s - changed_s)
     finally:
         consumer.close()

@@ -9,8 +9,6 @@ import hashlib
 import json
 import math
 import multiprocessing
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,14 +21,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import psutil
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.simulation.modbus_server import PlantServer
 from shared.config_defaults import FIRST_TAG_ADDRESS
 from shared.features import FEATURES_PER_TAG, FeatureSpec
+from shared.listen import free_port
 from shared.onnx_model import OnnxModel
 from shared.reactor_config import load_fleet
 from shared.schemas import GoldenWindow, Manifest, utc_now
+from tests.support.releases import Centre
+from tests.support.web import served
 
 SITE, REACTOR, KIND = "BENCH", "R1", "bench_unit"
 TAGS = 1_000  # float32 a unit, as on a controller of a larger skid
@@ -144,20 +146,42 @@ def _lstm(features: int) -> bytes:
 
 
 class AgentProcess:
-    """`edge-agent run` and what its process and its metrics tell."""
+    """`edge-agent run`, started and ended at will, and what its process and its metrics tell."""
 
-    def __init__(self, process: subprocess.Popen[bytes], health: str) -> None:
-        self.process, self._health = process, health
+    def __init__(self, folder: Path, arguments: list[str]) -> None:
+        self._health = f"{HOST}:{free_port()}"
+        self._command = [str(BIN / "edge-agent"), "run", *arguments, "--health", self._health]
+        self._log = folder / "agent.log"
+        self._process: subprocess.Popen[bytes]
+
+    def start(self) -> None:
+        """Start it anew on the data it left."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it has drained."""
+        self._process.terminate()
+        self._process.wait(START_S)
 
     def cpu_s(self) -> float:
         """User and system time so far, of all its threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
     def rss_mib(self) -> float:
         """Resident memory now."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return float(psutil.Process(self.pid).memory_info().rss) / 2**20
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels, 0.0 where there is none yet."""
@@ -170,8 +194,8 @@ class AgentProcess:
         """Wait for a metric to reach a value; RuntimeError when the agent ended."""
 
         def reached() -> bool:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the agent ended with {self.process.returncode}")
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the agent ended: {self._log.read_text()[-2_000:]}")
             with suppress(OSError):
                 return self.metric(name) >= at_least
             return False
@@ -180,20 +204,19 @@ class AgentProcess:
 
 
 @contextmanager
-def agent(
-    config: Path, data_dir: Path, trust: Path, repository: str, kafka: str, health: str
-) -> Iterator[AgentProcess]:
-    """The agent as installed, ended by SIGTERM."""
-    command = [str(BIN / "edge-agent"), "run", "--config", str(config), "--site", SITE, "--kafka", kafka]
-    command += ["--data-dir", str(data_dir), "--trust-dir", str(trust), "--repository", repository]
-    command += ["--fleet", f"{HOST}:1", "--health", health]
-    log_path = data_dir.with_suffix(".log")
-    with log_path.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+def agent(folder: Path, config: Path, kafka: str) -> Iterator[AgentProcess]:
+    """A started agent of the site that has a signed model for every unit; it drains and ends at the end."""
+    centre = Centre(folder, (SITE,))
+    centre.roll_out(centre.publish(*release()))
+    with served(centre.layout.repository) as url:
+        arguments = ["--config", str(config), "--site", SITE, "--kafka", kafka, "--repository", url]
+        arguments += ["--data-dir", str(folder / "data"), "--trust-dir", str(centre.trust[SITE])]
+        found = AgentProcess(folder, [*arguments, "--fleet", f"{HOST}:1"])
+        found.start()
         try:
-            yield AgentProcess(process, health)
+            yield found
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(START_S)
+            found.stop()
 
 
 def _until(condition: Any, what: str) -> None:

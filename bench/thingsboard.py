@@ -1,4 +1,4 @@
-"""ThingsBoard Gateway (PyPI, an environment of its own) in its best mode: ranges of 125, QoS 1, SQLite storage.
+"""ThingsBoard Gateway in an environment of its own and in its best mode: ranges, QoS 1, SQLite storage.
 
 Without a platform it needs one answer to begin, that of `getSessionLimits`; `Platform` gives it without
 any limit and takes what the gateway publishes.
@@ -8,13 +8,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
 
 from bench.edge_site import HOST
 from shared.config_defaults import FIRST_TAG_ADDRESS
@@ -51,11 +51,13 @@ class Gateway:
 
     def __init__(self, folder: Path, units: int, tags: int, modbus_port: int, mqtt_port: int) -> None:
         self._folder, self._program = folder, installed()
-        self.process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         for name in ("config", "logs", "data"):
             (folder / name).mkdir(parents=True)
         self._write("tb_gateway", _gateway(folder / "data", mqtt_port))
-        self._write("modbus", {"master": {"slaves": [_slave(u, tags, modbus_port) for u in range(1, units + 1)]}})
+        self._write(
+            "modbus", {"master": {"slaves": [_slave(u, tags, modbus_port) for u in range(1, units + 1)]}}
+        )
         self._write("connected_devices", {})
         handler = {"class": "logging.StreamHandler", "level": "ERROR", "stream": "ext://sys.stderr"}
         quiet = {"pymodbus": {"level": "CRITICAL"}, "pymodbus.logging": {"level": "CRITICAL"}}
@@ -70,20 +72,25 @@ class Gateway:
         environment = os.environ | {"TB_GW_CONFIG_DIR": str(self._folder.resolve() / "config")}
         environment.pop("PYTHONPATH", None)
         with (self._folder / "gateway.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [self._program], env=environment, cwd=self._folder, stdout=log, stderr=log
             )
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        return self._process.pid if self._process is not None else 0
+
     def kill(self) -> None:
         """kill -9."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 def _gateway(data: Path, mqtt_port: int) -> dict[str, Any]:
-    rates = ("rateLimits", "dpRateLimits", "messagesRateLimits")
-    rates += ("deviceMessagesRateLimits", "deviceRateLimits", "deviceDpRateLimits")
+    of_gateway = ("rateLimits", "dpRateLimits", "messagesRateLimits")
+    of_devices = ("deviceRateLimits", "deviceDpRateLimits", "deviceMessagesRateLimits")
     thingsboard = {
         "host": HOST,
         "port": mqtt_port,
@@ -96,10 +103,15 @@ def _gateway(data: Path, mqtt_port: int) -> dict[str, Any]:
         "security": {"type": "accessToken", "accessToken": "benchmark"},
         "qos": 1,
         "checkingDeviceActivity": {"checkDeviceInactivity": False},
-    } | dict.fromkeys(rates, "0:0")
-    storage = {"type": "sqlite", "data_file_path": f"{data.resolve()}/", "max_read_records_count": 1_000}
+    } | dict.fromkeys((*of_gateway, *of_devices), "0:0")
     modbus = {"type": "modbus", "name": "modbus", "configuration": "modbus.json"}
-    return {"thingsboard": thingsboard, "storage": storage, "grpc": {"enabled": False}, "connectors": [modbus]}
+    storage = {"type": "sqlite", "data_file_path": f"{data.resolve()}/", "max_read_records_count": 1_000}
+    return {
+        "thingsboard": thingsboard,
+        "storage": storage,
+        "grpc": {"enabled": False},
+        "connectors": [modbus],
+    }
 
 
 def _slave(unit: int, tags: int, port: int) -> dict[str, Any]:
