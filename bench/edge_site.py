@@ -9,11 +9,12 @@ import hashlib
 import json
 import math
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from ctypes import c_double, c_longlong
 from pathlib import Path
@@ -148,16 +149,24 @@ def _lstm(features: int) -> bytes:
 class AgentProcess:
     """`edge-agent run`, started and ended at will, and what its process and its metrics tell."""
 
-    def __init__(self, folder: Path, arguments: list[str]) -> None:
+    def __init__(
+        self, folder: Path, arguments: list[str], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._health = f"{HOST}:{free_port()}"
         self._command = [str(BIN / "edge-agent"), "run", *arguments, "--health", self._health]
+        self._environment = os.environ | dict(environment or {})
         self._log = folder / "agent.log"
         self._process: subprocess.Popen[bytes]
+        self._logger: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it anew on the data it left."""
+        """Start it anew on the data it left. Its log is written by another process, as journald's is."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._logger = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        pipe = self._logger.stdin
+        self._process = subprocess.Popen(self._command, stdout=pipe, stderr=pipe, env=self._environment)
+        if pipe is not None:
+            pipe.close()
 
     @property
     def pid(self) -> int:
@@ -167,12 +176,17 @@ class AgentProcess:
     def kill(self) -> None:
         """kill -9."""
         self._process.kill()
-        self._process.wait()
+        self._ended()
 
     def stop(self) -> None:
         """SIGTERM, and wait until it has drained."""
         self._process.terminate()
+        self._ended()
+
+    def _ended(self) -> None:
         self._process.wait(START_S)
+        if self._logger is not None:
+            self._logger.wait()
 
     def cpu_s(self) -> float:
         """User and system time so far, of all its threads."""
