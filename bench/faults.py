@@ -1,9 +1,9 @@
 """The fault table: real Kafka, real agents and ingest, the oracle plant; what is lost under which fault.
 
-A *scene* is one broker, one ingest and some sites. Faults of a site (its agent, plant, disk, clock) are injected
-into one site each, all in one scene; faults of the centre (broker, consumer) have a scene each, with several
-sites. Every site has a seed of its own, made of the printed one: `--seed` replays a run. Afterwards the lake and
-the topics are reckoned against what the plants showed (`bench.fault_account`); every count must be 0.
+A *scene* is one broker, one ingest and some sites. Faults of a site (its agent, plant, disk, clock) are
+injected into one site each, all in one scene; faults of the centre (broker, consumer) have a scene each, with
+several sites. Every site has a seed of its own, made of the printed one: `--seed` replays a run. Afterwards
+lake and topics are reckoned against what the plants showed (`bench.fault_account`); every count must be 0.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 
 from bench.edge_site import BIN
@@ -83,7 +83,7 @@ class Ingest:
         self._process.wait(SETTLE_S)
 
 
-# --- faults of the centre ------------------------------------------------------------------------------------
+# --- faults of the centre
 
 
 def _broker_killed(scene: Scene) -> None:
@@ -132,7 +132,7 @@ CENTRE_FAULTS: dict[str, Injects] = {
     "agents and consumer killed": _both_killed,
 }
 
-# --- faults of one site --------------------------------------------------------------------------------------
+# --- faults of one site
 
 
 def _agent_killed(site: FaultSite) -> None:
@@ -141,7 +141,7 @@ def _agent_killed(site: FaultSite) -> None:
         site.kill_agent()
 
 
-def _plc(site: FaultSite) -> None:
+def _plc(_site: FaultSite) -> None:
     time.sleep(FAULT_S)  # its plant has bad days from beginning to end
 
 
@@ -201,7 +201,8 @@ class Table:
         yield f"|---|{'---:|' * (len(heads) - 1)}"
         for row, found in self.rows.items():
             if self.seeds[row]:
-                yield f"| {row} | {self.seeds[row]} | {' | '.join(f'{n:,}' for n in asdict(found).values())} |"
+                counts = " | ".join(f"{count:,}" for count in astuple(found))
+                yield f"| {row} | {self.seeds[row]} | {counts} |"
 
 
 def main() -> None:
@@ -235,7 +236,8 @@ def scene(broker: KafkaBroker, seed: str, rows: Sequence[str], centre_row: str |
         with _sites(folder, seed, rows, broker.bootstrap) as sites:
             ingest.start()
             time.sleep(CALM_S)
-            _inject(Scene(broker, ingest, sites, random.Random(seed)), centre_row)
+            chance = random.Random(seed)  # noqa: S311 - to be replayed
+            _inject(Scene(broker, ingest, sites, chance), centre_row)
             time.sleep(CALM_S)
         settled = _settled(ingest.lake, sites)
         ingest.stop()
