@@ -84,10 +84,8 @@ def _ledger(path: Path) -> tuple[Shown, Mapping[int, float]]:
 def _telemetry(lake: Path, site_id: str) -> Mapping[str, Sequence[Row]]:
     """Each component's rows by row number, which goes on when a damaged store is replaced."""
     found: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in LakeReader(lake).rows(
-        "SELECT reactor_id, component, cycle, seq, metrics FROM telemetry"
-        f" WHERE site_id = '{site_id}' ORDER BY seq"
-    ):
+    query = f"SELECT * FROM telemetry WHERE site_id = '{site_id}' ORDER BY seq"  # noqa: S608 - our own name
+    for row in LakeReader(lake).rows(query):
         found[f"{site_id}/{row['reactor_id']}/{row['component']}"].append(row)
     return found
 

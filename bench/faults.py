@@ -263,7 +263,7 @@ def _sites(folder: Path, seed: str, rows: Sequence[str], kafka: str) -> Iterator
     centre = Centre(folder, tuple(names))
     centre.roll_out(centre.publish(*make_release()))
     sites = [
-        FaultSite(name, row, folder / name, config, random.Random(f"{seed}/{name}"))
+        FaultSite(name, row, folder / name, config, random.Random(f"{seed}/{name}"))  # noqa: S311 - to be replayed
         for name, row in zip(names, rows, strict=True)
     ]
     with (
