@@ -44,7 +44,7 @@ HOST = "127.0.0.1"
 START_S = 120.0  # for a process, on a busy machine
 OUTPUTS = ["rul", "anomaly_score", "ood_score"]
 BIN = Path(sys.executable).parent
-TICK_TIMES_MAX = 10_000
+TICK_TIMES_MAX = 200_000
 
 
 def write_config(

@@ -154,5 +154,5 @@ def _everything(consumer: Consumer, topic: str) -> Iterable[Any]:
             if message.error():
                 continue
             yield message
-            if message.offset() >= high - 1:
+            if (message.offset() or 0) >= high - 1:
                 break

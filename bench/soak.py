@@ -1,4 +1,4 @@
-"""A week in an hour: the agent's memory and files over 60,480 polls, a week of a site that is polled each 10 s.
+"""A week in an hour: the agent over 60,480 polls, a week of a site that is polled each 10 s.
 
 Polls come at 20 Hz instead, so that the week takes 50 minutes; every "day" the broker is away for an "hour"
 (18 s). Samples are taken each "10 minutes"; the plot shows resident memory and the outbox' files. Flat: the
@@ -109,7 +109,7 @@ def _draw(samples: list[Sample], path: Path) -> None:
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes[2].set_xlabel(
+    axes[2].set_xlabel(f"days, at a poll each {PERIOD_S * COMPRESSION:.0f} s; the broker is away an hour a day")
         f"days of a site polled each {PERIOD_S * COMPRESSION:.0f} s; the broker is away an hour a day"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
