@@ -109,9 +109,7 @@ def _draw(samples: list[Sample], path: Path) -> None:
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes[2].set_xlabel(f"days, at a poll each {PERIOD_S * COMPRESSION:.0f} s; the broker is away an hour a day")
-        f"days of a site polled each {PERIOD_S * COMPRESSION:.0f} s; the broker is away an hour a day"
-    )
+    axes[2].set_xlabel(f"days, a poll each {PERIOD_S * COMPRESSION:.0f} s; the broker is away an hour a day")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
