@@ -24,6 +24,11 @@ class _Watch:
     bad: int = 0
     good: int = 0
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing raised, nothing counted towards it: as good as new."""
+        return self.alert_id is None and self.bad == 0
+
     def step(self, is_bad: bool) -> Literal["raised", "cleared"] | None:
         """Count one more; the transition that it leads to, if any."""
         self.bad, self.good = (self.bad + 1, 0) if is_bad else (0, self.good + 1)
@@ -50,7 +55,7 @@ class AlertRules:
 
     def _of_telemetry(self, record: Telemetry) -> list[Alert | None]:
         alerts = []
-        for tag in self._component.tags:
+        for tag in self._troubled(record):
             reason = record.quality.get(tag)
             message = f"{tag} gives no number: {reason}" if reason else f"{tag} reads again"
             alerts.append(
@@ -80,6 +85,11 @@ class AlertRules:
                 )
             )
         return alerts
+
+    def _troubled(self, record: Telemetry) -> list[str]:
+        """Tags without a number now or lately: a device may have thousands that are well."""
+        watched = [tag for kind, tag in self._watches if kind is AlertKind.SENSOR]
+        return list(dict.fromkeys([*record.quality, *watched]))
 
     def _of_prediction(self, record: Prediction) -> list[Alert | None]:
         score, threshold = record.anomaly_score, record.anomaly_threshold
@@ -128,6 +138,8 @@ class AlertRules:
     ) -> Alert | None:
         watch = self._watches.setdefault((kind, subject), _Watch(on_delay))
         transition = watch.step(is_bad)
+        if watch.quiet:
+            del self._watches[kind, subject]
         if transition is None or watch.alert_id is None:
             return None
         alert_id = watch.alert_id

@@ -1,0 +1,158 @@
+"""What became of every reading of one site: the lake and Kafka against the plant's ledger."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from bench.fault_site import FaultSite
+from control_plane.ingest.completeness import read_accounts
+from control_plane.sinks.lake import LakeReader
+from shared.envelope import parse_headers
+
+UNREAD_CYCLES_MAX = 4  # in a row that a busy machine's polls ran over; the agent counts and tells them
+IN_ORDER = ("telemetry_raw", "predictions")  # topics in which a component's row numbers only rise
+READ_S = 30.0
+
+Row = Mapping[str, Any]
+Shown = Mapping[tuple[str, int], Mapping[str, float | None]]  # values by component and cycle
+
+
+@dataclass
+class Reckoning:
+    """Counts of one site; all but `rows` and `explained` must be 0."""
+
+    rows: int = 0
+    explained: int = 0
+    lost: int = 0
+    unexplained_gaps: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    misattributed: int = 0
+
+    def __add__(self, other: "Reckoning") -> "Reckoning":
+        return Reckoning(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def clean(self) -> bool:
+        """Nothing lost, doubled, mixed up or left unexplained."""
+        return not any(astuple(self)[2:])
+
+
+def reckon(site: FaultSite, lake: Path) -> Reckoning:
+    """Count what is wrong with this site's records in the lake.
+
+    *Lost*: rows that the site numbered, which neither arrived nor are explained. *Unexplained gaps*: runs of
+    those, and cycles that the plant showed while the agent ran, of which there is no row, no reason and no
+    gap record. *Duplicates*: a row or a cycle twice. *Reordered*: a component's cycle before an older one.
+    *Misattributed*: a number that the plant did not show for that tag at that cycle.
+    """
+    found = Reckoning()
+    for account in read_accounts(lake, site.site_id):
+        found.rows += account.produced
+        found.explained += sum(account.explained.values())
+        found.lost += account.unexplained + account.not_yet
+        found.unexplained_gaps += len(account.unexplained_spans)
+        found.duplicates += account.twice
+    shown, shown_at = _ledger(site.ledger)
+    given_up = _given_up(lake, site.site_id)
+    for key, rows in _telemetry(lake, site.site_id).items():
+        numbered = [row for row in rows if row["cycle"] is not None]
+        found.misattributed += sum(_wrong(row, shown.get((key, row["cycle"]), {})) for row in numbered)
+        found.duplicates += len(numbered) - len({row["cycle"] for row in numbered})
+        found.reordered += sum(b["cycle"] < a["cycle"] for a, b in pairwise(numbered))
+        found.unexplained_gaps += _silences(site, rows, shown_at, given_up)
+    return found
+
+
+def _ledger(path: Path) -> tuple[Shown, Mapping[int, float]]:
+    """What was shown, and when each cycle was."""
+    shown, shown_at = {}, {}
+    for line in path.read_text().splitlines():
+        entry = json.loads(line)
+        shown[entry["key"], entry["cycle"]] = entry["values"]
+        shown_at[entry["cycle"]] = datetime.fromisoformat(entry["time"]).timestamp()
+    return shown, shown_at
+
+
+def _telemetry(lake: Path, site_id: str) -> Mapping[str, Sequence[Row]]:
+    """Each component's rows by row number, which goes on when a damaged store is replaced."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    query = f"SELECT * FROM telemetry WHERE site_id = '{site_id}' ORDER BY seq"  # noqa: S608 - our own name
+    for row in LakeReader(lake).rows(query):
+        found[f"{site_id}/{row['reactor_id']}/{row['component']}"].append(row)
+    return found
+
+
+def _given_up(lake: Path, site_id: str) -> Sequence[tuple[int, int]]:
+    rows = LakeReader(lake).rows(f"SELECT from_seq, to_seq FROM gaps WHERE site_id = '{site_id}'")  # noqa: S608
+    return [(row["from_seq"], row["to_seq"]) for row in rows]
+
+
+def _wrong(row: Row, truth: Mapping[str, float | None]) -> int:
+    return sum(truth.get(tag) != value for tag, value in dict(row["metrics"]).items())
+
+
+def _silences(
+    site: FaultSite,
+    rows: Sequence[Row],
+    shown_at: Mapping[int, float],
+    given_up: Iterable[tuple[int, int]],
+) -> int:
+    """Cycles went by between two rows that were read, and nothing tells why."""
+    numbered = [at for at, row in enumerate(rows) if row["cycle"] is not None]
+    silent = 0
+    for at, then in pairwise(numbered):
+        before, after = rows[at], rows[then]
+        without_number = then - at - 1
+        if after["cycle"] - before["cycle"] - 1 - without_number <= UNREAD_CYCLES_MAX:
+            continue
+        explained = any(before["seq"] < last and first < after["seq"] for first, last in given_up)
+        began_s, ended_s = shown_at[before["cycle"]], shown_at[after["cycle"]]
+        down = any(began_s < up_s and down_s < ended_s for down_s, up_s in site.down)
+        silent += not (explained or down)
+    return silent
+
+
+def reordered_in_kafka(bootstrap: str) -> dict[str, int]:
+    """By site: records of a component that first came after a later one of theirs."""
+    settings = {"bootstrap.servers": bootstrap, "group.id": "reckoning", "enable.auto.commit": False}
+    consumer = Consumer(settings)
+    newest: dict[tuple[str, str, str], int] = {}
+    seen: set[tuple[str, int]] = set()
+    wrong: defaultdict[str, int] = defaultdict(int)
+    for topic in IN_ORDER:
+        for message in _everything(consumer, topic):
+            envelope, key = parse_headers(message.headers()), (message.key() or b"").decode()
+            if (envelope.store_id, envelope.seq) in seen:
+                continue
+            seen.add((envelope.store_id, envelope.seq))
+            place = (topic, key, envelope.store_id)
+            wrong[envelope.site] += envelope.seq < newest.get(place, 0)
+            newest[place] = max(envelope.seq, newest.get(place, 0))
+    consumer.close()
+    return wrong
+
+
+def _everything(consumer: Consumer, topic: str) -> Iterable[Any]:
+    """All messages that the topic holds now, partition by partition."""
+    for partition in consumer.list_topics(topic, READ_S).topics[topic].partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), READ_S)
+        if high == low:
+            continue
+        consumer.assign([TopicPartition(topic, partition, low)])
+        while True:
+            message = consumer.poll(READ_S)
+            if message is None:
+                raise TimeoutError(f"{topic}/{partition} gives nothing within {READ_S:.0f} s")
+            if message.error():
+                continue
+            yield message
+            if (message.offset() or 0) >= high - 1:
+                break
