@@ -12,8 +12,8 @@ from pathlib import Path
 from confluent_kafka import KafkaError, Message, Producer
 
 from edge_agent.forward import Forwarder
-from edge_agent.forward.forwarder import producer_config
-from edge_agent.outbox import Outbox, OutboxStore
+from edge_agent.forward.settings import producer_config
+from edge_agent.outbox import Outbox, OutboxLimits, OutboxStore
 from shared.envelope import headers
 from shared.schemas import Outgoing
 
@@ -50,7 +50,7 @@ def _record(number: int) -> Outgoing:
 
 async def _from_outbox(path: Path, bootstrap: str) -> float:
     """Seconds until every row of the backlog is acknowledged, its own reading and marking included."""
-    store = OutboxStore(path, pending_rows_max=RECORDS)
+    store = OutboxStore(path, OutboxLimits(pending_rows_max=RECORDS))
     stop = threading.Event()
     async with Outbox(store) as outbox:
         for first in range(0, RECORDS, ROWS_PER_COMMIT):
@@ -68,7 +68,7 @@ async def _from_outbox(path: Path, bootstrap: str) -> float:
 
 def _from_memory(bootstrap: str) -> float:
     """Seconds until every record is delivered."""
-    producer = Producer(producer_config(bootstrap, "BENCH"))
+    producer = Producer(producer_config(bootstrap, "BENCH", {}))
     marks = headers(_record(0), "0" * 36, RECORDS, "0" * 64)
     delivered = 0
 

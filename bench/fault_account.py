@@ -82,17 +82,31 @@ def _ledger(path: Path) -> tuple[Shown, Mapping[int, float]]:
 
 
 def _telemetry(lake: Path, site_id: str) -> Mapping[str, Sequence[Row]]:
-    """Each component's rows by row number, which goes on when a damaged store is replaced."""
+    """Each component's rows as the site numbered them; a damaged store is followed by another."""
+    query = f"""
+        SELECT *, min(timestamp) OVER (PARTITION BY store_id) AS begun FROM telemetry
+        WHERE site_id = '{site_id}' ORDER BY begun, seq
+    """  # noqa: S608 - our own site's name
     found: defaultdict[str, list[Row]] = defaultdict(list)
-    query = f"SELECT * FROM telemetry WHERE site_id = '{site_id}' ORDER BY seq"  # noqa: S608 - our own name
     for row in LakeReader(lake).rows(query):
         found[f"{site_id}/{row['reactor_id']}/{row['component']}"].append(row)
     return found
 
 
-def _given_up(lake: Path, site_id: str) -> Sequence[tuple[int, int]]:
-    rows = LakeReader(lake).rows(f"SELECT from_seq, to_seq FROM gaps WHERE site_id = '{site_id}'")  # noqa: S608
-    return [(row["from_seq"], row["to_seq"]) for row in rows]
+def _given_up(lake: Path, site_id: str) -> Sequence[tuple[str, int, int]]:
+    """Store, first and last row of each gap."""
+    query = f"SELECT gap_store_id, from_seq, to_seq FROM gaps WHERE site_id = '{site_id}'"  # noqa: S608
+    return [(row["gap_store_id"], row["from_seq"], row["to_seq"]) for row in LakeReader(lake).rows(query)]
+
+
+def _explained(before: Row, after: Row, given_up: Iterable[tuple[str, int, int]]) -> bool:
+    """Whether rows were given up between two that arrived."""
+    for store_id, first, last in given_up:
+        past = store_id != before["store_id"] or before["seq"] < last
+        ahead = store_id != after["store_id"] or first < after["seq"]
+        if store_id in (before["store_id"], after["store_id"]) and past and ahead:
+            return True
+    return False
 
 
 def _wrong(row: Row, truth: Mapping[str, float | None]) -> int:
@@ -103,7 +117,7 @@ def _silences(
     site: FaultSite,
     rows: Sequence[Row],
     shown_at: Mapping[int, float],
-    given_up: Iterable[tuple[int, int]],
+    given_up: Sequence[tuple[str, int, int]],
 ) -> int:
     """Cycles went by between two rows that were read, and nothing tells why."""
     numbered = [at for at, row in enumerate(rows) if row["cycle"] is not None]
@@ -113,7 +127,7 @@ def _silences(
         without_number = then - at - 1
         if after["cycle"] - before["cycle"] - 1 - without_number <= UNREAD_CYCLES_MAX:
             continue
-        explained = any(before["seq"] < last and first < after["seq"] for first, last in given_up)
+        explained = _explained(before, after, given_up)
         began_s, ended_s = shown_at[before["cycle"]], shown_at[after["cycle"]]
         down = any(began_s < up_s and down_s < ended_s for down_s, up_s in site.down)
         silent += not (explained or down)
