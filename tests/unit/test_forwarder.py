@@ -108,7 +108,7 @@ def forwarded(monkeypatch, broker: Broker, *rows: Row, drain_s: float = 5.0) -> 
 
 
 def row(seq: int, schema: str = "telemetry/1") -> Row:
-    return Row(seq, ROW.record._replace(schema=schema, body=b"{%d}" % seq))
+    return Row(seq, ROW.record._replace(schema=schema, body=b"{%d}" % seq), "s", seq)
 
 
 def errors(*codes: int | None) -> list[KafkaError | None]:
