@@ -103,7 +103,8 @@ def forwarded(monkeypatch, broker: Broker, *rows: Row, drain_s: float = 5.0) -> 
     monkeypatch.setattr(forwarder, "Producer", lambda *_, **__: broker)
     monkeypatch.setattr(forwarder, "RESTART_WAIT_S", 0.0)
     monkeypatch.setattr(holds, "HOLD_FIRST_S", 0.0)
-    Forwarder(backlog, "127.0.0.1:1", "TX01", "hash").run(stop, drain_s)
+    backlog.forwarder = Forwarder(backlog, "127.0.0.1:1", "TX01", "hash")
+    backlog.forwarder.run(stop, drain_s)
     return backlog
 
 
@@ -161,6 +162,7 @@ def test_a_record_that_even_the_dead_letters_refuse_stays_pending_and_holds_up_n
     backlog = forwarded(monkeypatch, broker, drain_s=0.3)
     assert backlog.acknowledged == [2]
     assert [topic for topic, *_ in broker.sent if not topic.endswith(".dlq")] == ["telemetry_raw"] * 3
+    assert list(backlog.forwarder.held) == ["telemetry_raw.dlq"]
 
 
 def test_an_alert_overtakes_the_backlog(monkeypatch):
