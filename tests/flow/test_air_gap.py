@@ -10,6 +10,7 @@ import typer
 from confluent_kafka import Consumer
 
 from control_plane.commands.import_ import import_
+from control_plane.ingest import consumer
 from control_plane.ingest.bundles import messages, read_bundle
 from control_plane.ingest.completeness import read_accounts
 from control_plane.layout import Layout
@@ -23,6 +24,7 @@ from edge_agent.commands.export import export as export_command
 from shared.errors import ConfigError, Retryable
 from shared.log_key import LogKey
 from shared.schemas import TOPICS, AuditEvent, Outgoing, utc_now
+from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import (
     CONFIG_HASH,
     OneThread,
@@ -33,6 +35,12 @@ from tests.support.pipeline import (
     telemetry,
     until,
 )
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    """The group's own wait for more members is tested elsewhere."""
+    monkeypatch.setattr(consumer, "Consumer", AtOnce)
 
 
 class Site:

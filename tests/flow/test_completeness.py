@@ -8,12 +8,20 @@ import pytest
 import typer
 
 from control_plane.commands.completeness import completeness as command
+from control_plane.ingest import consumer
 from control_plane.ingest.completeness import read_accounts
 from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
 from shared.errors import Retryable
+from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import OneThread, broker, forwarding, ingesting, site_status, telemetry, until
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    """The group's own wait for more members is tested elsewhere."""
+    monkeypatch.setattr(consumer, "Consumer", AtOnce)
 
 
 @pytest.fixture

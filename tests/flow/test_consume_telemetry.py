@@ -5,12 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.ingest import consumer
 from control_plane.ingest.telemetry import Route, Routed, components_of_type, consume_telemetry
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader
 from shared.errors import ConfigError, Retryable
 from shared.reactor_config import parse_fleet
+from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import OneThread, broker, forwarding, telemetry, thread, until
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    """The group's own wait for more members is tested elsewhere."""
+    monkeypatch.setattr(consumer, "Consumer", AtOnce)
 
 
 class Kept:
@@ -79,11 +87,11 @@ def test_without_routes_the_lake_is_the_sink(tmp_path, monkeypatch):
     stop = threading.Event()
     with broker() as address, forwarding(backlog, address):
         monkeypatch.setenv("PM_KAFKA", address)
-        consumer = threading.Thread(target=consume_telemetry, args=("telemetry_raw",), kwargs={"stop": stop})
-        consumer.start()
+        worker = threading.Thread(target=consume_telemetry, args=("telemetry_raw",), kwargs={"stop": stop})
+        worker.start()
         until(lambda: held(tmp_path / "lake") == {backlog.store_id: [(1, 3)]})
         stop.set()
-        consumer.join()
+        worker.join()
     with pytest.raises(ConfigError, match="found 'telemetry'; there are telemetry_raw, predictions"):
         consume_telemetry("telemetry")
 
