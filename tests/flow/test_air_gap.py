@@ -99,6 +99,7 @@ def contents(lake: Path) -> dict[str, list]:
     return {spec.name: [str(r) for r in reader.rows(sql.format(spec.name))] for spec in TABLES.values()}
 
 
+@pytest.mark.slow
 def test_a_bundle_brings_the_messages_and_the_rows_that_kafka_brings(site, imported, tmp_path):
     """Topic, key, headers and body are equal byte for byte, and so are the two lakes, column by column."""
     site.live(20)
@@ -133,6 +134,7 @@ def row(path: Path, new: int = 0, repeats: int = 0) -> dict:
     return found | {"new": new, "repeats": repeats, "set_aside": 0}
 
 
+@pytest.mark.slow
 def test_importing_twice_or_what_kafka_brought_changes_nothing(site, imported):
     """Half came by Kafka, all by the courier, twice: each record is in the lake once."""
     site.live(5)
@@ -243,6 +245,7 @@ def test_a_site_that_never_called_is_checked_with_a_given_key(site, imported, tm
     assert imported(key=keys) == (0, [row(path, new=5)])
 
 
+@pytest.mark.slow
 def test_while_ingest_runs_an_import_goes_by_way_of_kafka(site, imported):
     """The lake has one writer: a direct import says so; with --kafka the running ingest takes the records."""
     site.live(4)

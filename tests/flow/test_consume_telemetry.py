@@ -34,6 +34,7 @@ class Kept:
         self.keys += [arrival.record.key for arrival in batch]
 
 
+@pytest.mark.slow
 def test_records_go_to_the_sinks_that_their_content_names(tmp_path):
     """By component type, by site, to everyone; the same record twice reaches a sink once."""
     fleet = parse_fleet({"TX01": {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test")
@@ -79,6 +80,7 @@ def test_a_route_that_has_a_batch_is_left_alone_when_it_is_given_again():
     assert (first.keys, second.keys) == (["TX01/R1/pump"] * 2, ["TX01/R1/pump"] * 2)
 
 
+@pytest.mark.slow
 def test_without_routes_the_lake_is_the_sink(tmp_path, monkeypatch):
     """The one-line call of the PRD works, from the environment alone; a wrong topic names the right ones."""
     monkeypatch.setenv("PM_DATA_DIR", str(tmp_path))
