@@ -10,6 +10,7 @@ import typer
 from confluent_kafka import Consumer
 
 from control_plane.commands.import_ import import_
+from control_plane.ingest import consumer
 from control_plane.ingest.bundles import messages, read_bundle
 from control_plane.ingest.completeness import read_accounts
 from control_plane.layout import Layout
@@ -23,6 +24,7 @@ from edge_agent.commands.export import export as export_command
 from shared.errors import ConfigError, Retryable
 from shared.log_key import LogKey
 from shared.schemas import TOPICS, AuditEvent, Outgoing, utc_now
+from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import (
     CONFIG_HASH,
     OneThread,
@@ -33,6 +35,12 @@ from tests.support.pipeline import (
     telemetry,
     until,
 )
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    """The group's own wait for more members is tested elsewhere."""
+    monkeypatch.setattr(consumer, "Consumer", AtOnce)
 
 
 class Site:
@@ -91,6 +99,7 @@ def contents(lake: Path) -> dict[str, list]:
     return {spec.name: [str(r) for r in reader.rows(sql.format(spec.name))] for spec in TABLES.values()}
 
 
+@pytest.mark.slow
 def test_a_bundle_brings_the_messages_and_the_rows_that_kafka_brings(site, imported, tmp_path):
     """Topic, key, headers and body are equal byte for byte, and so are the two lakes, column by column."""
     site.live(20)
@@ -125,6 +134,7 @@ def row(path: Path, new: int = 0, repeats: int = 0) -> dict:
     return found | {"new": new, "repeats": repeats, "set_aside": 0}
 
 
+@pytest.mark.slow
 def test_importing_twice_or_what_kafka_brought_changes_nothing(site, imported):
     """Half came by Kafka, all by the courier, twice: each record is in the lake once."""
     site.live(5)
@@ -235,6 +245,7 @@ def test_a_site_that_never_called_is_checked_with_a_given_key(site, imported, tm
     assert imported(key=keys) == (0, [row(path, new=5)])
 
 
+@pytest.mark.slow
 def test_while_ingest_runs_an_import_goes_by_way_of_kafka(site, imported):
     """The lake has one writer: a direct import says so; with --kafka the running ingest takes the records."""
     site.live(4)

@@ -8,12 +8,20 @@ import pytest
 import typer
 
 from control_plane.commands.completeness import completeness as command
+from control_plane.ingest import consumer
 from control_plane.ingest.completeness import read_accounts
 from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
 from shared.errors import Retryable
+from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import OneThread, broker, forwarding, ingesting, site_status, telemetry, until
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    """The group's own wait for more members is tested elsewhere."""
+    monkeypatch.setattr(consumer, "Consumer", AtOnce)
 
 
 @pytest.fixture
@@ -28,6 +36,7 @@ def completeness(tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_lost_rows_turn_red_only_when_they_can_no_longer_arrive(tmp_path, monkeypatch, completeness):
     """Three rows acknowledged but never sent: first not there yet, then unexplained, exit code 1."""
     monkeypatch.setattr("control_plane.ingest.consumer.PROGRESS_PERIOD_S", 0.2)
@@ -50,6 +59,7 @@ def test_lost_rows_turn_red_only_when_they_can_no_longer_arrive(tmp_path, monkey
     assert completeness("ID01") == (0, [])
 
 
+@pytest.mark.slow
 def test_a_row_that_could_not_be_read_is_explained(tmp_path):
     """A body that is no record leaves a reason in the ledger, and its number stays open for a better copy."""
     backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"
@@ -99,6 +109,7 @@ def test_two_writers_never_share_a_lake(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_a_row_that_kafka_refused_is_explained(tmp_path):
     """A record larger than Kafka takes goes to the site's dead letters, and the ledger knows its reason."""
     backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"

@@ -5,12 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.ingest import consumer
 from control_plane.ingest.telemetry import Route, Routed, components_of_type, consume_telemetry
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader
 from shared.errors import ConfigError, Retryable
 from shared.reactor_config import parse_fleet
+from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import OneThread, broker, forwarding, telemetry, thread, until
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch):
+    """The group's own wait for more members is tested elsewhere."""
+    monkeypatch.setattr(consumer, "Consumer", AtOnce)
 
 
 class Kept:
@@ -26,6 +34,7 @@ class Kept:
         self.keys += [arrival.record.key for arrival in batch]
 
 
+@pytest.mark.slow
 def test_records_go_to_the_sinks_that_their_content_names(tmp_path):
     """By component type, by site, to everyone; the same record twice reaches a sink once."""
     fleet = parse_fleet({"TX01": {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test")
@@ -71,6 +80,7 @@ def test_a_route_that_has_a_batch_is_left_alone_when_it_is_given_again():
     assert (first.keys, second.keys) == (["TX01/R1/pump"] * 2, ["TX01/R1/pump"] * 2)
 
 
+@pytest.mark.slow
 def test_without_routes_the_lake_is_the_sink(tmp_path, monkeypatch):
     """The one-line call of the PRD works, from the environment alone; a wrong topic names the right ones."""
     monkeypatch.setenv("PM_DATA_DIR", str(tmp_path))
@@ -79,11 +89,11 @@ def test_without_routes_the_lake_is_the_sink(tmp_path, monkeypatch):
     stop = threading.Event()
     with broker() as address, forwarding(backlog, address):
         monkeypatch.setenv("PM_KAFKA", address)
-        consumer = threading.Thread(target=consume_telemetry, args=("telemetry_raw",), kwargs={"stop": stop})
-        consumer.start()
+        worker = threading.Thread(target=consume_telemetry, args=("telemetry_raw",), kwargs={"stop": stop})
+        worker.start()
         until(lambda: held(tmp_path / "lake") == {backlog.store_id: [(1, 3)]})
         stop.set()
-        consumer.join()
+        worker.join()
     with pytest.raises(ConfigError, match="found 'telemetry'; there are telemetry_raw, predictions"):
         consume_telemetry("telemetry")
 

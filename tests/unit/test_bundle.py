@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared import bundle
@@ -65,6 +65,7 @@ def test_any_changed_byte_is_refused(place, change):
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=40))
+@example(WHOLE.find(b"\n\n") + 30, b"\xc2\x80")  # a signature that is not even ASCII
 def test_any_truncation_insertion_or_addition_is_refused(place, more):
     """A bundle is whole, and ends where it ends."""
     for data in (WHOLE[:place], WHOLE[:place] + more + WHOLE[place:], WHOLE + more, more + WHOLE):

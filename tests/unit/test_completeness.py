@@ -222,7 +222,7 @@ class Asked:
 )
 def test_caught_up_means_every_partition_to_its_end(consumer, caught_up):
     """Only then may a row that is not here be called lost."""
-    assert _caught_up(consumer, ["t", "not made yet"]) is caught_up
+    assert _caught_up(consumer, consumer, ["t", "not made yet"]) is caught_up
 
 
 EDGES = st.integers(0, 3).flatmap(lambda k: st.integers(k * CHUNK_ROWS - 3, k * CHUNK_ROWS + 3)).map(abs)

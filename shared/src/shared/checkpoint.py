@@ -98,7 +98,7 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
     lines = open_note(note, key).split("\n")
     try:
         origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
-    except (IndexError, binascii.Error) as error:
+    except (IndexError, ValueError) as error:
         raise NoteError("a checkpoint has an origin, a size and a root hash, a line each") from error
     if not size.isascii() or not size.isdigit() or (size != "0" and size.startswith("0")) or len(root) != 32:
         raise NoteError(f"a checkpoint's size is a decimal number and its root 32 bytes; found {size!r}")
@@ -122,7 +122,7 @@ def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
             raise NoteError(f"not a signature line: {line[:80]!r}")
         try:
             blob = base64.b64decode(parts[1], validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # not base64, or not even ASCII
             raise NoteError(f"signature of {parts[0]}: not base64") from error
         if base64.b64encode(blob).decode() != parts[1]:  # its last digit has bits that decode to nothing
             raise NoteError(f"signature of {parts[0]}: not written as base64 writes it")

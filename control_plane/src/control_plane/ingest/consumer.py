@@ -79,15 +79,17 @@ class Ingest:
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop`; returns when the batch in hand is settled."""
-        own = consumer_config(self._bootstrap, self._group, self._client) | {"error_cb": self._on_error}
-        consumer = Consumer(own, logger=_QuietLog())
+        settings = consumer_config(self._bootstrap, self._group, self._client) | {"error_cb": self._on_error}
+        consumer, asker = (Consumer(settings, logger=_QuietLog()) for _ in range(2))
         dead_letters = KafkaDeadLetters(self._bootstrap, self._client)
         consumer.subscribe(self._topics)
         try:
             while not stop.is_set():
                 self._step(consumer, dead_letters, stop)
+                self._note_progress(consumer, asker)
         finally:
             consumer.close()
+            asker.close()
 
     def _on_error(self, error: KafkaError) -> None:
         """librdkafka goes on trying; a person should know why it must."""
@@ -104,14 +106,15 @@ class Ingest:
             return
         if messages and dead_letters.flushed():
             _commit(consumer)
-        if len(messages) < BATCH_MESSAGES_MAX and time.monotonic() >= self._next_look_s:
-            self._next_look_s = time.monotonic() + PROGRESS_PERIOD_S
-            self._note_progress(consumer)
 
-    def _note_progress(self, consumer: Consumer) -> None:
+    def _note_progress(self, consumer: Consumer, asker: Consumer) -> None:
+        """Now and then: whether anything is left to read, and how far we have come."""
+        if time.monotonic() < self._next_look_s:
+            return
+        self._next_look_s = time.monotonic() + PROGRESS_PERIOD_S
         progress = self._intake.progress
         try:
-            if progress.has_news and _caught_up(consumer, self._topics):
+            if progress.has_news and _caught_up(consumer, asker, self._topics):
                 progress.caught_up()
         except KafkaException as error:
             log.debug("not known whether anything is left to read", reason=str(error))
@@ -150,15 +153,18 @@ def _commit(consumer: Consumer) -> None:
             log.warning("offsets not committed", reason=str(error))
 
 
-def _caught_up(consumer: Consumer, topics: Sequence[str]) -> bool:
-    """Whether every partition of `topics` is ours and read to the end that Kafka names now."""
+def _caught_up(consumer: Consumer, asker: Consumer, topics: Sequence[str]) -> bool:
+    """Whether every partition of `topics` is ours and read to the end that Kafka names now.
+
+    `asker` has connections of its own: on the consumer's each question would wait behind a fetch.
+    """
     assigned = consumer.assignment()
-    known = consumer.list_topics(timeout=ASK_TIMEOUT_S).topics
+    known = asker.list_topics(timeout=ASK_TIMEOUT_S).topics
     if len(assigned) < sum(len(known[topic].partitions) for topic in topics if topic in known):
         return False
-    committed = consumer.committed(assigned, ASK_TIMEOUT_S)
+    committed = asker.committed(assigned, ASK_TIMEOUT_S)
     for at, before in zip(consumer.position(assigned), committed, strict=True):
-        low, high = consumer.get_watermark_offsets(at, ASK_TIMEOUT_S)
+        low, high = asker.get_watermark_offsets(at, ASK_TIMEOUT_S)
         if max(at.offset, before.offset, low) < high:  # an offset that is not known is below zero
             return False
     return bool(assigned)
