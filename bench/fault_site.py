@@ -14,7 +14,12 @@ from bench.edge_site import BIN, AgentProcess
 from shared.reactor_config import load_fleet
 from tests.support.services import wait_for_port
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")  # Debian's package libfaketime
+# Python's wall clock as far off as a file says. (No test may set the machine's; libfaketime breaks sleeping.)
+CLOCK_SEAM = """
+import pathlib, time
+_true, _offset = time.time, pathlib.Path({path!r})
+time.time = lambda: _true() + float(_offset.read_text())
+"""
 FULL_DISK_BYTES = 4_096  # no file may grow beyond this: what is written fails as on a full disk
 DAMAGE_BYTES = 4_096
 SMALL_OUTBOX_ROWS = 1_000
@@ -53,12 +58,10 @@ class FaultSite:
         environment = {}
         if self.row == "clock set":
             self.set_clock(0)
-            environment = {
-                "LD_PRELOAD": str(FAKETIME),
-                "FAKETIME_TIMESTAMP_FILE": str(self.folder / "clock"),
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
+            seam = self.folder / "seam"
+            seam.mkdir()
+            (seam / "sitecustomize.py").write_text(CLOCK_SEAM.format(path=str(self.folder / "clock")))
+            environment = {"PYTHONPATH": os.pathsep.join([str(seam), os.environ.get("PYTHONPATH", "")])}
         self.agent = AgentProcess(self.folder, arguments, environment)
 
     def start(self) -> None:
