@@ -56,8 +56,9 @@ def reckon(site: FaultSite, lake: Path) -> Reckoning:
     found = Reckoning()
     for account in read_accounts(lake, site.site_id):
         found.rows += account.produced
-        found.explained += sum(account.explained.values())
-        found.lost += account.unexplained + account.not_yet
+        refused = account.explained.get("rejected", 0)  # by our own centre: told, but lost all the same
+        found.explained += sum(account.explained.values()) - refused
+        found.lost += account.unexplained + account.not_yet + refused
         found.unexplained_gaps += len(account.unexplained_spans)
         found.duplicates += account.twice
     shown, shown_at = _ledger(site.ledger)

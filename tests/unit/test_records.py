@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,22 @@ from pydantic import ValidationError
 
 from shared.envelope import headers, parse_headers
 from shared.errors import Rejected
-from shared.schemas import AuditEntry, AuditEvent, Quality, Telemetry, parse_record
+from shared.schemas import (
+    Alert,
+    AlertKind,
+    AuditEntry,
+    AuditEvent,
+    GapRecord,
+    PredictionRecord,
+    Quality,
+    Severity,
+    SignedCheckpoint,
+    SiteStatus,
+    Telemetry,
+    parse_record,
+)
 
+RECORDS = (Telemetry, PredictionRecord, Alert, AuditEntry, SignedCheckpoint, SiteStatus, GapRecord)
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 ORIGIN = {"timestamp": NOW, "site_id": "TX01", "reactor_id": "R1", "component": "coolant_pump"}
 
@@ -62,6 +77,22 @@ def test_a_leaf_is_the_same_bytes_after_the_journey():
     again = parse_record("audit/1", entry.outgoing().body)
     assert isinstance(again, AuditEntry)
     assert again.leaf() == entry.leaf() == entry.outgoing().body
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.SCHEMA)
+def test_a_field_without_a_value_may_be_left_out(record):
+    """A body names no field that is None, so each that may be None must be None when it is not named."""
+    optional = {name: f for name, f in record.model_fields.items() if type(None) in get_args(f.annotation)}
+    assert [name for name, field in optional.items() if field.is_required()] == []
+
+
+def test_a_sensor_alert_without_a_number_survives_the_journey():
+    """A sensor that gives no number has neither value, threshold nor, perhaps, a cycle."""
+    sent = Alert(
+        **ORIGIN, alert_id="a", kind=AlertKind.SENSOR, severity=Severity.WARNING, state="raised",
+        subject="flow_rate", message="flow_rate gives no number: timeout",
+    )  # fmt: skip
+    assert parse_record(sent.SCHEMA, sent.outgoing().body) == sent
 
 
 def test_headers_name_the_row_for_ever():

@@ -29,8 +29,8 @@ class Alert(ComponentRecord):
     kind: AlertKind
     severity: Severity
     state: Literal["raised", "cleared"]
-    cycle: int | None
+    cycle: int | None = None
     subject: str  # the tag, or "rul", or "anomaly"
-    value: float | None
-    threshold: float | None
+    value: float | None = None
+    threshold: float | None = None
     message: str

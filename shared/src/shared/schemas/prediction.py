@@ -36,7 +36,7 @@ class Prediction(ComponentRecord):
 
     SCHEMA: ClassVar[str] = "prediction/1"
     prediction_id: str
-    cycle: int | None
+    cycle: int | None = None
     model: ModelRef
     feature_spec_hash: Sha256
     window_sha256: Sha256
