@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, field
@@ -39,6 +39,8 @@ FAULT_S = 12.0
 AWAY_S = 60.0  # of the broker, as the row says
 SETTLE_S = 120.0  # for what is committed to reach the lake
 CENTRE_SITES = 4  # in a scene of a fault of the centre: as many seeds
+
+BOTH_KILLED = "agents and consumer killed"
 
 Injects = Callable[["Scene"], None]
 
@@ -118,6 +120,8 @@ def _consumer_killed(scene: Scene) -> None:
 
 def _both_killed(scene: Scene) -> None:
     for site in scene.sites:
+        if site.row != BOTH_KILLED:
+            continue
         scene.pause(0.2, 1.5)
         scene.ingest.kill()
         site.kill_agent()
@@ -129,7 +133,7 @@ CENTRE_FAULTS: dict[str, Injects] = {
     "broker away 60 s": _broker_away,
     "broker slow": _broker_slow,
     "consumer killed": _consumer_killed,
-    "agents and consumer killed": _both_killed,
+    BOTH_KILLED: _both_killed,
 }
 
 # --- faults of one site
@@ -229,29 +233,50 @@ def main() -> None:
 
 def scene(broker: KafkaBroker, seed: str, rows: Sequence[str], centre_row: str | None, table: Table) -> None:
     """One broker, one ingest, a site for each of `rows`; what is found goes into the table."""
-    broker.reset()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ingest = Ingest(folder, folder / "fleet.json", broker.bootstrap)
-        with _sites(folder, seed, rows, broker.bootstrap) as sites:
-            ingest.start()
-            time.sleep(CALM_S)
-            chance = random.Random(seed)  # noqa: S311 - to be replayed
-            _inject(Scene(broker, ingest, sites, chance), centre_row)
-            time.sleep(CALM_S)
-        settled = _settled(ingest.lake, sites)
-        ingest.stop()
-        wrong = reordered_in_kafka(broker.bootstrap)
-        for site in sites:
-            found = reckon(site, ingest.lake)
-            found.reordered += wrong.get(site.site_id, 0)
+        played = play(broker, folder, seed, rows, [centre_row] if centre_row else [])
+        for site in played.sites:
+            found = played.reckoning(site)
             table.add(site.row, found)
             if not found.clean:
                 print(f"seed {seed} {site.row} ({site.site_id}): {found}", flush=True)
                 _keep(folder, seed, site)
-    print(
-        f"{seed:>16} {centre_row or 'faults of sites'}: {'settled' if settled else 'NOT settled'}", flush=True
-    )
+    state = "settled" if played.settled else "NOT settled"
+    print(f"{seed:>16} {centre_row or 'faults of sites'}: {state}", flush=True)
+
+
+@dataclass
+class Played:
+    """What a scene left: its sites, the lake, and what Kafka's topics had in the wrong order, by site."""
+
+    sites: Sequence[FaultSite]
+    lake: Path
+    settled: bool
+    reordered: Mapping[str, int]
+
+    def reckoning(self, site: FaultSite) -> Reckoning:
+        """Of one site."""
+        found = reckon(site, self.lake)
+        found.reordered += self.reordered.get(site.site_id, 0)
+        return found
+
+
+def play(
+    broker: KafkaBroker, folder: Path, seed: str, rows: Sequence[str], centre_rows: Sequence[str]
+) -> Played:
+    """A site for each of `rows` with its own fault; meanwhile those of the centre, one after the other."""
+    broker.reset()
+    ingest = Ingest(folder, folder / "fleet.json", broker.bootstrap)
+    with _sites(folder, seed, rows, broker.bootstrap) as sites:
+        ingest.start()
+        time.sleep(CALM_S)
+        chance = random.Random(seed)  # noqa: S311 - to be replayed
+        _inject(Scene(broker, ingest, sites, chance), centre_rows)
+        time.sleep(CALM_S)
+    settled = _settled(ingest.lake, sites)
+    ingest.stop()
+    return Played(sites, ingest.lake, settled, reordered_in_kafka(broker.bootstrap))
 
 
 @contextmanager
@@ -287,14 +312,18 @@ def _section() -> dict[str, object]:
     return {"plant": plant, "R1": {name: {} for name in COMPONENTS}}
 
 
-def _inject(scene: Scene, centre_row: str | None) -> None:
-    """All faults of the scene at once."""
+def _inject(scene: Scene, centre_rows: Sequence[str]) -> None:
+    """All faults of the scene at once; those of the centre one after the other."""
+
+    def of_the_centre() -> None:
+        for row in centre_rows:
+            CENTRE_FAULTS[row](scene)
+
     with ThreadPoolExecutor(len(scene.sites) + 1) as pool:
         running = [
             pool.submit(SITE_FAULTS[site.row], site) for site in scene.sites if site.row in SITE_FAULTS
         ]
-        if centre_row is not None:
-            running.append(pool.submit(CENTRE_FAULTS[centre_row], scene))
+        running.append(pool.submit(of_the_centre))
         for fault in running:
             fault.result()
 
