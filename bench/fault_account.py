@@ -16,7 +16,7 @@ from control_plane.ingest.completeness import read_accounts
 from control_plane.sinks.lake import LakeReader
 from shared.envelope import parse_headers
 
-UNREAD_CYCLES_MAX = 4  # in a row that a busy machine's polls ran over; the agent counts and tells them
+UNREAD_S_MAX = 1.5  # that the polls of a busy machine ran over; the agent counts and tells them
 IN_ORDER = ("telemetry_raw", "predictions")  # topics in which a component's row numbers only rise
 READ_S = 30.0
 
@@ -125,11 +125,11 @@ def _silences(
     silent = 0
     for at, then in pairwise(numbered):
         before, after = rows[at], rows[then]
-        without_number = then - at - 1
-        if after["cycle"] - before["cycle"] - 1 - without_number <= UNREAD_CYCLES_MAX:
+        cycles, without_number = after["cycle"] - before["cycle"], then - at - 1
+        began_s, ended_s = shown_at[before["cycle"]], shown_at[after["cycle"]]
+        if (cycles - 1 - without_number) * (ended_s - began_s) <= UNREAD_S_MAX * cycles:
             continue
         explained = _explained(before, after, given_up)
-        began_s, ended_s = shown_at[before["cycle"]], shown_at[after["cycle"]]
         down = any(began_s < up_s and down_s < ended_s for down_s, up_s in site.down)
         silent += not (explained or down)
     return silent

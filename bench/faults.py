@@ -33,6 +33,7 @@ from tests.support.releases import Centre, make_release
 from tests.support.web import served
 
 PERIOD_S, TIMEOUT_S = 0.25, 0.1
+FAST_PERIOD_S = 0.1  # of a site whose outbox must fill up while the broker is away
 COMPONENTS = ("coolant_pump", "heat_exchanger")
 CALM_S = 4.0  # before the fault and after it
 FAULT_S = 12.0
@@ -179,6 +180,7 @@ SITE_FAULTS: dict[str, Callable[[FaultSite], None]] = {
 }
 BOUND = "outbox bound reached"  # beside the sites of the scene in which the broker is away longest
 ROWS = (*CENTRE_FAULTS, BOUND, *SITE_FAULTS)
+GIVES_UP = (BOUND, "outbox disk full")  # a run in which nothing had to be given up there shows nothing
 
 
 @dataclass
@@ -192,6 +194,11 @@ class Table:
     def totals(self) -> Reckoning:
         """Over all rows."""
         return sum(self.rows.values(), Reckoning())
+
+    @property
+    def held(self) -> bool:
+        """All counts are 0, and where something had to be given up, it was, and is explained."""
+        return self.totals.clean and all(self.rows[row].explained for row in GIVES_UP if self.seeds[row])
 
     def add(self, row: str, found: Reckoning) -> None:
         """One more site."""
@@ -227,8 +234,8 @@ def main() -> None:
     for line in table.lines():
         print(line)
     totals = asdict(table.totals)
-    print(json.dumps({"benchmark": "faults", "seed": chosen.seed, **totals, "held": table.totals.clean}))
-    sys.exit(0 if table.totals.clean else 1)
+    print(json.dumps({"benchmark": "faults", "seed": chosen.seed, **totals, "held": table.held}))
+    sys.exit(0 if table.held else 1)
 
 
 def scene(broker: KafkaBroker, seed: str, rows: Sequence[str], centre_row: str | None, table: Table) -> None:
@@ -284,7 +291,7 @@ def _sites(folder: Path, seed: str, rows: Sequence[str], kafka: str) -> Iterator
     """A plant and an agent for each row, all polling; ended in order, the agents drained."""
     names = [f"S{number:02d}" for number in range(len(rows))]
     config = folder / "fleet.json"
-    config.write_text(json.dumps({name: _section() for name in names}))
+    config.write_text(json.dumps({name: _section(row) for name, row in zip(names, rows, strict=True)}))
     centre = Centre(folder, tuple(names))
     centre.roll_out(centre.publish(*make_release()))
     sites = [
@@ -307,8 +314,9 @@ def _sites(folder: Path, seed: str, rows: Sequence[str], kafka: str) -> Iterator
             list(pool.map(FaultSite.end, sites))
 
 
-def _section() -> dict[str, object]:
-    plant = {"port": free_port(), "poll_period_s": PERIOD_S, "timeout_s": TIMEOUT_S}
+def _section(row: str) -> dict[str, object]:
+    period_s = FAST_PERIOD_S if row == BOUND else PERIOD_S
+    plant = {"port": free_port(), "poll_period_s": period_s, "timeout_s": TIMEOUT_S}
     return {"plant": plant, "R1": {name: {} for name in COMPONENTS}}
 
 
