@@ -234,7 +234,7 @@ def test_what_is_in_flight_is_bounded_while_kafka_is_silent(monkeypatch):
     broker = Silent({})
     bound = in_flight.IN_FLIGHT_ROWS_MAX
     rows = [*map(row, range(1, 2 * bound)), row(2 * bound, "alert/1")]
-    backlog = forwarded(monkeypatch, broker, *rows, drain_s=0.5)
+    backlog = forwarded(monkeypatch, broker, *rows, drain_s=2.0)
     assert backlog.acknowledged == []
     assert len(broker.sent) == bound - bound // in_flight.URGENT_SHARE
     assert broker.sent[0][0] == "alerts"

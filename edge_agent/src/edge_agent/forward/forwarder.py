@@ -23,7 +23,8 @@ from edge_agent.forward.verdict import Verdict, verdict, why_held
 from shared.envelope import headers
 from shared.schemas import DLQ_SUFFIX, TOPIC_BY_SCHEMA, URGENT_SCHEMAS, Outgoing
 
-BATCH_ROWS_MAX = 500  # rows read from the outbox at a time
+BATCH_ROWS_MAX = 1_000  # rows read from the outbox at a time
+ACKED_ROWS_MIN = 2_000  # told to the outbox at a time, while there is more to send: each time is a flush
 IDLE_WAIT_S = 0.1  # between looks at an empty outbox
 RESTART_WAIT_S = 1.0  # after a producer that can go on no more, before a new one; it doubles
 RESTART_WAIT_MAX_S = 30.0
@@ -110,6 +111,7 @@ class Forwarder:
             drained = self._run_producer(producer, stop, deadline)
             producer.purge()
             self._poll(producer, 0)  # reports that came meanwhile still count
+            self._acknowledge(1)
             if drained:
                 return True
             if self._broken:
@@ -141,6 +143,7 @@ class Forwarder:
             moved = sum(self._send_some(producer, lane) for lane in self._lanes)
             idle = not moved and not self._in_flight  # asked before the reports, which may end a hold
             self._poll(producer, 0 if moved else IDLE_WAIT_S)
+            self._acknowledge(ACKED_ROWS_MIN if moved else 1)
             if self._careful and idle:
                 self._suspects.clear()
                 return False
@@ -241,6 +244,7 @@ class Forwarder:
         """Read again what was passed over while the topic was held; what is in flight is not sent twice."""
         first = self._holds.released(topic)
         if first is not None:
+            self._acknowledge(1)
             for lane in self._lanes:
                 lane.after = min(lane.after, first - 1)
 
@@ -258,12 +262,15 @@ class Forwarder:
             self._broken = self._broken or error.str()
 
     def _poll(self, producer: Producer, wait_s: float) -> None:
-        """Hear the reports that have come, and tell the outbox."""
+        """Hear the reports that have come."""
         try:
             producer.poll(wait_s)
         except KafkaException as error:  # raised for a fatal error, whatever else there is to report
             self._on_error(error.args[0])
-        if self._acked:
+
+    def _acknowledge(self, rows_min: int) -> None:
+        """Tell the outbox what Kafka has; what it is not told is sent again after a restart."""
+        if len(self._acked) >= rows_min:
             done, self._acked = self._acked, []
             self._backlog.acknowledge(done)
             self.delivered += len(done)
