@@ -17,8 +17,8 @@ from shared.reactor_config import Component, FleetConfig, ScheduledFault, load_f
 from shared.schemas import ComponentId, utc_now
 
 if TYPE_CHECKING:
-    from edge_agent.simulation import ReactorSimulator
     from edge_agent.simulation.batch import Batch
+    from edge_agent.simulation.reactor import Reactor
 
 PROGRESS_RUNS_MIN = 100  # fewer runs than that take less than two seconds
 PROGRESS_ROWS_MIN = 500_000  # so do fewer rows
@@ -66,14 +66,16 @@ def simulate(
     sections = _sections(config, fleet, (site_id, reactor_id, component), fault or [])
     if mode is Mode.STREAM:
         place, section = _only(sections)
-        _stream(_simulator(section, place, seed), cycles, fleet.sites[place.site_id].plant.poll_period_s)
+        reactor = _reactor(place, {**fleet.components(), place: section}, seed)
+        _stream(reactor, place, cycles, fleet.sites[place.site_id].plant.poll_period_s)
         return
     if output_path is None:
         raise ConfigError("--output-path", ["missing; --mode batch writes a .csv or .parquet file"])
     from edge_agent.simulation.batch import Batch
 
+    others = {**fleet.components(), **sections}
     batches = [
-        Batch(place, section, cycles, seed, runs, decay_spread, stop_at_failure)
+        Batch(place, section, cycles, seed, runs, decay_spread, stop_at_failure, others=others)
         for place, section in sections.items()
     ]
     rows = _write(batches, output_path)
@@ -146,20 +148,20 @@ def _scheduled(text: str) -> ScheduledFault:
         ) from error
 
 
-def _simulator(section: Component, place: ComponentId, seed: int) -> "ReactorSimulator":
-    from edge_agent.simulation import ReactorSimulator
+def _reactor(place: ComponentId, components: dict[ComponentId, Component], seed: int) -> "Reactor":
+    from edge_agent.simulation.reactor import Reactor, with_upstream
 
-    return ReactorSimulator(section, **place._asdict(), random_seed=seed)
+    return Reactor(with_upstream(place, components), seed)
 
 
-def _stream(simulator: "ReactorSimulator", cycles: int, period_s: float) -> None:
+def _stream(reactor: "Reactor", place: ComponentId, cycles: int, period_s: float) -> None:
     """PRD 2.2's message a cycle, on standard output; ends quietly when its reader does."""
     try:
         for done in range(cycles):
             if done:
                 time.sleep(period_s)
-            row = simulator.simulate_cycle()
-            reading = judged(simulator.component_id, simulator.config, utc_now(), row["cycle"], row)
+            row = reactor.simulate_cycle()[place]
+            reading = judged(place, reactor.simulators[place].config, utc_now(), row["cycle"], row)
             print(reading.model_dump_json(exclude={"quality"}), flush=True)
     except (KeyboardInterrupt, BrokenPipeError):
         sys.stdout = None  # nothing more can or should be written

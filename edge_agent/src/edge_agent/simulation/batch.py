@@ -1,9 +1,10 @@
 """Simulated histories as files: what training reads (PRD 1.4). Labels stand last, apart from the tags."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,25 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from edge_agent.simulation.generators import Columns, ReactorSimulator
+from edge_agent.simulation.components import FloatArray
+from edge_agent.simulation.generators import Columns
+from edge_agent.simulation.reactor import Reactor, with_upstream
 from shared.errors import ConfigError
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
 LABELS = ("performance", "true_RUL", "fault")
 SUFFIXES = (".csv", ".parquet")
-_SPREAD_STREAM = 3  # apart from the simulators' own random streams
+_SPREAD_STREAM = 5  # apart from the simulators' own random streams
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`runs` histories of one component, the i-th with seed `seed + i` and run number `first_run + i`.
 
-    Each wears at a rate scaled by a lognormal factor of sigma `decay_spread` (median 1).
+    Each wears at a rate scaled by a lognormal factor of sigma `decay_spread` (median 1). `others` are the
+    components around it: those that reach it are simulated with it, each as in a batch of its own, where
+    its factors are drawn apart, so that a worn pump does not tell how worn the exchanger is.
     """
 
     component_id: ComponentId
@@ -37,22 +42,22 @@ class Batch:
     decay_spread: float = 0.0
     stop_at_failure: bool = False
     first_run: int = 0
+    others: Mapping[ComponentId, Component] = field(default_factory=dict)
 
     def histories(self) -> Iterator[pa.Table]:
         """One table a run: identity, `run`, `cycle`, tags, labels. The same arguments, the same bits."""
-        chance = np.random.Generator(np.random.PCG64([self.seed, _SPREAD_STREAM]))
-        scales = np.exp(self.decay_spread * chance.standard_normal(self.runs))
-        site_id, reactor_id, component = self.component_id
-        for run, scale in enumerate(scales):
-            simulator = ReactorSimulator(
-                self.config,
-                site_id=site_id,
-                reactor_id=reactor_id,
-                component=component,
-                random_seed=self.seed + run,
-                decay_scale=float(scale),
-            )
-            yield self._table(self.first_run + run, simulator.simulate(self.cycles))
+        parts = with_upstream(self.component_id, {**self.others, self.component_id: self.config})
+        scales = {place: self._scales(place) for place in parts}
+        for run in range(self.runs):
+            reactor = Reactor(parts, self.seed + run, {place: float(s[run]) for place, s in scales.items()})
+            columns = reactor.simulate(self.cycles)[self.component_id]
+            yield self._table(self.first_run + run, columns)
+
+    def _scales(self, place: ComponentId) -> FloatArray:
+        """A component's own factors on its wear rate, one a run."""
+        key = zlib.crc32(place.key.encode())
+        chance = np.random.Generator(np.random.PCG64([self.seed, key, _SPREAD_STREAM]))
+        return np.asarray(np.exp(self.decay_spread * chance.standard_normal(self.runs)))
 
     def _table(self, run: int, columns: Columns) -> pa.Table:
         count = self._kept(columns)

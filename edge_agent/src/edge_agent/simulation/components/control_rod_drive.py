@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, about_one, running
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one, running
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 GRIPPER_A = 4.4  # one gripper coil holds the rod at reduced current
@@ -60,7 +60,12 @@ class Model:
         self.latch = LATCH_MS * about_one(rng)
         self.weight = NET_WEIGHT * about_one(rng)
 
-    def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
+    def tags(
+        self,
+        performance: FloatArray,
+        load: FloatArray,
+        surroundings: Surroundings = NOMINAL,  # noqa: ARG002
+    ) -> dict[str, FloatArray]:
         """Coils carry current while the reactor runs; primary flow holds a falling rod up."""
         wear, energised = np.clip(1.0 - performance, 0.0, 1.0), running(load)
         leak = np.expm1(LEAK_STEEPNESS * wear) / np.expm1(LEAK_STEEPNESS * LEAK_WEAR)

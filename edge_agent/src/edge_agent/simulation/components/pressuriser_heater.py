@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, about_one
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one
 from edge_agent.simulation.physics.water import saturation_c
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
@@ -47,6 +47,8 @@ class Model:
         "pressure": 1_000.0,
         "level": 30.0,
     }
+    drives: ClassVar[tuple[str, ...]] = ("primary_pressure",)
+    parallel = 1  # bank that is asked; the others stand by
 
     def __init__(self, rng: np.random.Generator, preset: ReactorPreset = FORCED_CIRCULATION) -> None:
         self.preset = preset
@@ -54,7 +56,12 @@ class Model:
         self.sheath_rise = SHEATH_RISE_K * about_one(rng)
         self.insulation = INSULATION_MOHM * about_one(rng)
 
-    def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
+    def tags(
+        self,
+        performance: FloatArray,
+        load: FloatArray,
+        surroundings: Surroundings = NOMINAL,  # noqa: ARG002
+    ) -> dict[str, FloatArray]:
         """The bank gives what is asked while it can; what it gives falls on the elements left."""
         wear = np.clip(1.0 - performance, 0.0, 1.0)
         intact = 1.0 - LOST_ELEMENTS * wear
@@ -71,6 +78,10 @@ class Model:
             "pressure": pressure,
             "level": LEVEL_EMPTY_PERCENT + LEVEL_RISE_PERCENT * load,
         }
+
+    def shares(self, tags: Mapping[str, FloatArray], load: FloatArray) -> dict[str, FloatArray]:  # noqa: ARG002
+        """The primary pressure over the one that it should hold."""
+        return {"primary_pressure": tags["pressure"] / self.preset.primary_kpa}
 
     def _resistance_ohm(self, wear: FloatArray, intact: FloatArray) -> FloatArray:
         """Of all elements in parallel, per phase: P = U^2 / R at full power."""

@@ -11,7 +11,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import LOAD_MIN, FloatArray, about_one, running
+from edge_agent.simulation.components import (
+    LOAD_MIN,
+    NOMINAL,
+    FloatArray,
+    Surroundings,
+    about_one,
+    running,
+)
 
 GRAVITY_M_S2 = 9.81
 SHUTOFF_HEAD = 1.25  # head at no flow over nominal head: the usual range is 1.1 to 1.3 (engineering estimate)
@@ -80,16 +87,17 @@ class CentrifugalPump:
         raise NotImplementedError
 
     def tags(
-        self, performance: FloatArray, load: FloatArray, suction_loss_kpa: FloatArray | float = 0.0
+        self, performance: FloatArray, load: FloatArray, surroundings: Surroundings = NOMINAL
     ) -> dict[str, FloatArray]:
         """Affinity laws in speed n (Q ~ n, H ~ n^2, P ~ n^3) along a parabolic head curve.
 
-        `suction_loss_kpa` is what a leak or a clogged strainer takes from the pressure at the inlet.
+        `suction_loss_kpa` around it is what a leak or a clogged strainer takes from the inlet's pressure.
         """
         design, wear, speed = self.design, np.clip(1.0 - performance, 0.0, WEAR_MAX), self.speed_share(load)
         through = np.maximum(load, design.minimum_flow * running(load))
         share = self.flow / design.flow_kg_s * (1.0 - FLOW_LOSS * wear)
-        margin_kpa = self.above_boiling_kpa(self.inlet_c(share, load), load) - suction_loss_kpa
+        margin_kpa = self.above_boiling_kpa(self.inlet_c(share, load), load)
+        margin_kpa = margin_kpa - surroundings.get("suction_loss_kpa", 0.0)
         drop = self._head_drop(wear, speed, through, margin_kpa)
         share = share * (1.0 - FLOW_SHARE_OF_DROP * drop)
         head = SHUTOFF_HEAD * speed * speed - (SHUTOFF_HEAD - 1.0) * through * through
