@@ -39,7 +39,7 @@ class Process:
     """A fault of the process: what its tags gain, in nominal spans at severity 1, once it has grown.
 
     It grows as `1 - exp(-n / growth_cycles)`. It makes sense for a component whose model has one of
-    `needs`; tags of `gains` that the model lacks are left out. Gains of `WITH_LOAD` go with the load.
+    `needs`; tags of `gains` that the model lacks are left out. Some gains go with the load (`WITH_LOAD`).
     `around` is what it does to the component's surroundings, in their unit.
     """
 
@@ -65,7 +65,9 @@ PROCESSES: Final = {
     "bearing_spall": Process(("vibration_rms",), {"vibration_rms": 0.3, "bearing_temperature": 0.2}, 40.0),
     "fouling_surge": Process(("secondary_temperature_out",), {"pressure_drop": 0.3}, 5.0),
 }
-WITH_LOAD = ("flow_rate", "pressure_drop", "vibration_rms", "bearing_temperature")  # none at a standstill
+# None of these at a standstill: flow, impacts and friction go with speed, pressure with its square.
+WITH_LOAD = ("flow_rate", "bearing_temperature", "vibration_rms")
+WITH_LOAD_SQUARED = ("pressure_drop",)
 
 
 @dataclass(slots=True)
@@ -97,9 +99,13 @@ class Effect:
         if self.name not in PROCESSES:
             return
         grown = self._grown(cycles)
-        grown_with_load = grown * load
         for tag, size in self.sizes.items():
-            true[tag] = true[tag] + size * (grown_with_load if tag in WITH_LOAD else grown)
+            change = size * grown
+            if tag in WITH_LOAD or tag in WITH_LOAD_SQUARED:
+                change = change * load
+            if tag in WITH_LOAD_SQUARED:
+                change = change * load
+            true[tag] = true[tag] + change
 
     def _grown(self, cycles: NDArray[np.int64]) -> FloatArray:
         elapsed = (cycles - self.from_cycle + 1) / PROCESSES[self.name].growth_cycles

@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 Surroundings = Mapping[str, FloatArray]  # by name; what is not there is nominal
 NOMINAL: Surroundings = {}
 LOAD_MIN = 0.02  # of nominal: below it, what depends on a ratio of flows or powers fades to a standstill
+START_UP_LOAD = 0.2  # of nominal: below it temperatures go to those of hot standby (engineering estimate)
 UNIT_SPREAD = 0.01  # relative; inside the 3 % that ISO 9906 grade 1 allows on a pump's head
 
 
@@ -93,6 +94,11 @@ def about_one(rng: np.random.Generator) -> float:
 def running(load: FloatArray) -> FloatArray:
     """1 in operation, falling to 0 below `LOAD_MIN`: an outage divides by no flow."""
     return load / np.maximum(load, LOAD_MIN)
+
+
+def warm(load: FloatArray) -> FloatArray:
+    """1 from `START_UP_LOAD` on, falling to 0 at a standstill: water that warms up and cools down."""
+    return np.minimum(load / START_UP_LOAD, 1.0)
 
 
 def share_of(flow: FloatArray, nominal: float, load: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one, running
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one, running, warm
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 GRIPPER_A = 4.4  # one gripper coil holds the rod at reduced current
@@ -81,7 +81,7 @@ class Model:
 
     def _coil_c(self, wear: FloatArray, load: FloatArray, current: FloatArray) -> FloatArray:
         preset = self.preset
-        rise_k = (preset.core_outlet_c - preset.core_inlet_c) * running(load)
+        rise_k = (preset.core_outlet_c - preset.core_inlet_c) * warm(load)
         housing = HOUSING_SHARE * (preset.core_inlet_c + rise_k - AIR_C)
         own_heat = (self.coil_rise + BLOCKED_RISE_K * wear * wear) * current
         return AIR_C + housing + own_heat

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, running, share_of
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, share_of, warm
 from edge_agent.simulation.physics.centrifugal import CentrifugalPump, PumpDesign
 from edge_agent.simulation.physics.water import saturation_kpa
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
@@ -78,7 +78,7 @@ class Model(CentrifugalPump):
     def inlet_c(self, flow_share: FloatArray, load: FloatArray) -> FloatArray:
         """The core's outlet: the less flow for the same power, the hotter."""
         rise_k = self.preset.core_outlet_c - self.preset.core_inlet_c
-        return self.preset.core_inlet_c + rise_k * running(load) / flow_share
+        return self.preset.core_inlet_c + rise_k * warm(load) / flow_share
 
     def above_boiling_kpa(self, inlet_c: FloatArray, load: FloatArray) -> FloatArray:  # noqa: ARG002
         """The primary pressure is held whatever the load."""

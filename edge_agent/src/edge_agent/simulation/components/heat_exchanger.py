@@ -3,7 +3,8 @@
 Nominal point: one of SMART's twelve cassettes or one of NuScale's two helical coils (see `presets`).
 Preheating, boiling and superheating are taken together as one constant heat capacity, so that the
 counterflow formula holds over the whole length. The hot leg is held at its nominal temperature over the
-load (engineering estimate); at a standstill the primary side takes the core's inlet temperature.
+load (engineering estimate); below `START_UP_LOAD` it comes down to the core's inlet temperature, and less
+heat is transferred, none at a standstill.
 Both flows are those that the reactor's pumps give: less primary flow leaves colder, less feedwater
 leaves as hotter steam.
 """
@@ -19,7 +20,7 @@ from edge_agent.simulation.components import (
     FloatArray,
     Surroundings,
     about_one,
-    running,
+    warm,
 )
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
@@ -70,9 +71,9 @@ class Model:
         flowing, share = np.maximum(load, LOAD_MIN), pumped * preset.primary_share(load)
         hot = self.primary * pumped * preset.primary_share(flowing) * preset.primary_kj_kg_k
         cold = self.secondary * fed * flowing * preset.secondary_kj_kg_k
-        inlet = preset.core_inlet_c + (preset.core_outlet_c - preset.core_inlet_c) * running(load)
+        inlet = preset.core_inlet_c + (preset.core_outlet_c - preset.core_inlet_c) * warm(load)
         smaller, larger = np.minimum(hot, cold), np.maximum(hot, cold)
-        transferred = effectiveness(conductance, smaller, larger) * running(load)
+        transferred = effectiveness(conductance, smaller, larger) * warm(load)
         heat = transferred * smaller * (inlet - preset.feedwater_c)
         return {
             "flow_rate": self.primary * share,
