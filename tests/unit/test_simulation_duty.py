@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.settings import FAULT
+from demo.settings import FAULT, Demo
 from edge_agent.simulation import ReactorSimulator, duty
 from edge_agent.simulation.duty import CONTROL, CONTROL_CYCLES, LOAD_MAX, RAMP, Duty
 from edge_agent.simulation.plant import PLANT_SEED
@@ -95,7 +96,10 @@ def test_components_of_a_reactor_share_its_load():
     assert share == pytest.approx(load(count=1_000))
 
 
-def test_no_outage_hides_the_fault_of_the_demo():
-    """The demo's faulty reactor runs for its first minutes: an alert there tells the fault, not a stop."""
+def test_no_reduction_hides_the_fault_of_the_demo():
+    """The demo's faulty reactor is at full power about its fault: an alert there tells the fault alone."""
     site, reactor, *_ = FAULT
-    assert Duty(PLANT_SEED, site, reactor).load(0, 200).min() > 0.45
+    cycle = Demo(Path(), 60.0, None).fault_cycle
+    duty_of_it = Duty(PLANT_SEED, site, reactor)
+    assert duty_of_it.load(cycle - 20, 60).min() > 0.95
+    assert duty_of_it.load(0, 200).min() > 0.45

@@ -18,7 +18,9 @@ from shared.modbus_registers import as_read, encode
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
-PLANT_SEED = 1_000_000  # far from the seeds of training batches: a model must not know its plant
+# Far from the seeds of training batches: a model must not know its plant. Of these one that runs the first
+# reactor of the product's configuration at full power for the first hundred cycles.
+PLANT_SEED = 1_000_069
 _IDENTITY = ("timestamp", "site_id", "reactor_id", "component", "cycle")
 _LABELS = ("performance", "true_RUL", "fault")
 
