@@ -36,7 +36,7 @@ NOISE = 0.004  # of span: under the default, so that curves lie apart
 UNITS_PER_LAW = 8
 PANELS = 3  # tags shown of a fault
 MOVED_MIN = 0.02  # of the tag's own range: less is not to be seen
-LOGARITHMIC = ("insulation_resistance",)  # told in decades
+LOGARITHMIC = ("insulation_resistance",)  # told in decades; noise reaches 0
 DPI = 75
 SOUND, STRUCK, LOAD, MARK = "0.55", "C3", "C0", "0.2"
 
@@ -111,7 +111,7 @@ def _life(path: Path, kind: str) -> None:
             continue
         axis.set_title(_label(section, name), fontsize=10, loc="left")
         axis.plot(life["cycle"], life[name], color=LOAD if name == "reactor_load" else "k", linewidth=0.9)
-        axis.set_yscale("log" if name in LOGARITHMIC else "linear")
+        axis.set_yscale("symlog" if name in LOGARITHMIC else "linear")
         _mark_limits(axis, section, name)
         _mark_failure(axis, life)
     for axis in axes[-1]:
