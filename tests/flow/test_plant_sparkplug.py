@@ -5,7 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -23,13 +23,14 @@ from shared.reactor_config import Plant, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry
 from shared.wire import sparkplug_b_pb2 as pb
 from tests.support.mosquitto import mosquitto
+from tests.support.mqtt_wire import PUBLISH, READ_ONLY, MqttWire
+from tests.support.services import running
 
 SITE = "TX01"
 PUMP = ComponentId(SITE, "R1", "coolant_pump")
 EXCHANGER = ComponentId(SITE, "R1", "heat_exchanger")
 COMPONENTS = parse_fleet({SITE: {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test").components()
 SEEN_WITHIN_S = 10.0
-PUBLISH, ALLOWED = 3, {1, 4, 8, 12, 14}  # CONNECT, PUBACK, SUBSCRIBE, PINGREQ, DISCONNECT
 
 
 def numbers(component: ComponentId, cycle: int) -> dict[str, float]:
@@ -298,50 +299,41 @@ async def test_a_message_that_is_none_ends_trust_in_the_numbers_before_it(broker
         await until(source, lambda r: r[0].metrics.get("flow_rate") == 372.0)
 
 
-async def packet_types(port: int, act) -> set[int]:
-    """The MQTT control packets that a client sent through a recording proxy while `act` ran."""
-    seen: set[int] = set()
-
-    async def pump(reader, writer, record: bool) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readexactly(1)
-                length, shift, size = 0, 0, b""
-                while True:
-                    byte = await reader.readexactly(1)
-                    size += byte
-                    length |= (byte[0] & 0x7F) << shift
-                    shift += 7
-                    if byte[0] < 0x80:
-                        break
-                writer.write(head + size + await reader.readexactly(length))
-                if record:
-                    seen.add(head[0] >> 4)
-        writer.close()
-
-    async def splice(reader, writer) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, up_writer, True), pump(up_reader, writer, False))
-
-    server = await asyncio.start_server(splice, "127.0.0.1", 0)
-    async with server:
-        await act(server.sockets[0].getsockname()[1])
-        await asyncio.sleep(0.1)
-    return seen
-
-
 async def test_the_agent_publishes_nothing(broker):
     """Read only, on the wire; and a source that asked for a rebirth would be seen."""
     port, _ = broker
 
-    async def follow(at: int, ask: bool = False) -> None:
-        async with source_at(at) as source, plant_at(port) as plant:
-            await shown(plant, source, 1)
-            if ask:
-                source._client.publish("spBv1.0/pm-stack-smr/NCMD/TX01", b"").wait_for_publish(2)
+    async def follow(ask: bool) -> set[int]:
+        async with MqttWire(port) as wire:
+            async with source_at(wire.port) as source, plant_at(port) as plant:
+                await shown(plant, source, 1)
+                if ask:
+                    source._client.publish("spBv1.0/pm-stack-smr/NCMD/TX01", b"").wait_for_publish(2)
+            await asyncio.sleep(0.1)
+            assert wire.wills == 0
+        return set(wire.packets)
 
-    assert await packet_types(port, follow) <= ALLOWED
-    assert PUBLISH in await packet_types(port, lambda at: follow(at, ask=True))
+    assert await follow(ask=False) <= READ_ONLY
+    assert PUBLISH in await follow(ask=True)
+
+
+async def test_command_plays_bad_days(broker, tmp_path):
+    """`edge-agent plant --bad-days SEED` over a broker: numbers come, and reasons."""
+    port, _ = broker
+    config, bad = tmp_path / "fleet.yaml", set()
+    config.write_text(
+        f"{SITE}:\n  plant: {{protocol: sparkplug_b, port: {port}, poll_period_s: 0.05, timeout_s: 0.05}}\n"
+        "  R1: {coolant_pump: {}, heat_exchanger: {}}\n"
+    )
+    options = ["--config", str(config), "--site", SITE, "--bad-days", "7"]
+    with running("edge-agent", "plant", *options):
+        async with source_at(port) as source:
+            await until(source, lambda readings: all(r.metrics for r in readings))
+            async with asyncio.timeout(SEEN_WITHIN_S):
+                while not bad:
+                    bad |= {q for r in await source.read() for q in r.quality.values()}
+                    await asyncio.sleep(0.01)
+            await until(source, lambda readings: all(r.metrics for r in readings))
 
 
 @pytest.mark.skipif(

@@ -18,7 +18,9 @@ def mosquitto(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     if program is None:
         pytest.skip("mosquitto is not installed: apt-get install mosquitto")
     settings = folder / f"mosquitto-{port}.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+    settings.write_text(
+        f"listener {port} 127.0.0.1\nset_tcp_nodelay true\nallow_anonymous true\npersistence false\n"
+    )
     process = subprocess.Popen([program, "-c", str(settings)], stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port, process)

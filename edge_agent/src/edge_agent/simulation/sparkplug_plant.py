@@ -80,7 +80,7 @@ class SparkplugPlant:
 
     def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, f"plant-{self._site_id}", clean_session=True)
-        client.will_set(self._topic("NDEATH").text, self._death(), qos=1)
+        client.on_pre_connect, client.on_disconnect = self._on_pre_connect, self._on_disconnect
         client.on_connect = self._on_connect
         client.on_message = self._on_command
         client.reconnect_delay_set(1, 5)
@@ -98,6 +98,16 @@ class SparkplugPlant:
     @staticmethod
     def _number(name: str, value: int) -> pb.SparkplugMetric:
         return sparkplug.metric(name, value, _now_ms(), datatype=sparkplug.UINT64)
+
+    def _on_pre_connect(self, client: mqtt.Client, _data: Any) -> None:
+        """Each connection has a death certificate of its own, so that a late one kills no other."""
+        with self._lock:
+            self._bd_seq = (self._bd_seq + 1) % sparkplug.SEQ_MODULUS
+            client.will_set(self._topic("NDEATH").text, self._death(), qos=1)
+
+    def _on_disconnect(self, *_: Any) -> None:
+        with self._lock:
+            self._born = False
 
     def _on_connect(
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
@@ -127,6 +137,9 @@ class SparkplugPlant:
         self._born = True
 
     def _tell(self, kind: str, component_id: ComponentId) -> None:
+        self._publish(self._topic(kind, sparkplug.device(component_id)), self._metrics(kind, component_id))
+
+    def _metrics(self, kind: str, component_id: ComponentId) -> list[pb.SparkplugMetric]:
         cycle, values = self._shown[component_id]
         component, now_ms = self.components[component_id], _now_ms()
         metrics = [self._number(sparkplug.CYCLE, cycle)]
@@ -139,12 +152,15 @@ class SparkplugPlant:
                 found.properties.keys.append("engUnit")
                 found.properties.values.add(type=sparkplug.STRING, string_value=component.tags[tag].unit)
             metrics.append(found)
-        self._publish(self._topic(kind, sparkplug.device(component_id)), metrics)
+        return metrics
 
     def _publish(self, topic: sparkplug.Topic, metrics: list[pb.SparkplugMetric]) -> None:
         payload = pb.SparkplugPayload(timestamp=_now_ms(), seq=self._seq, metrics=metrics)
         self._seq = (self._seq + 1) % sparkplug.SEQ_MODULUS
-        self._client.publish(topic.text, payload.SerializeToString(), qos=0)
+        self._send(topic, payload.SerializeToString())
+
+    def _send(self, topic: sparkplug.Topic, body: bytes) -> None:
+        self._client.publish(topic.text, body, qos=0)
 
 
 def _now_ms() -> int:

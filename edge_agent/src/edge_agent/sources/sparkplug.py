@@ -60,14 +60,14 @@ class _Device:
     def lose(self, why: Quality) -> None:
         """Nor does what its birth said: another birth may have been missed, with other aliases."""
         self.forget(why)
-        self.at, self.born = None, False
+        self.born = False
         self.names.clear()
         self.datatypes.clear()
 
     def be_born(self, payload: pb.SparkplugPayload) -> None:
         """A birth certificate: names, aliases and datatypes, and the first numbers."""
         self.lose(Quality.STALE)
-        self.born = True
+        self.at, self.born = None, True
         for found in payload.metrics:
             self.datatypes[found.name] = found.datatype
             if found.HasField("alias"):
