@@ -76,7 +76,7 @@ async def sparkplug_b() -> AsyncIterator[Harness]:
     with TemporaryDirectory() as folder, mosquitto(Path(folder), port):
         async with (
             SparkplugSource("TX01", plant, {PUMP: component}) as source,
-            SparkplugPlant("127.0.0.1", port, plant.group, "TX01", {PUMP: component}) as server,
+            SparkplugPlant("TX01", plant, {PUMP: component}) as server,
         ):
 
             def show(cycle: int, values: dict[str, float]) -> None:

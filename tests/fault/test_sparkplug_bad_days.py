@@ -33,7 +33,7 @@ RESTARTS = 2  # of each lane's broker
 BROKEN_POLLS, BROKEN_SEED = 2_000, 7  # of a reader that is broken on purpose
 RECONNECT_S = 0.02, 0.1
 SETTLES_WITHIN_S, AWAY_S = 0.05, 0.003
-SITE, HOST, MARKER = "TX01", "127.0.0.1", "marker"
+SITE, MARKER = "TX01", "marker"
 
 
 def components() -> dict[ComponentId, Component]:
@@ -124,10 +124,8 @@ class Lane:
         self.broker = ExitStack()
         self.wire = MqttWire(self.broker_port, seed=seed + number)
         self.node = Node(
-            HOST,
-            self.broker_port,
-            "pm-stack-smr",
             SITE,
+            Plant(protocol="sparkplug_b", port=self.broker_port),
             COMPONENTS,
             seed + number,
             share=0.0,

@@ -52,7 +52,7 @@ def broker(tmp_path):
 
 
 def plant_at(port: int) -> SparkplugPlant:
-    return SparkplugPlant("127.0.0.1", port, "pm-stack-smr", SITE, COMPONENTS)
+    return SparkplugPlant(SITE, Plant(protocol="sparkplug_b", port=port), COMPONENTS)
 
 
 def source_at(port: int) -> SparkplugSource:

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 from edge_agent.simulation.sparkplug_plant import SparkplugPlant
 from shared import sparkplug
-from shared.reactor_config import Component
+from shared.reactor_config import Component, Plant
 from shared.schemas import ComponentId
 from shared.wire import sparkplug_b_pb2 as pb
 
@@ -65,17 +65,15 @@ class SparkplugBadDays(SparkplugPlant):
 
     def __init__(
         self,
-        host: str,
-        port: int,
-        group: str,
         site_id: str,
+        plant: Plant,
         components: Mapping[ComponentId, Component],
         seed: int,
         *,
         share: float = BAD_SHARE,
         aliased: bool = False,
     ) -> None:
-        super().__init__(host, port, group, site_id, components)
+        super().__init__(site_id, plant, components)
         self.share, self._aliased = share, aliased
         self._random = random.Random(seed)  # noqa: S311 - not a secret
         self.happened: Counter[MessageDay] = Counter()
@@ -93,7 +91,7 @@ class SparkplugBadDays(SparkplugPlant):
     @classmethod
     def in_place_of(cls, plant: SparkplugPlant, seed: int) -> Self:
         """The same node, which has not connected yet."""
-        return cls(plant.host, plant.port, plant._group, plant._site_id, plant.components, seed)
+        return cls(plant._site_id, plant._plant, plant.components, seed)
 
     def _on_disconnect(self, *args: Any) -> None:
         super()._on_disconnect(*args)

@@ -11,6 +11,7 @@ reports by exception; the cycle counter, where there is one, tells it.
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.sources.base import judged
-from shared import sparkplug
+from shared import mqtt_access, sparkplug
 from shared.errors import Rejected
 from shared.reactor_config import Component, Plant
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
@@ -113,10 +114,13 @@ class SparkplugSource:
         self._by_name = {sparkplug.device(i): found for i, found in self._devices.items()}
         self._next: int | None = None  # the `seq` that continues; None: whichever comes first
         self._bd_seq: float | None = None  # of the session; None: not known, so any death counts
+        self._answered, self._warned = False, ""  # by the broker, in this connection; the last warning
         self._last = ("", b"")  # topic and body of the last message
         self._client = self._new_client()
 
     async def __aenter__(self) -> Self:
+        """ConfigError when a certificate or a password that the configuration names is not usable."""
+        mqtt_access.equip(self._client, self._plant.tls, self._plant.login)
         self._client.connect_async(self._plant.host, self._plant.port, KEEPALIVE_S)
         self._client.loop_start()
         return self
@@ -135,7 +139,7 @@ class SparkplugSource:
     def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, clean_session=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_message = self._on_message
+        client.on_message, client.on_connect_fail = self._on_message, self._on_connect_fail
         client.reconnect_delay_set(1, RECONNECT_MAX_S)
         return client
 
@@ -143,8 +147,9 @@ class SparkplugSource:
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
         if reason.is_failure:
-            log.warning("MQTT broker refuses this agent", reason=str(reason))
+            self._warn(mqtt_access.refusal(str(reason), self._plant))
             return
+        self._answered, self._warned = True, ""
         self._forget(Quality.TIMEOUT, None)  # connected, and nothing heard yet
         topic, node = self._plant.group, self._site_id
         client.subscribe(
@@ -153,6 +158,20 @@ class SparkplugSource:
 
     def _on_disconnect(self, *_: Any) -> None:
         self._forget(Quality.DISCONNECTED, None)
+        if not self._answered and not self._warned:
+            self._warn(mqtt_access.hung_up(self._plant))
+        self._answered = False
+
+    def _on_connect_fail(self, *_: Any) -> None:
+        error = sys.exception()  # paho calls this while it handles it
+        if error is not None:
+            self._warn(mqtt_access.remedy(error, self._plant))
+
+    def _warn(self, reason: str) -> None:
+        """Once, though the client tries again and again."""
+        if reason != self._warned:
+            self._warned = reason
+            log.warning("plant cannot be read", reason=reason)
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         last, self._last = self._last, (message.topic, bytes(message.payload))
