@@ -290,6 +290,7 @@ async def run(polls: int, seed: int, folder, source_class=SparkplugSource) -> Ta
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_every_tag_has_its_own_number_of_its_cycle_or_a_reason(tmp_path):
     """10,000 polls with every bad day at random: misattributed 0, stale as good 0, every gap marked; no
     publication and no last will on the wire."""

@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.commands.read import _print_table, _rows
 from edge_agent.simulation.sparkplug_plant import SparkplugPlant
 from edge_agent.sources.sparkplug import SparkplugSource
 from shared import sparkplug
@@ -20,7 +23,7 @@ from shared.errors import Rejected, Retryable
 from shared.listen import free_port
 from shared.modbus_registers import as_read
 from shared.reactor_config import Plant, parse_fleet
-from shared.schemas import ComponentId, Quality, Telemetry
+from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from shared.wire import sparkplug_b_pb2 as pb
 from tests.support.mosquitto import mosquitto
 from tests.support.mqtt_wire import PUBLISH, READ_ONLY, MqttWire
@@ -235,6 +238,34 @@ async def test_an_alias_of_before_a_lost_message_names_no_tag(broker):
         node.send("DBIRTH", 1, aliased(1, 1.8, "vibration_rms"))
         pump, _ = await until(source, lambda r: bool(r[0].metrics))
         assert pump.metrics == {"vibration_rms": 1.8}
+
+
+def test_read_says_why_a_tag_that_comes_by_alias_has_no_number(capsys):
+    """And what would bring it, as the agent asks no node for its birth."""
+    judged = Telemetry(
+        timestamp=utc_now(),
+        **PUMP._asdict(),
+        metrics={},
+        quality=dict.fromkeys(COMPONENTS[PUMP].tags, Quality.NO_BIRTH),
+    )
+    _print_table(_rows(judged, COMPONENTS[PUMP], "sparkplug_b"))
+    said = capsys.readouterr().out
+    assert "no_birth: no birth certificate seen yet" in said
+    assert "Restart the node" in said
+
+
+def test_subscriptions_are_those_of_one_node_and_none_is_shared():
+    """A shared subscription would give each agent a part of the messages."""
+    asked = []
+
+    class Broker:
+        def subscribe(self, topics):
+            asked.extend(topics)
+
+    source = source_at(1)
+    source._on_connect(Broker(), None, None, ReasonCode(PacketTypes.CONNACK, "Success"), None)
+    kinds = {"NBIRTH": "", "NDEATH": "", "DBIRTH": "/+", "DDEATH": "/+", "DDATA": "/+"}
+    assert asked == [(f"spBv1.0/pm-stack-smr/{kind}/{SITE}{rest}", 1) for kind, rest in kinds.items()]
 
 
 async def test_a_late_message_is_not_taken_for_the_present(broker):
