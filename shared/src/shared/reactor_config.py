@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.config_defaults import with_defaults
 from shared.config_errors import describe, load_yaml
 from shared.errors import ConfigError
+from shared.listen import is_loopback
 from shared.schemas.base import ComponentId, Name
 
 MODBUS_ADDRESS_MAX = 65_535  # Modbus application protocol v1.1b3, section 4.4
@@ -284,6 +285,34 @@ class Component(_Section):
         return registers
 
 
+class Tls(_Section):
+    """An MQTT broker's TLS: who signs its certificate, and this side's own, where the broker asks for one."""
+
+    ca_file: Path = Field(description="PEM: the CA of the broker's certificate")
+    certificate_file: Path | None = Field(default=None, description="PEM: this side's certificate")
+    key_file: Path | None = Field(default=None, description="PEM: its key, without a passphrase")
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together; give both or neither")
+        return self
+
+
+class Login(_Section):
+    """A user of an MQTT broker; the password stands in a file or in an environment variable, never here."""
+
+    user: str = Field(min_length=1, max_length=256)
+    password_file: Path | None = Field(default=None, description="its first line is the password")
+    password_variable: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+    @model_validator(mode="after")
+    def _one_place_for_the_password(self) -> Self:
+        if (self.password_file is None) == (self.password_variable is None):
+            raise ValueError("give password_file or password_variable, one of the two")
+        return self
+
+
 class Plant(_Section):
     """How the site's controllers are reached, and how often they are polled."""
 
@@ -293,6 +322,8 @@ class Plant(_Section):
     )
     host: str = "127.0.0.1"
     port: int = Field(default=15020, ge=1, le=65_535)
+    tls: Tls | None = Field(default=None, description="Sparkplug B only: the broker's TLS")
+    login: Login | None = Field(default=None, description="Sparkplug B only: the broker's user")
     poll_period_s: float = Field(default=1.0, ge=0.05, le=3600)
     timeout_s: float = Field(default=0.5, gt=0, le=60)
 
@@ -300,6 +331,20 @@ class Plant(_Section):
     def _answers_before_the_next_poll(self) -> Self:
         if self.timeout_s > self.poll_period_s:
             raise ValueError(f"timeout_s {self.timeout_s} must not exceed poll_period_s {self.poll_period_s}")
+        return self
+
+    @model_validator(mode="after")
+    def _only_a_broker_has_tls_and_login(self) -> Self:
+        given = [name for name in ("tls", "login") if getattr(self, name) is not None]
+        if given and self.protocol != "sparkplug_b":
+            raise ValueError(f"{' and '.join(given)} belong to sparkplug_b; {self.protocol} takes neither")
+        return self
+
+    @model_validator(mode="after")
+    def _no_password_in_clear(self) -> Self:
+        """A site may read a broker without TLS, as it reads Modbus TCP; a password may not travel so."""
+        if self.login is not None and self.tls is None and not is_loopback(self.host):
+            raise ValueError(f"login would send its password in clear to {self.host}; give tls.ca_file too")
         return self
 
 

@@ -35,7 +35,7 @@ def plant(
     from_row: Annotated[int, typer.Option(min=0, help="with --replay: first row served")] = 0,
     bad_days: Annotated[
         int | None,
-        typer.Option(min=0, metavar="SEED", help="delays, silence, exceptions, wrong answers, restarts"),
+        typer.Option(min=0, metavar="SEED", help="delays, silence, wrong and lost answers, restarts"),
     ] = None,
     faults: Annotated[
         Path | None, typer.Option(help="file through which `edge-agent fault` injects; made if missing")
@@ -56,7 +56,9 @@ def plant(
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
     requests = None if faults is None else _requests(faults, replay)
     server = plant_server(site, section.plant, components)
-    wire = None if bad_days is None else _bad_wire(server, bad_days)
+    wire = None
+    if bad_days is not None:
+        server, wire = _on_bad_days(server, bad_days)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:
         book = None
@@ -76,10 +78,18 @@ def plant(
             asyncio.run(_serve(site, server, wire, rows, book, section.plant.poll_period_s / speed))
 
 
-def _bad_wire(server: ServesPlant, seed: int) -> BadDays:
-    if not isinstance(server, PlantServer):
-        raise ConfigError("--bad-days", [f"is for Modbus TCP; this plant speaks {server.protocol}"])
-    return BadDays.in_front_of(server, seed)
+def _on_bad_days(server: ServesPlant, seed: int) -> tuple[ServesPlant, BadDays | None]:
+    """The server with bad days of its own, or with a wire in front of it that has them."""
+    if isinstance(server, PlantServer):
+        return server, BadDays.in_front_of(server, seed)
+    from edge_agent.simulation.sparkplug_bad_days import SparkplugBadDays  # only its sites load paho
+    from edge_agent.simulation.sparkplug_plant import SparkplugPlant
+
+    if isinstance(server, SparkplugPlant):
+        return SparkplugBadDays.in_place_of(server, seed), None
+    raise ConfigError(
+        "--bad-days", [f"is for Modbus TCP and Sparkplug B; this plant speaks {server.protocol}"]
+    )
 
 
 def _requests(path: Path, replay: Path | None) -> FaultRequests:

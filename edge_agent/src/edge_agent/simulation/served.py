@@ -40,4 +40,4 @@ def plant_server(site_id: str, plant: Plant, components: Mapping[ComponentId, Co
         case "sparkplug_b":
             from edge_agent.simulation.sparkplug_plant import SparkplugPlant  # only its sites load paho
 
-            return SparkplugPlant(plant.host, plant.port, plant.group, site_id, components)
+            return SparkplugPlant(site_id, plant, components)
