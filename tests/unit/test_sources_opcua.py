@@ -1,6 +1,8 @@
 """What a subscription brought, and what may be made of it: no socket."""
 
+import asyncio
 import math
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +10,7 @@ from asyncua import ua
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.sources.opcua_connection import OpcUaConnection
 from edge_agent.sources.opcua_moments import MOMENTS_MAX, Moments, number
 from shared.opcua_nodes import COUNTER, expanded, variable_identifier
 from shared.reactor_config import parse_fleet
@@ -84,6 +87,41 @@ def test_nothing_survives_a_connection():
     moments.put("b", value(None, None, "BadNodeIdUnknown"))
     moments.clear()
     assert (moments.newest, moments.at(at(1)), moments.newest_whole(at(1))) == ({}, {}, None)
+
+
+def published(number: int, found: float) -> ua.PublishResult:
+    item = ua.MonitoredItemNotification(ua.UInt32(0), value(found))
+    return ua.PublishResult(
+        NotificationMessage=ua.NotificationMessage(
+            SequenceNumber=number, NotificationData=[ua.DataChangeNotification(MonitoredItems=[item])]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "taken"),
+    [([1, 2, 3], 3), ([7, 8, 9], 3), ([2**32 - 1, 1, 2], 3), ([1, 3, 4], 1), ([1, 2, 1], 2), ([1, 2, 2], 2)],
+)
+async def test_notification_that_is_missing_or_comes_again_ends_the_subscription(numbers, taken):
+    """What an old notification says is taken for nothing, nor what comes after a gap."""
+    brought, closed = [], []
+    connection = OpcUaConnection(
+        "opc.tcp://127.0.0.1:1/",
+        1.0,
+        0.5,
+        ["a"],
+        [],
+        lambda _, v: brought.append(v.Value.Value),
+        lambda: None,
+    )
+    connection._drop = lambda: asyncio.sleep(0, closed.append(True))  # there is no socket to close
+    connection._published_at = time.monotonic()
+    for sequence_number in numbers:
+        if not closed:
+            connection._on_publish(None, published(sequence_number, float(sequence_number)))
+            await connection.wait_until(lambda: True)
+    assert brought == [float(n) for n in numbers[:taken]]
+    assert bool(closed) == (taken < len(numbers))
 
 
 @pytest.mark.parametrize(

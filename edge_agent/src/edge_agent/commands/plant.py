@@ -5,12 +5,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_agent.commands.check import ConfigOption, SiteOption, load_site
-from edge_agent.simulation.bad_days import BAD_SHARE, BadDays
+from edge_agent.simulation.bad_days import BadDays
 from edge_agent.simulation.fault_requests import FaultRequests
 from edge_agent.simulation.ledger import Ledger
 from edge_agent.simulation.modbus_server import PlantServer
@@ -18,6 +18,9 @@ from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, s
 from edge_agent.simulation.replay import Recording
 from edge_agent.simulation.served import ServesPlant, plant_server
 from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_agent.simulation.opcua_bad_days import OpcUaBadDays
 
 
 def plant(
@@ -76,10 +79,14 @@ def plant(
             asyncio.run(_serve(site, server, wire, rows, book, section.plant.poll_period_s / speed))
 
 
-def _bad_wire(server: ServesPlant, seed: int) -> BadDays:
-    if not isinstance(server, PlantServer):
-        raise ConfigError("--bad-days", [f"is for Modbus TCP; this plant speaks {server.protocol}"])
-    return BadDays.in_front_of(server, seed)
+def _bad_wire(server: ServesPlant, seed: int) -> "BadDays | OpcUaBadDays":
+    if isinstance(server, PlantServer):
+        return BadDays.in_front_of(server, seed)
+    if server.protocol == "OPC UA":
+        from edge_agent.simulation.opcua_bad_days import OpcUaBadDays  # only its sites load asyncua
+
+        return OpcUaBadDays.in_front_of(server, seed)
+    raise ConfigError("--bad-days", [f"is for Modbus TCP and OPC UA; this plant speaks {server.protocol}"])
 
 
 def _requests(path: Path, replay: Path | None) -> FaultRequests:
@@ -101,7 +108,7 @@ def _load(recording: Recording, from_row: int) -> Recording:
 async def _serve(
     site: str,
     server: ServesPlant,
-    wire: BadDays | None,
+    wire: "BadDays | OpcUaBadDays | None",
     rows: Iterator[list[PlantRow]],
     ledger: Ledger | None,
     period_s: float,
@@ -118,7 +125,7 @@ async def _serve(
             flush=True,
         )
         if wire is not None:
-            print(f"{site}: one request in {1 / BAD_SHARE:.0f} has a bad day", flush=True)
+            print(f"{site}: {wire.share_text} has a bad day", flush=True)
         await serve_rows(server, rows, ledger, period_s)
         print(
             f"{site}: the recording has ended; its last row stays, the cycle counter has stopped", flush=True

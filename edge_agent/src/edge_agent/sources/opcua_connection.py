@@ -23,6 +23,7 @@ QUEUE_SIZE = 10  # values of a variable that the server keeps between two public
 KEEP_ALIVE_PUBLISHES = 10  # the server then publishes that nothing has changed
 SILENT_PUBLISHES_MAX = 3 * KEEP_ALIVE_PUBLISHES  # more of them unheard: the subscription is dead
 LIFETIME_PUBLISHES = 60 * KEEP_ALIVE_PUBLISHES  # without a sign of us the server ends the subscription
+SEQUENCE_NUMBER_MAX = 0xFFFF_FFFF  # of a notification
 SESSION_S = 600.0  # without a request the server ends the session
 HEALTH_CHECK_S = 3600.0  # asyncua's own look at the server; each of our polls is one
 STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)  # asked for where there is no counter to ask for
@@ -67,6 +68,8 @@ class OpcUaConnection:
         self._namespace = 0
         self._published = asyncio.Event()
         self._published_at = 0.0
+        self._sequence_number: int | None = None  # of the last notification
+        self._out_of_order = False
         self._quality = Quality.DISCONNECTED  # of the last failure
         self._retry_at, self._delay_s = 0.0, 0.0
 
@@ -79,9 +82,10 @@ class OpcUaConnection:
         """
         try:
             client = await self._opened()
-            async with asyncio.timeout(self._timeout_s):
-                nodes = [STATE, *map(self._node_id, self._counters)]
-                _, *values = await client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
+            nodes = [STATE, *map(self._node_id, self._counters)]
+            # asyncua's own timeout: one of ours around it can race it, and what is raised then is a
+            # CancelledError of asyncua's that asyncio.timeout of Python 3.11 lets through.
+            _, *values = await client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
         except NotAnswered:
             raise
         except Exception as error:  # asyncua lets through whatever a broken answer makes it raise
@@ -91,15 +95,14 @@ class OpcUaConnection:
         return dict(zip(self._counters, values, strict=True))
 
     async def wait_until(self, satisfied: Callable[[], bool]) -> None:
-        """Wait for publications until they satisfy, or for `timeout_s`; a silent subscription is closed."""
-        try:
+        """Wait for publications until they satisfy, or for `timeout_s`; a broken subscription is closed."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
-                while self._silent or not satisfied():
+                while not self._out_of_order and (self._silent or not satisfied()):
                     self._published.clear()
                     await self._published.wait()
-        except TimeoutError:
-            if self._silent:
-                await self._drop()
+        if self._out_of_order or self._silent:
+            await self._drop()
 
     async def close(self) -> None:
         """Tell the server, where it answers within `timeout_s`, and leave."""
@@ -108,9 +111,10 @@ class OpcUaConnection:
             await asyncio.gather(self._opening, return_exceptions=True)
             self._opening = None
         if self._client is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._timeout_s):
-                    await self._client.disconnect()
+            leaving = asyncio.create_task(self._client.disconnect())
+            await asyncio.wait({leaving}, timeout=self._timeout_s)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
         await self._drop()
 
     @property
@@ -129,6 +133,8 @@ class OpcUaConnection:
         if not done:
             raise NotAnswered(Quality.TIMEOUT)
         opening, self._opening = self._opening, None
+        if opening.cancelled():
+            raise TimeoutError("connecting took too long")  # CONNECT_S_MAX met a request's own timeout
         return opening.result()
 
     async def _open(self) -> Client:
@@ -152,6 +158,7 @@ class OpcUaConnection:
             PublishingEnabled=True,
         )
         self._published_at = time.monotonic()
+        self._sequence_number, self._out_of_order = None, False
         made = await client.uaclient.create_subscription(wanted, partial(self._on_publish, client))
         items = [self._item(handle, name) for handle, name in enumerate(self._variables)]
         results: list[ua.MonitoredItemCreateResult] = []
@@ -182,12 +189,22 @@ class OpcUaConnection:
     def _on_publish(self, client: Client, result: ua.PublishResult) -> None:
         if client is not self._client:
             return  # the last words of a connection that was given up
-        for notification in result.NotificationMessage.NotificationData or ():
+        told = result.NotificationMessage.NotificationData or ()
+        if told and not self._follows(result.NotificationMessage.SequenceNumber):
+            self._out_of_order = True
+            self._published.set()
+            return
+        for notification in told:
             if isinstance(notification, ua.DataChangeNotification):
                 for item in notification.MonitoredItems:
                     self._on_value(self._variables[item.ClientHandle], item.Value)
         self._published_at = time.monotonic()
         self._published.set()
+
+    def _follows(self, number: int) -> bool:
+        """Whether none is missing or comes again: OPC UA part 4, section 5.14.1.1; after the last comes 1."""
+        before, self._sequence_number = self._sequence_number, number
+        return before is None or number == before % SEQUENCE_NUMBER_MAX + 1
 
     def _node_id(self, identifier: str) -> ua.NodeId:
         return ua.NodeId(identifier, self._namespace)
