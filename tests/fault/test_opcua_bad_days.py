@@ -67,20 +67,21 @@ class MovedPlant(OpcUaPlantServer):
 
     async def _built(self):
         server = await super()._built()
-        self._decoy = self._namespace
+        self._decoys = dict(self._node_ids)
         *before, _ = await server.get_namespace_array()
         await server.nodes.namespace_array.write_value([*before, "urn:somebody:else", NAMESPACE_URI])
         self._namespace += 1
         for component_id in self.components:
+            await self._name(server, component_id)
             await self._add(server, component_id)
         return server
 
     def show(self, component_id, cycle, values):
         super().show(component_id, cycle, values)
-        shown, there = self._shown[component_id], self._namespace
-        self._namespace = self._decoy
+        shown, names = self._shown[component_id], self._node_ids
+        self._node_ids = self._decoys
         super().show(component_id, cycle, {tag: value + 0.5 for tag, value in values.items()})
-        self._shown[component_id], self._namespace = self._shown[component_id] | shown, there
+        self._shown[component_id], self._node_ids = self._shown[component_id] | shown, names
 
 
 class Plants:
@@ -204,14 +205,13 @@ class TrustingMoments(Moments):
 
 
 class StubbornConnection(OpcUaConnection):
-    """Looks the namespace up once."""
+    """Looks the namespaces up once."""
 
-    known: int | None = None
+    known: dict[int, ua.NodeId] | None = None
 
-    def __setattr__(self, name, value):
-        if name == "_namespace" and value:
-            value = self.known = self.known or value
-        super().__setattr__(name, value)
+    def _found(self, namespaces):
+        self.known = self.known or super()._found(namespaces)
+        return self.known
 
 
 class WritingConnection(OpcUaConnection):
@@ -219,7 +219,7 @@ class WritingConnection(OpcUaConnection):
 
     async def _subscribe(self, client):
         with suppress(ua.UaError, TimeoutError, OSError):
-            await client.get_node(self._node_id(self._variables[1])).write_value(7.0)
+            await client.get_node(self._node_ids[1]).write_value(7.0)
         await super()._subscribe(client)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.sources.opcua_connection import OpcUaConnection
 from edge_agent.sources.opcua_moments import MOMENTS_MAX, Moments, number
+from shared.errors import ConfigError
 from shared.opcua_nodes import COUNTER, expanded, variable_identifier
 from shared.reactor_config import parse_fleet
 from shared.schemas import ComponentId, Quality
@@ -159,3 +160,30 @@ def test_identifiers_are_distinct_and_no_tag_can_be_the_counter():
     found = [variable_identifier(c, n) for c, part in components.items() for n in (*part.tags, COUNTER)]
     assert len(found) == len(set(found)) == 17
     assert expanded(found[0]) == "nsu=urn:pm-stack-smr:plant;s=R1/coolant_pump/shaft_speed"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ns=2;s=Pump.speed", "index may change with every start"),
+        ("s=Pump.speed", "expected nsu="),
+        ("nsu=urn:a;x=1", "expected nsu="),
+        ("nsu=urn:a;s=", "expected nsu="),
+        ("nsu=urn:a;i=-1", "whole number from 0 to 4294967295"),
+        ("nsu=urn:a;i=4294967296", "whole number from 0 to 4294967295"),
+        ("nsu=urn:a;g=12", "takes a GUID"),
+        ("nsu=urn:a;b=***", "takes base64"),
+    ],
+)
+def test_node_that_is_not_stable_or_not_one_is_refused_with_its_place(text, told):
+    """An index is not stable; the message says what is."""
+    tags = {"a": {"unit": "1", "node": text}}
+    with pytest.raises(ConfigError, match=rf"TX01\.R1\.coolant_pump\.tags\.a\.node: found .*{told}"):
+        parse_fleet({"TX01": {"R1": {"coolant_pump": {"tags": tags}}}}, "test")
+
+
+def test_two_tags_of_one_node_are_refused():
+    """The second would be another tag's number."""
+    tags = {name: {"unit": "1", "node": "nsu=urn:a;s=x"} for name in "ab"}
+    with pytest.raises(ConfigError, match=r"coolant_pump\.b and R1\.coolant_pump\.a both name the node"):
+        parse_fleet({"TX01": {"R1": {"coolant_pump": {"tags": tags}}}}, "test")

@@ -14,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.config_defaults import with_defaults
 from shared.config_errors import describe, load_yaml
 from shared.errors import ConfigError
+from shared.opcua_nodes import COUNTER, expanded, parse_node, variable_identifier
 from shared.schemas.base import ComponentId, Name
 
 MODBUS_ADDRESS_MAX = 65_535  # Modbus application protocol v1.1b3, section 4.4
 MODBUS_UNIT_MAX = 247  # Modbus over serial line v1.02, section 2.2
 MODBUS_READ_REGISTERS_MAX = 125  # Modbus application protocol v1.1b3, sections 6.3 and 6.4
 REGISTERS_BY_TYPE = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}
+NODE_CHARS_MAX = 4096  # of a text identifier: OPC UA part 3, section 8.2.4
 FAULTS_MAX = 100  # of one component, scheduled: a history has a handful
 
 # What each decay law takes; a field of another law is a mistake, a field left out has its default.
@@ -104,6 +106,19 @@ class Tag(_Section):
     range: tuple[float, float] | None = None
     column: str | None = Field(default=None, description="column of a recorded CSV file")
     register_: Register = Field(alias="register")
+    node: str | None = Field(
+        default=None,
+        max_length=NODE_CHARS_MAX,
+        description="OPC UA node id with the namespace's URI, nsu=<URI>;s=<text>; left out, our own plant's. "
+        "A component whose tags have one has no cycle counter",
+    )
+
+    @field_validator("node")
+    @classmethod
+    def _node_is_stable(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_node(value)
+        return value
 
     @field_validator("range")
     @classmethod
@@ -230,6 +245,13 @@ class Component(_Section):
     tags: dict[Name, Tag] = Field(min_length=1)
     thresholds: Thresholds = Field(default_factory=Thresholds)
 
+    def node_ids(self, component_id: ComponentId) -> dict[str, str]:
+        """Over OPC UA, where each tag is, and the cycle counter where there is one."""
+        own = all(tag.node is None for tag in self.tags.values())
+        counter = [COUNTER] if self.cycle_register is not None and own else []
+        ids = {name: expanded(variable_identifier(component_id, name)) for name in [*counter, *self.tags]}
+        return ids | {name: tag.node for name, tag in self.tags.items() if tag.node is not None}
+
     @model_validator(mode="after")
     def _decay_has_its_own_fields(self) -> Self:
         own = DECAY_FIELDS[self.decay_type]
@@ -337,6 +359,18 @@ class Site(BaseModel):
                 other = owner.setdefault(component.unit, place)
                 if other != place:
                     raise ValueError(f"{place} and {other} both use Modbus unit {component.unit}")
+        return self
+
+    @model_validator(mode="after")
+    def _nodes_are_distinct(self) -> Self:
+        owner: dict[str, str] = {}
+        for reactor_id, reactor in self.reactors.items():
+            for name, component in reactor.components.items():
+                for tag_name, tag in component.tags.items():
+                    place = f"{reactor_id}.{name}.{tag_name}"
+                    other = owner.setdefault(tag.node or place, place)
+                    if other != place:
+                        raise ValueError(f"{place} and {other} both name the node {tag.node}")
         return self
 
 

@@ -9,7 +9,7 @@ import typer
 from edge_agent.sources.plan import CYCLE, plan
 from shared import sparkplug
 from shared.errors import ConfigError
-from shared.opcua_nodes import COUNTER, expanded, variable_identifier
+from shared.opcua_nodes import COUNTER
 from shared.reactor_config import Component, Site, load_fleet
 from shared.schemas import ComponentId
 
@@ -77,11 +77,8 @@ def _described(component_id: ComponentId, component: Component) -> dict[str, Any
 
 def _subscribed(component_id: ComponentId, component: Component) -> dict[str, Any]:
     """OPC UA: what one subscription of the site holds of this component; each poll reads the counter too."""
-    counter = [COUNTER] if component.cycle_register is not None else []
-    variables = {
-        name: expanded(variable_identifier(component_id, name)) for name in [*counter, *component.tags]
-    }
-    read = "; the cycle counter is read at each poll" if counter else ""
+    variables = component.node_ids(component_id)
+    read = "; the cycle counter is read at each poll" if COUNTER in variables else ""
     return {
         "component": component_id.key,
         "summary": f"{len(variables)} variables subscribed{read}",

@@ -14,7 +14,6 @@ from edge_agent.sources import Source, source_for
 from edge_agent.sources.plan import plan
 from shared import sparkplug
 from shared.command_line import console
-from shared.opcua_nodes import expanded, variable_identifier
 from shared.reactor_config import Component, Plant
 from shared.schemas import ComponentId, Telemetry, utc_now
 
@@ -75,7 +74,7 @@ async def _first(source: Source, plant: Plant) -> list[Telemetry]:
 def _requests(component_id: ComponentId, component: Component, protocol: str) -> dict[str, str]:
     """What is asked of the device for each tag."""
     if protocol == "opc_ua":
-        return {name: expanded(variable_identifier(component_id, name)) for name in component.tags}
+        return component.node_ids(component_id)
     if protocol == "sparkplug_b":
         return {name: f"device {sparkplug.device(component_id)}" for name in component.tags}
     return {

@@ -10,7 +10,7 @@ from functools import partial
 from asyncua import Client, ua
 
 from edge_agent.sources.opcua_moments import quality_of
-from shared.opcua_nodes import NAMESPACE_URI
+from shared.opcua_nodes import NodeName
 from shared.schemas import Quality
 
 CONNECT_S_MAX = 30.0  # all requests of it together; each has the plant's timeout
@@ -28,7 +28,9 @@ SESSION_S = 600.0  # without a request the server ends the session
 HEALTH_CHECK_S = 3600.0  # asyncua's own look at the server; each of our polls is one
 STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)  # asked for where there is no counter to ask for
 
-OnValue = Callable[[str, ua.DataValue], None]
+UNKNOWN = ua.DataValue(StatusCode=ua.StatusCode(ua.StatusCodes.BadNodeIdUnknown))
+
+OnValue = Callable[[int, ua.DataValue], None]
 
 # What asyncua would write to its log about a poll, the quality of the reading says; it logs some at CRITICAL.
 logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)
@@ -45,8 +47,9 @@ class NotAnswered(Exception):
 class OpcUaConnection:
     """Keeps every variable subscribed, and asks for some at each poll.
 
-    `variables` and `counters` are string identifiers in our namespace. `on_value` gets each value
-    that is published; `on_closed` is called when a connection ends, for what it brought says nothing more.
+    `variables` are named by their place in the list, their handle, and `counters` are some of them.
+    `on_value` gets the handle and each value that is published; `on_closed` is called when a connection
+    ends, for what it brought says nothing more. A node that the server lacks is BadNodeIdUnknown.
     """
 
     def __init__(
@@ -54,8 +57,8 @@ class OpcUaConnection:
         url: str,
         poll_period_s: float,
         timeout_s: float,
-        variables: Sequence[str],
-        counters: Sequence[str],
+        variables: Sequence[NodeName],
+        counters: Sequence[int],
         on_value: OnValue,
         on_closed: Callable[[], None],
     ) -> None:
@@ -65,7 +68,7 @@ class OpcUaConnection:
         self._on_value, self._on_closed = on_value, on_closed
         self._client: Client | None = None
         self._opening: asyncio.Task[Client] | None = None
-        self._namespace = 0
+        self._node_ids: dict[int, ua.NodeId] = {}  # of each handle whose namespace this server has
         self._published = asyncio.Event()
         self._published_at = 0.0
         self._sequence_number: int | None = None  # of the last notification
@@ -73,8 +76,8 @@ class OpcUaConnection:
         self._quality = Quality.DISCONNECTED  # of the last failure
         self._retry_at, self._delay_s = 0.0, 0.0
 
-    async def ask(self) -> dict[str, ua.DataValue]:
-        """The counters, read now; NotAnswered says why there are none.
+    async def ask(self) -> dict[int, ua.DataValue]:
+        """The counters by handle, read now; NotAnswered says why there are none.
 
         Takes `timeout_s` at most, twice that where it must connect first. Connecting takes some ten
         requests; where `timeout_s` is too short for them, it goes on beside the polls. After a failure
@@ -82,7 +85,8 @@ class OpcUaConnection:
         """
         try:
             client = await self._opened()
-            nodes = [STATE, *map(self._node_id, self._counters)]
+            known = [handle for handle in self._counters if handle in self._node_ids]
+            nodes = [STATE, *(self._node_ids[handle] for handle in known)]
             # asyncua's own timeout: one of ours around it can race it, and what is raised then is a
             # CancelledError of asyncua's that asyncio.timeout of Python 3.11 lets through.
             _, *values = await client.uaclient.read_attributes(nodes, ua.AttributeIds.Value)
@@ -92,7 +96,7 @@ class OpcUaConnection:
             await self._give_up(error)
             raise NotAnswered(self._quality) from error
         self._delay_s = 0.0
-        return dict(zip(self._counters, values, strict=True))
+        return dict.fromkeys(self._counters, UNKNOWN) | dict(zip(known, values, strict=True))
 
     async def wait_until(self, satisfied: Callable[[], bool]) -> None:
         """Wait for publications until they satisfy, or for `timeout_s`; a broken subscription is closed."""
@@ -143,7 +147,7 @@ class OpcUaConnection:
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
                 await client.connect()
-                self._namespace = await client.get_namespace_index(NAMESPACE_URI)
+                self._node_ids = self._found(await client.get_namespace_array())
                 await self._subscribe(client)
         except BaseException:
             await self._drop()
@@ -160,22 +164,26 @@ class OpcUaConnection:
         self._published_at = time.monotonic()
         self._sequence_number, self._out_of_order = None, False
         made = await client.uaclient.create_subscription(wanted, partial(self._on_publish, client))
-        items = [self._item(handle, name) for handle, name in enumerate(self._variables)]
+        items = [self._item(handle, node_id) for handle, node_id in self._node_ids.items()]
         results: list[ua.MonitoredItemCreateResult] = []
         for first in range(0, len(items), ITEMS_PER_REQUEST_MAX):
             part = items[first : first + ITEMS_PER_REQUEST_MAX]
             results += await client.uaclient.create_monitored_items(
                 ua.CreateMonitoredItemsParameters(SubscriptionId=made.SubscriptionId, ItemsToCreate=part)
             )
-        for name, result in zip(self._variables, results, strict=True):
+        refused = {h: UNKNOWN for h in range(len(self._variables)) if h not in self._node_ids}
+        for handle, result in zip(self._node_ids, results, strict=True):
             if not result.StatusCode.is_good():
-                self._on_value(name, ua.DataValue(StatusCode=result.StatusCode))
+                refused[handle] = ua.DataValue(StatusCode=result.StatusCode)
+        for handle, value in refused.items():
+            self._on_value(handle, value)
 
-    def _item(self, handle: int, name: str) -> ua.MonitoredItemCreateRequest:
+    @staticmethod
+    def _item(handle: int, node_id: ua.NodeId) -> ua.MonitoredItemCreateRequest:
         """Every change of value, status or source time is wanted, a repeated value too."""
         changes = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
         return ua.MonitoredItemCreateRequest(
-            ItemToMonitor=ua.ReadValueId(NodeId=self._node_id(name), AttributeId=ua.AttributeIds.Value),
+            ItemToMonitor=ua.ReadValueId(NodeId=node_id, AttributeId=ua.AttributeIds.Value),
             MonitoringMode=ua.MonitoringMode.Reporting,
             RequestedParameters=ua.MonitoringParameters(
                 ClientHandle=ua.UInt32(handle),
@@ -197,7 +205,7 @@ class OpcUaConnection:
         for notification in told:
             if isinstance(notification, ua.DataChangeNotification):
                 for item in notification.MonitoredItems:
-                    self._on_value(self._variables[item.ClientHandle], item.Value)
+                    self._on_value(item.ClientHandle, item.Value)
         self._published_at = time.monotonic()
         self._published.set()
 
@@ -206,8 +214,13 @@ class OpcUaConnection:
         before, self._sequence_number = self._sequence_number, number
         return before is None or number == before % SEQUENCE_NUMBER_MAX + 1
 
-    def _node_id(self, identifier: str) -> ua.NodeId:
-        return ua.NodeId(identifier, self._namespace)
+    def _found(self, namespaces: Sequence[str]) -> dict[int, ua.NodeId]:
+        """The node id of each handle, with the index that its namespace has in this very connection."""
+        return {
+            handle: ua.NodeId(name.identifier, namespaces.index(name.namespace_uri))
+            for handle, name in enumerate(self._variables)
+            if name.namespace_uri in namespaces
+        }
 
     async def _give_up(self, error: Exception) -> None:
         self._quality = _quality(error)
