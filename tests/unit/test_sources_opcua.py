@@ -110,6 +110,7 @@ async def test_notification_that_is_missing_or_comes_again_ends_the_subscription
         "opc.tcp://127.0.0.1:1/",
         1.0,
         0.5,
+        None,
         ["a"],
         [],
         lambda _, v: brought.append(v.Value.Value),

@@ -69,7 +69,16 @@ def _nearest(detail: ErrorDetails) -> str:
 
     fields = {
         field.alias or name
-        for model in (rc.Component, rc.Tag, rc.Register, rc.Thresholds, rc.Limit, rc.Plant, rc.ScheduledFault)
+        for model in (
+            rc.Component,
+            rc.Tag,
+            rc.Register,
+            rc.Thresholds,
+            rc.Limit,
+            rc.Plant,
+            rc.OpcUaSecurity,
+            rc.ScheduledFault,
+        )
         for name, field in model.model_fields.items()
     }
     close = get_close_matches(str(detail["loc"][-1]), fields, n=1)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.config_defaults import with_defaults
 from shared.config_errors import describe, load_yaml
 from shared.errors import ConfigError
+from shared.listen import is_loopback
 from shared.opcua_nodes import COUNTER, expanded, parse_node, variable_identifier
 from shared.schemas.base import ComponentId, Name
 
@@ -306,6 +307,37 @@ class Component(_Section):
         return registers
 
 
+class OpcUaSecurity(_Section):
+    """How an OPC UA connection is secured: signed and encrypted, or with policy `none` neither.
+
+    Files are PEM or DER; a certificate is trusted when it is itself in `trusted`, whoever issued it.
+    """
+
+    policy: Literal["none", "Basic256Sha256", "Aes256Sha256RsaPss"]
+    certificate: Path | None = Field(default=None, description="the agent's own")
+    key: Path | None = Field(default=None, description="of the agent's certificate: RSA, without a password")
+    trusted: Path | None = Field(default=None, description="the server's certificate, or a folder of them")
+    user: str | None = None
+    password_file: Path | None = Field(default=None, description="the user's password, in a file of its own")
+
+    @model_validator(mode="after")
+    def _files_belong_to_the_policy(self) -> Self:
+        files = {"certificate": self.certificate, "key": self.key, "trusted": self.trusted}
+        if self.policy == "none":
+            named = [name for name in (*files, "user", "password_file") if getattr(self, name) is not None]
+            if named:
+                raise ValueError(f"policy none sends everything in clear; leave out {', '.join(named)}")
+            return self
+        missing = [name for name, path in files.items() if path is None]
+        if missing:
+            raise ValueError(
+                f"{self.policy} needs {', '.join(missing)} too; `edge-agent certificate` makes a pair"
+            )
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file go together")
+        return self
+
+
 class Plant(_Section):
     """How the site's controllers are reached, and how often they are polled."""
 
@@ -317,6 +349,27 @@ class Plant(_Section):
     port: int = Field(default=15020, ge=1, le=65_535)
     poll_period_s: float = Field(default=1.0, ge=0.05, le=3600)
     timeout_s: float = Field(default=0.5, gt=0, le=60)
+    # --- OPC UA
+    security: OpcUaSecurity | None = Field(
+        default=None, description="of OPC UA; beyond this machine it must be said, be it {policy: none}"
+    )
+
+    @model_validator(mode="after")
+    def _opc_ua_security_is_said(self) -> Self:
+        """OPC UA has security built in, so doing without is a choice that a person makes and can be shown."""
+        if self.protocol != "opc_ua" and self.security is not None:
+            raise ValueError(f"security is for opc_ua; leave it out for {self.protocol}")
+        if self.protocol == "opc_ua" and self.security is None and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} is beyond this machine; add security with a policy and certificates, "
+                "or write security: {policy: none} to send everything in clear"
+            )
+        return self
+
+    @property
+    def secured(self) -> OpcUaSecurity | None:
+        """The security section, where it secures anything."""
+        return None if self.security is None or self.security.policy == "none" else self.security
 
     @model_validator(mode="after")
     def _answers_before_the_next_poll(self) -> Self:

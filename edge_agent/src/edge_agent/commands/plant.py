@@ -43,6 +43,9 @@ def plant(
     faults: Annotated[
         Path | None, typer.Option(help="file through which `edge-agent fault` injects; made if missing")
     ] = None,
+    server_key: Annotated[
+        Path | None, typer.Option(help="of the OPC UA certificate in plant.security.trusted")
+    ] = None,
 ) -> None:
     """Serve a site's plant over its protocol on loopback: simulated, or replayed from recorded files.
 
@@ -52,13 +55,16 @@ def plant(
     Example: edge-agent plant --config reactor_config.yaml --site TX01 --ledger tx01.jsonl
     Example: edge-agent plant --config reactor_config.yaml --site RIG01 --replay recordings/
     Example: edge-agent plant --config reactor_config.yaml --site TX01 --bad-days 7
+    Example: edge-agent plant --config reactor_config.yaml --site TX01 --server-key certificates/plant-key.pem
     """
     section, components = load_site(config, site)
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
     requests = None if faults is None else _requests(faults, replay)
-    server = plant_server(site, section.plant, components)
+    server = plant_server(site, section.plant, components, server_key)
+    if bad_days is not None and section.plant.secured is not None:
+        raise ConfigError("--bad-days", ["cannot spoil what is encrypted; leave out plant.security"])
     wire = None if bad_days is None else _bad_wire(server, bad_days)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:

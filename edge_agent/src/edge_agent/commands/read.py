@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.table import Table
 
@@ -33,6 +35,8 @@ def read(
     Example: edge-agent read --once --config reactor_config.yaml --site TX01
     """
     section, components = load_site(config, site)
+    # What a source logs is for people: --json keeps standard output for itself.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         good = asyncio.run(_poll(site, section.plant, components, once, as_json))
     except KeyboardInterrupt:

@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from asyncua import Node, Server, ua
 
+from edge_agent.simulation.opcua_server_security import secure_server
 from shared.errors import ConfigError, Retryable
 from shared.listen import require_loopback
 from shared.modbus_registers import as_read
 from shared.opcua_nodes import COUNTER, NAMESPACE_URI, object_identifier, parse_node
-from shared.reactor_config import Component, Tag
+from shared.reactor_config import Component, OpcUaSecurity, Tag
 from shared.schemas import ComponentId, utc_now
 
 UNITS_URI = "http://www.opcfoundation.org/UA/units/un/cefact"  # OPC UA part 8, section 5.6.4.3
@@ -37,8 +39,17 @@ class OpcUaPlantServer:
 
     protocol = "OPC UA"
 
-    def __init__(self, host: str, port: int, components: Mapping[ComponentId, Component]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        components: Mapping[ComponentId, Component],
+        security: OpcUaSecurity | None = None,
+        key: Path | None = None,
+    ) -> None:
+        """`security` is the agent's own section; `key` belongs to one of the certificates that it trusts."""
         self.host, self.port = host, port
+        self._security, self._key = security, key
         self.components = dict(components)
         self._namespace = 0
         self._node_ids: dict[tuple[ComponentId, str], ua.NodeId] = {}
@@ -107,6 +118,8 @@ class OpcUaPlantServer:
         server.allow_remote_admin(False)
         server.disable_clock()
         await server.init()
+        if self._security is not None:
+            await secure_server(server, self._security, self._key)
         self._namespace = await server.register_namespace(NAMESPACE_URI)
         for component_id in self.components:
             await self._name(server, component_id)

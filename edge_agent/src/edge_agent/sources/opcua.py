@@ -11,6 +11,7 @@ from asyncua import ua
 from edge_agent.sources.base import judged
 from edge_agent.sources.opcua_connection import NotAnswered, OpcUaConnection
 from edge_agent.sources.opcua_moments import Moments, number
+from shared.opcua_certificates import load_credentials
 from shared.opcua_nodes import COUNTER, parse_node
 from shared.reactor_config import Component, Plant
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
@@ -29,7 +30,7 @@ class OpcUaSource:
 
     def __init__(self, site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> None:
         self.site_id = site_id
-        self._components = dict(components)
+        self._components, self._security = dict(components), plant.secured
         nodes = {component_id: c.node_ids(component_id) for component_id, c in components.items()}
         self._variables = [(component_id, name) for component_id in nodes for name in nodes[component_id]]
         self._moments = {component_id: Moments(nodes[component_id]) for component_id in components}
@@ -38,6 +39,7 @@ class OpcUaSource:
             f"opc.tcp://{plant.host}:{plant.port}/",
             plant.poll_period_s,
             plant.timeout_s,
+            plant.secured,
             [parse_node(nodes[component_id][name]) for component_id, name in self._variables],
             [handle for handle, (_, name) in enumerate(self._variables) if name == COUNTER],
             self._put,
@@ -45,6 +47,9 @@ class OpcUaSource:
         )
 
     async def __aenter__(self) -> Self:
+        """ConfigError when what secures the connection cannot be read."""
+        if self._security is not None:
+            load_credentials(self._security)
         return self
 
     async def __aexit__(

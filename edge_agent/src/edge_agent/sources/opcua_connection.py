@@ -7,10 +7,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+import structlog
 from asyncua import Client, ua
 
 from edge_agent.sources.opcua_moments import quality_of
+from edge_agent.sources.opcua_security import Refused, refusal, secure
+from shared.errors import ConfigError
+from shared.opcua_certificates import load_credentials
 from shared.opcua_nodes import NodeName
+from shared.reactor_config import OpcUaSecurity
 from shared.schemas import Quality
 
 CONNECT_S_MAX = 30.0  # all requests of it together; each has the plant's timeout
@@ -29,6 +34,8 @@ HEALTH_CHECK_S = 3600.0  # asyncua's own look at the server; each of our polls i
 STATE = ua.NodeId(ua.ObjectIds.Server_ServerStatus_State)  # asked for where there is no counter to ask for
 
 UNKNOWN = ua.DataValue(StatusCode=ua.StatusCode(ua.StatusCodes.BadNodeIdUnknown))
+
+log = structlog.get_logger()
 
 OnValue = Callable[[int, ua.DataValue], None]
 
@@ -57,6 +64,7 @@ class OpcUaConnection:
         url: str,
         poll_period_s: float,
         timeout_s: float,
+        security: OpcUaSecurity | None,
         variables: Sequence[NodeName],
         counters: Sequence[int],
         on_value: OnValue,
@@ -64,6 +72,8 @@ class OpcUaConnection:
     ) -> None:
         self._url, self._poll_period_s, self._timeout_s = url, poll_period_s, timeout_s
         self._interval_s = min(max(poll_period_s / PUBLISHES_PER_POLL, PUBLISHING_S_MIN), PUBLISHING_S_MAX)
+        self._security = security
+        self._told = ""  # the last reason of a refusal that was logged
         self._variables, self._counters = variables, counters
         self._on_value, self._on_closed = on_value, on_closed
         self._client: Client | None = None
@@ -95,7 +105,7 @@ class OpcUaConnection:
         except Exception as error:  # asyncua lets through whatever a broken answer makes it raise
             await self._give_up(error)
             raise NotAnswered(self._quality) from error
-        self._delay_s = 0.0
+        self._delay_s, self._told = 0.0, ""
         return dict.fromkeys(self._counters, UNKNOWN) | dict(zip(known, values, strict=True))
 
     async def wait_until(self, satisfied: Callable[[], bool]) -> None:
@@ -146,6 +156,8 @@ class OpcUaConnection:
         client.session_timeout = int(SESSION_S * 1000)
         try:
             async with asyncio.timeout(CONNECT_S_MAX):
+                if self._security is not None:  # read anew, so that a renewed certificate is taken
+                    await secure(client, self._url, self._timeout_s, load_credentials(self._security))
                 await client.connect()
                 self._node_ids = self._found(await client.get_namespace_array())
                 await self._subscribe(client)
@@ -224,6 +236,10 @@ class OpcUaConnection:
 
     async def _give_up(self, error: Exception) -> None:
         self._quality = _quality(error)
+        reason = refusal(error, self._security)
+        if reason and reason != self._told:
+            log.warning("no secure connection to the OPC UA server", server=self._url, reason=reason)
+        self._told = reason or self._told
         self._retry_at = time.monotonic() + self._delay_s
         self._delay_s = min(max(2 * self._delay_s, self._poll_period_s), RECONNECT_S_MAX)
         await self._drop()
@@ -245,7 +261,7 @@ class OpcUaConnection:
 def _quality(error: Exception) -> Quality:
     if isinstance(error, TimeoutError):
         return Quality.TIMEOUT
-    if isinstance(error, OSError):
+    if isinstance(error, OSError | Refused | ConfigError):
         return Quality.DISCONNECTED
     if isinstance(error, ua.UaStatusCodeError):
         return quality_of(error.code)
