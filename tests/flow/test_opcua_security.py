@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import typer
 from asyncua import Client, ua
 from asyncua.server.uaprocessor import UaProcessor
@@ -35,6 +36,7 @@ COMPONENTS = parse_fleet({"TX01": {"R1": {"coolant_pump": {}}}}, "test").compone
 SHOWN = {tag: 10.0 + i for i, tag in enumerate(COMPONENTS[PUMP].tags)}
 PASSWORD = "correct horse battery"  # noqa: S105 - of this test alone
 TIMEOUT_S = 1.0
+SHARED = pytest.mark.asyncio(loop_scope="module")  # every test: one plant lives as long as the module
 READ_SERVICES = {
     "GetEndpoints", "CreateSession", "ActivateSession", "CloseSession", "Read", "CreateSubscription",
     "CreateMonitoredItems", "Publish", "DeleteSubscriptions",
@@ -76,6 +78,13 @@ async def plant(
     key = folder / "plant-key.pem"
     async with kind("127.0.0.1", free_port(), COMPONENTS, wanted or security(folder), key) as server:
         server.show(PUMP, 1, SHOWN)
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def secured(folder) -> AsyncIterator[OpcUaPlantServer]:
+    """One plant with the usual settings, for it takes seconds to start."""
+    async with plant(folder) as server:
         yield server
 
 
@@ -125,6 +134,7 @@ def heard(monkeypatch) -> Counter[tuple[str, str]]:
 
 @pytest.mark.parametrize("policy", ["Basic256Sha256", "Aes256Sha256RsaPss"])
 @pytest.mark.parametrize("user", [{}, {"user": "agent"}])
+@SHARED
 async def test_encrypted_connection_reads_and_only_reads(folder, heard, policy, user):
     """Each policy, with and without a user: the plant's numbers, and no service but those that read.
 
@@ -140,9 +150,10 @@ async def test_encrypted_connection_reads_and_only_reads(folder, heard, policy, 
     assert heard["Read", "SignAndEncrypt"] > 0
 
 
-async def test_write_over_the_encrypted_connection_would_be_noticed(folder, heard):
+@SHARED
+async def test_write_over_the_encrypted_connection_would_be_noticed(secured, folder, heard):
     """The record of services can fail."""
-    async with plant(folder) as server, source_at(server.port, security(folder)) as source:
+    async with source_at(secured.port, security(folder)) as source:
         await polled(source)
         node = source._connection._client.get_node(source._connection._node_ids[1])
         with pytest.raises(ua.UaStatusCodeError):
@@ -150,34 +161,36 @@ async def test_write_over_the_encrypted_connection_would_be_noticed(folder, hear
     assert {service for service, _ in heard} - READ_SERVICES == {"Write"}
 
 
-async def test_folder_of_trusted_certificates_is_a_trust_list(folder, tmp_path):
+@SHARED
+async def test_folder_of_trusted_certificates_is_a_trust_list(secured, folder, tmp_path):
     """One of several is enough; a file that is no certificate by its name is passed over."""
     for name in ("plant", "other"):
         (tmp_path / f"{name}.der").write_bytes((folder / f"{name}.der").read_bytes())
     (tmp_path / "readme.txt").write_text("from the vendor")
     mine = security(folder, trusted=str(tmp_path))
-    async with plant(folder) as server, source_at(server.port, mine) as source:
+    async with source_at(secured.port, mine) as source:
         assert (await polled(source)).quality == {}
 
 
-async def test_server_with_another_certificate_is_refused(folder):
+@SHARED
+async def test_server_with_another_certificate_is_refused(secured, folder):
     """The message has the fingerprint that was shown, and what to do."""
     shown = described(parse_certificate((folder / "plant.der").read_bytes()))
-    async with plant(folder) as server:
-        reading, reason = await refused(server.port, security(folder, trusted="other.der"))
+    reading, reason = await refused(secured.port, security(folder, trusted="other.der"))
     assert set(reading.quality.values()) == {Quality.DISCONNECTED}
     assert f"shows certificate {shown}, which is not in plant.security.trusted" in reason
     assert "save it there if they are the same" in reason
 
 
-async def test_server_that_does_not_trust_the_agent_is_told(folder):
+@SHARED
+async def test_server_that_does_not_trust_the_agent_is_told(secured, folder):
     """The agent's certificate is named, and whose list it must be put in."""
-    async with plant(folder) as server:
-        _, reason = await refused(server.port, security(folder, agent="other"))
+    _, reason = await refused(secured.port, security(folder, agent="other"))
     assert "other.der (BadCertificateUntrusted)" in reason
     assert "put it in the server's trust list" in reason
 
 
+@SHARED
 async def test_wrong_password_is_told_and_never_shown(folder):
     """The user is named, the password nowhere."""
     right = security(folder, user="agent", password_file=folder / "password")
@@ -192,15 +205,16 @@ async def test_wrong_password_is_told_and_never_shown(folder):
 @pytest.mark.parametrize(
     ("days", "whose"), [(2, "the agent's certificate"), (400, "the server's certificate")]
 )
-async def test_expired_certificate_is_refused(folder, monkeypatch, days, whose):
+@SHARED
+async def test_expired_certificate_is_refused(secured, folder, monkeypatch, days, whose):
     """Whichever it is, with its dates and the clock's."""
     monkeypatch.setattr("edge_agent.sources.opcua_security.utc_now", lambda: utc_now() + timedelta(days=days))
-    async with plant(folder) as server:
-        _, reason = await refused(server.port, security(folder, agent="short" if days < 100 else "agent"))
+    _, reason = await refused(secured.port, security(folder, agent="short" if days < 100 else "agent"))
     assert whose in reason
     assert "renew it or set the clock" in reason
 
 
+@SHARED
 async def test_server_whose_application_uri_is_not_its_certificates_is_refused(folder):
     """A certificate that was copied from another application."""
 
@@ -215,24 +229,25 @@ async def test_server_whose_application_uri_is_not_its_certificates_is_refused(f
     assert "calls itself 'urn:somebody:else', its certificate ['urn:pm-stack-smr:plant']" in reason
 
 
-async def test_server_without_the_policy_is_refused_with_what_it_offers(folder):
+@SHARED
+async def test_server_without_the_policy_is_refused_with_what_it_offers(secured, folder):
     """No fallback to another policy, nor to none."""
-    async with plant(folder) as server:
-        _, reason = await refused(server.port, security(folder, policy="Aes256Sha256RsaPss"))
+    _, reason = await refused(secured.port, security(folder, policy="Aes256Sha256RsaPss"))
     assert "offers no Aes256Sha256RsaPss with SignAndEncrypt but Basic256Sha256/SignAndEncrypt" in reason
 
 
-async def test_secured_plant_lets_nobody_in_without_encryption(folder):
+@SHARED
+async def test_secured_plant_lets_nobody_in_without_encryption(secured):
     """Neither an agent without security nor another client reads a number."""
-    async with plant(folder) as server:
-        async with source_at(server.port, None) as source:
-            for _ in range(3):
-                assert (await source.read())[0].metrics == {}
-        client = Client(f"opc.tcp://127.0.0.1:{server.port}/", 2)
-        with pytest.raises((ua.UaError, OSError, TimeoutError)):
-            await client.connect()
+    async with source_at(secured.port, None) as source:
+        for _ in range(3):
+            assert (await source.read())[0].metrics == {}
+    client = Client(f"opc.tcp://127.0.0.1:{secured.port}/", 2)
+    with pytest.raises((ua.UaError, OSError, TimeoutError)):
+        await client.connect()
 
 
+@SHARED
 async def test_files_that_cannot_be_used_are_all_listed_before_a_start(folder, tmp_path):
     """Missing, garbled, readable by everyone, not of each other: each with its option and a remedy."""
     (tmp_path / "garbled.der").write_bytes(b"\x30\x00")
@@ -296,9 +311,9 @@ def test_certificate_is_never_overwritten(folder):
 
 def test_commands_speak_to_a_secured_plant(folder, tmp_path, caplog):
     """`plant --server-key`, `check` and `read`, with the settings of one file; no output has the password."""
-    path, secured = tmp_path / "fleet.yaml", security(folder, user="agent", password_file=folder / "password")
+    path, mine = tmp_path / "fleet.yaml", security(folder, user="agent", password_file=folder / "password")
     section = {"protocol": "opc_ua", "port": free_port(), "poll_period_s": 1, "timeout_s": TIMEOUT_S}
-    section["security"] = secured.model_dump(mode="json")
+    section["security"] = mine.model_dump(mode="json")
     path.write_text(json.dumps({"TX01": {"plant": section, "R1": {"coolant_pump": {}}}}))
     options = ["--config", str(path), "--site", "TX01"]
     caplog.set_level(logging.DEBUG)
