@@ -20,7 +20,8 @@ from edge_agent.simulation.duty import Duty
 from edge_agent.simulation.faults import FAULT_TYPES
 from edge_agent.simulation.generators import Columns
 from edge_agent.simulation.reactor import Reactor
-from shared.reactor_config import DECAY_FIELDS, TAG_FAULTS, Component, parse_fleet
+from shared.fault_config import TAG_FAULTS
+from shared.reactor_config import DECAY_FIELDS, Component, parse_fleet
 from shared.schemas import ComponentId
 
 mpl.use("Agg")

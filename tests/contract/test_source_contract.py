@@ -21,7 +21,8 @@ from edge_agent.sources import MockModbusAdapter, Source, source_for
 from edge_agent.sources.sparkplug import SparkplugSource
 from shared.listen import free_port
 from shared.modbus_registers import as_read
-from shared.reactor_config import Component, Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from tests.support.mosquitto import mosquitto
 

@@ -20,7 +20,8 @@ from edge_agent.sources import FreshnessGuard
 from edge_agent.sources.sparkplug import SparkplugSource, _Device
 from shared import sparkplug
 from shared.listen import free_port
-from shared.reactor_config import Component, Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry
 from tests.support.mosquitto import mosquitto
 from tests.support.mqtt_wire import PUBLISH, READ_ONLY, MqttWire

@@ -16,7 +16,8 @@ from edge_agent.simulation.plant import serve_rows, simulated
 from edge_agent.sources import ModbusSource
 from shared.errors import ConfigError, Retryable
 from shared.listen import free_port
-from shared.reactor_config import Component, Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry
 
 TIMEOUT_S = 0.2

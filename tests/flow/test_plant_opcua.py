@@ -29,7 +29,8 @@ from edge_agent.sources.opcua import OpcUaSource
 from shared.errors import ConfigError, Retryable
 from shared.listen import free_port
 from shared.opcua_nodes import COUNTER, NAMESPACE_URI, variable_identifier
-from shared.reactor_config import Component, Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from tests.support.releases import Centre
 

@@ -22,7 +22,8 @@ from shared import sparkplug
 from shared.errors import Rejected, Retryable
 from shared.listen import free_port
 from shared.modbus_registers import as_read
-from shared.reactor_config import Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from shared.wire import sparkplug_b_pb2 as pb
 from tests.support.mosquitto import mosquitto

@@ -23,7 +23,8 @@ from edge_agent.simulation.sparkplug_plant import SparkplugPlant
 from edge_agent.sources.sparkplug import SparkplugSource
 from shared.errors import ConfigError, Retryable
 from shared.listen import free_port
-from shared.reactor_config import Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import parse_fleet
 from shared.schemas import ComponentId, Quality
 from tests.support.mosquitto import mosquitto
 

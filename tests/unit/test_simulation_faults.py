@@ -11,7 +11,7 @@ from edge_agent.simulation.duty import Duty
 from edge_agent.simulation.faults import FAULT_TYPES, SIZES_DRAWN
 from edge_agent.simulation.generators import EFFECTS_MAX
 from shared.errors import ConfigError
-from shared.reactor_config import FAULT_SIZES, TAG_FAULTS, WEAR_FAULTS, ScheduledFault
+from shared.fault_config import FAULT_SIZES, TAG_FAULTS, WEAR_FAULTS, ScheduledFault
 
 AT, CYCLES = 20, 60
 SPANS = {"flow_rate": 200.0, "vibration_rms": 8.0, "bearing_temperature": 80.0, "pressure_drop": 100.0}

@@ -21,7 +21,8 @@ from edge_agent.simulation.generators import Columns
 from edge_agent.simulation.plant import PLANT_SEED, simulated
 from edge_agent.simulation.presets import FORCED_CIRCULATION, preset
 from edge_agent.simulation.reactor import Reactor, by_reactor, with_upstream
-from shared.reactor_config import Component, ScheduledFault, parse_fleet
+from shared.fault_config import ScheduledFault
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId
 
 QUIET = {"decay_type": "linear", "slope": 1e-12, "noise_std": 0.0}

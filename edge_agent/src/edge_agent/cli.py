@@ -6,8 +6,9 @@ COMMANDS = {
     "check": "Validate a configuration and show how the site's devices would be read.",
     "read": "Poll a site's devices once or for ever, and print each tag with its quality.",
     "run": "Look after one site: poll, score, keep, forward; until SIGTERM.",
+    "certificate": "Make a certificate and its key, for OPC UA.",
     "model": "The models this site runs.",
-    "plant": "Serve a site's plant over Modbus TCP: simulated, or replayed from recordings.",
+    "plant": "Serve a site's plant over its protocol: simulated, or replayed from recordings.",
     "fault": "Inject a fault into a plant that runs.",
     "simulate": "Simulate components: a batch for training, or a stream of readings.",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shared.errors import ConfigError
-from shared.reactor_config import Login, Plant, Tls
+from shared.plant_config import Login, Plant, Tls
 
 SECRET_BYTES_MAX = 4096  # a password, not a document
 _WRONG_CA = {18, 19, 20, 21}  # X509_V_ERR_*: self-signed, or its issuer is not known

@@ -16,8 +16,8 @@ from edge_agent.sources import Source, source_for
 from edge_agent.sources.plan import plan
 from shared import sparkplug
 from shared.command_line import console
-from shared.opcua_nodes import expanded, variable_identifier
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 
 SENT_PERIODS = 5  # poll periods that `--once` waits for values that are sent: connecting takes one or two
@@ -40,7 +40,8 @@ def read(
 
     Example: edge-agent read --once --config reactor_config.yaml --site TX01
     """
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # the table is on stdout
+    # What a source logs is for people: standard output is the table's or JSON's alone.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     section, components = load_site(config, site)
     try:
         good = asyncio.run(_poll(site, section.plant, components, once, as_json))
@@ -83,7 +84,7 @@ async def _first(source: Source, plant: Plant) -> list[Telemetry]:
 def _requests(component_id: ComponentId, component: Component, protocol: str) -> dict[str, str]:
     """What is asked of the device for each tag."""
     if protocol == "opc_ua":
-        return {name: expanded(variable_identifier(component_id, name)) for name in component.tags}
+        return component.node_ids(component_id)
     if protocol == "sparkplug_b":
         return {name: f"device {sparkplug.device(component_id)}" for name in component.tags}
     return {

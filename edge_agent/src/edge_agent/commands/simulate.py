@@ -13,7 +13,8 @@ from rich.progress import track
 from edge_agent.commands.check import ConfigOption
 from edge_agent.sources.base import judged
 from shared.errors import ConfigError
-from shared.reactor_config import Component, FleetConfig, ScheduledFault, load_fleet
+from shared.fault_config import ScheduledFault
+from shared.reactor_config import Component, FleetConfig, load_fleet
 from shared.schemas import ComponentId, utc_now
 
 if TYPE_CHECKING:

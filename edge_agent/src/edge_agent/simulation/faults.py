@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.simulation.components import FloatArray
-from shared.reactor_config import TAG_FAULTS, ScheduledFault, Tag
+from shared.fault_config import TAG_FAULTS, ScheduledFault
+from shared.reactor_config import Tag
 
 FAULT_TYPES: tuple[str, ...] = get_args(ScheduledFault.model_fields["type"].annotation)
 SUDDEN_LOSS = 0.25  # of performance, in one step

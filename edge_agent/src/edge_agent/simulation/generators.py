@@ -17,7 +17,8 @@ from edge_agent.simulation.presets import preset
 from edge_agent.simulation.timestamps import rfc3339
 from shared.config_errors import describe
 from shared.errors import ConfigError
-from shared.reactor_config import FAULTS_MAX, Component, ScheduledFault, parse_fleet
+from shared.fault_config import ScheduledFault
+from shared.reactor_config import FAULTS_MAX, Component, parse_fleet
 from shared.schemas import ComponentId
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # of a batch: a file must not depend on when it was made

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from edge_agent.simulation.sparkplug_plant import SparkplugPlant
 from shared import sparkplug
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId
 from shared.wire import sparkplug_b_pb2 as pb
 
@@ -63,6 +64,8 @@ _OF_ONE_METRIC: Final = {
 class SparkplugBadDays(SparkplugPlant):
     """Publishes what `show` is given, most of it unharmed; `happened` counts the bad days."""
 
+    share_text = f"one message in {1 / BAD_SHARE:.0f}"
+
     def __init__(
         self,
         site_id: str,
@@ -87,11 +90,6 @@ class SparkplugBadDays(SparkplugPlant):
         self._held: list[tuple[sparkplug.Topic, bytes]] = []
         self._holding = 0
         self._late: tuple[sparkplug.Topic, bytes] | None = None
-
-    @classmethod
-    def in_place_of(cls, plant: SparkplugPlant, seed: int) -> Self:
-        """The same node, which has not connected yet."""
-        return cls(plant._site_id, plant._plant, plant.components, seed)
 
     def _on_disconnect(self, *args: Any) -> None:
         super()._on_disconnect(*args)

@@ -19,7 +19,8 @@ from shared import mqtt_access, sparkplug
 from shared.errors import Rejected, Retryable
 from shared.listen import require_loopback
 from shared.modbus_registers import as_read
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId
 from shared.wire import sparkplug_b_pb2 as pb
 

@@ -10,7 +10,8 @@ from edge_agent.sources.base import Source
 from edge_agent.sources.freshness import FreshnessGuard
 from edge_agent.sources.mock import MockModbusAdapter
 from edge_agent.sources.modbus import ModbusSource
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
 __all__ = ["FreshnessGuard", "MockModbusAdapter", "ModbusSource", "Source", "source_for"]

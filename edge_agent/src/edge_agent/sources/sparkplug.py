@@ -26,7 +26,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_agent.sources.base import judged
 from shared import mqtt_access, sparkplug
 from shared.errors import Rejected
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from shared.wire import sparkplug_b_pb2 as pb
 
