@@ -13,6 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from edge_agent.simulation.generators import Columns, ReactorSimulator
+from edge_agent.simulation.physics.chance import standard_normal
+from edge_agent.simulation.physics.elementary import exp
 from shared.errors import ConfigError
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
@@ -41,7 +43,7 @@ class Batch:
     def histories(self) -> Iterator[pa.Table]:
         """One table a run: identity, `run`, `cycle`, tags, labels. The same arguments, the same bits."""
         chance = np.random.Generator(np.random.PCG64([self.seed, _SPREAD_STREAM]))
-        scales = np.exp(self.decay_spread * chance.standard_normal(self.runs))
+        scales = exp(self.decay_spread * standard_normal(chance, self.runs))
         site_id, reactor_id, component = self.component_id
         for run, scale in enumerate(scales):
             simulator = ReactorSimulator(

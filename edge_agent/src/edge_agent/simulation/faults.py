@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.simulation.components import FloatArray
+from edge_agent.simulation.physics.elementary import exp
 from shared.reactor_config import TAG_FAULTS, ScheduledFault, Tag
 
 FAULT_TYPES: tuple[str, ...] = get_args(ScheduledFault.model_fields["type"].annotation)
@@ -85,7 +86,7 @@ class Effect:
         if self.name not in PROCESSES:
             return
         elapsed = (cycles - self.from_cycle + 1) / PROCESSES[self.name].growth_cycles
-        grown = -np.expm1(-elapsed)
+        grown = 1.0 - exp(-elapsed)
         for tag, size in self.sizes.items():
             true[tag] = true[tag] + size * grown
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_agent.simulation.components import LOAD_MIN, FloatArray, about_one, running
+from edge_agent.simulation.physics.elementary import exp
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 PRESSURE_DROP_KPA = 25.0  # primary side; estimate
@@ -49,7 +50,7 @@ class Model:
     def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
         """Both flows follow the load; fouling lowers U and narrows the passages, plugging takes area."""
         preset, wear = self.preset, np.clip(1.0 - performance, 0.0, 1.0)
-        fouled = -np.expm1(-wear / FOULING_SCALE)
+        fouled = 1.0 - exp(-wear / FOULING_SCALE)
         area = 1.0 - PLUGGED_MAX * wear * wear
         conductance = self.conductance * area / (1.0 + FOULING_ASYMPTOTE * fouled)
         flowing, share = np.maximum(load, LOAD_MIN), preset.primary_share(load)
@@ -76,6 +77,6 @@ def effectiveness(conductance: FloatArray, smaller: FloatArray, larger: FloatArr
     UA and the two capacity rates in kW/K; `smaller < larger`. Dimensionless, 0 to 1.
     """
     ratio = smaller / larger
-    decay = np.exp(-(conductance / smaller) * (1.0 - ratio))
+    decay = exp(-(conductance / smaller) * (1.0 - ratio))
     result: FloatArray = (1.0 - decay) / (1.0 - ratio * decay)
     return result
