@@ -23,7 +23,7 @@ from shared.schemas import ComponentId
 START = datetime(2026, 1, 1, tzinfo=UTC)  # of a batch: a file must not depend on when it was made
 LOAD_SWING = 0.03  # of nominal: load following, so that load is not mistaken for wear
 LOAD_PERIOD_CYCLES = 75.0
-SEGMENT_CYCLES_MAX = 8_192  # at once: the arrays worked on stay in a core's cache
+SEGMENT_CYCLES_MAX = 16_384  # at once: the arrays worked on stay in a core's cache, a call costs little
 EFFECTS_MAX = 2 * FAULTS_MAX  # faults in effect at once: as many injected as may be scheduled
 SKIP_CHUNK_CYCLES = 10_000  # bounds memory while fast-forwarding
 
@@ -188,8 +188,7 @@ class ReactorSimulator:
             signal += values
             for found in effects:
                 signal = found.on_signal(tag, signal, normal[index], cycles)
-            reading = np.maximum(signal, self._range(tag)[0])
-            np.minimum(reading, self._range(tag)[1], out=reading)
+            reading = np.clip(signal, *self._range(tag), out=signal)
             for found in effects:
                 reading = found.on_reading(tag, reading)
             readings[tag] = reading

@@ -6,7 +6,7 @@ from edge_agent.simulation.components import FloatArray
 from edge_agent.simulation.physics.chance import standard_normal
 
 BLOCK_CYCLES = 256  # drawn at a time, tag by tag; with 9 tags 18 KB are kept of each component
-BLOCKS_AT_ONCE = 4  # drawn before they are put in their place: they stay in a core's cache
+BLOCKS_AT_ONCE = 8  # drawn before they are put in their place: they stay in a core's cache
 
 
 class Noise:

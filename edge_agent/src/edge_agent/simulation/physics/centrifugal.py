@@ -33,6 +33,7 @@ WEAR_MAX = 0.9  # beyond it the equations have no meaning; the pump has long fai
 HEAD_DROP_AT_NPSH3 = 0.03
 DROP_STEEPNESS = 5.0  # per unit of margin: the drop is under 0.03 % at a margin of 2
 DROP_MAX = 0.5  # of the head: full cavitation; the curve falls off a cliff and ends there
+DROP_EXPONENT_MIN = -40.0  # 1 less such a drop is 1 to the last bit: with and without it, the same tags
 DROP_EXPONENT_MAX = float(log(DROP_MAX / HEAD_DROP_AT_NPSH3))
 FLOW_SHARE_OF_DROP = 0.5  # flow falls half as much as head, on a system curve that is half static
 VIBRATION_AT_NPSH3 = 0.8  # relative rise where the head has dropped by 3 %
@@ -136,6 +137,8 @@ class CentrifugalPump:
         turning = (1.0 - NPSH_FLOW_SHARE) * speed * speed + NPSH_FLOW_SHARE * through * through
         required_m = self.design.npsh_required_m * np.maximum(turning, LOAD_MIN) * (1.0 + NPSH_GAIN * wear)
         exponent = np.minimum(DROP_STEEPNESS * (1.0 - available_m / required_m), DROP_EXPONENT_MAX)
+        if exponent.max() < DROP_EXPONENT_MIN:
+            return np.zeros_like(exponent)
         return HEAD_DROP_AT_NPSH3 * exp(exponent)
 
     def _bearing_c(self, wear: FloatArray, speed: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ rounded to `TAIL_STEP` here. What is left is chance: that a last bit decides, wi
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.simulation.physics.elementary import FloatArray, log, power
+from edge_agent.simulation.physics.elementary import FloatArray, exp, log
 
 TAIL = 3.6541528853610088  # where NumPy's ziggurat ends and its tail begins; one number in 3,900 is beyond
 TAIL_STEP = 1.0 / 1_024.0  # of a standard deviation: far under what any tag resolves
@@ -36,7 +36,7 @@ def standard_gamma(rng: np.random.Generator, shape: float, count: int) -> FloatA
     """
     if shape < 1.0:
         grown = standard_gamma(rng, shape + 1.0, count)
-        return grown * power(1.0 - rng.random(count), 1.0 / shape)
+        return grown * exp(log(1.0 - rng.random(count)) / shape)
     centre = shape - 1.0 / 3.0
     width = 1.0 / float(np.sqrt(9.0 * centre))
     numbers = np.empty(0)
