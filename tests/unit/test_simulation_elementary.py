@@ -20,7 +20,7 @@ ROUNDED_ALIKE = {  # by IEEE 754, or no arithmetic
     *("column_stack", "concatenate", "datetime_as_string", "empty", "errstate", "flatnonzero", "float64"),
     *("full", "full_like", "inf", "int64", "isfinite", "isnan", "maximum", "minimum", "multiply", "nan"),
     *("ones", "ones_like", "pi", "random", "rint", "searchsorted", "shape", "sqrt", "stack", "str_"),
-    *("subtract", "uint32", "where", "zeros"),
+    *("subtract", "uint32", "where", "zeros", "zeros_like"),
 }
 GENERATORS = {"rng", "chance", "unit", "noise"}  # what they are called in the room
 GENERATOR_ALIKE = {"choice", "random", "uniform", "columns"}  # integers, one product; columns is Noise's own
