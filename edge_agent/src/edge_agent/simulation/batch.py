@@ -21,6 +21,9 @@ from shared.schemas import ComponentId
 
 LABELS = ("performance", "true_RUL", "fault")
 SUFFIXES = (".csv", ".parquet")
+CHUNK_CYCLES = 65_536  # of a run in memory at once, some 30 MB; a row group of a Parquet file
+CYCLES_MAX = 1_000_000_000  # of a run: 30 years at 1 Hz; 100 GB and more on disk
+RUNS_MAX = 1_000_000  # their wear rates are drawn at once: 8 MB
 _SPREAD_STREAM = 3  # apart from the simulators' own random streams
 
 
@@ -40,8 +43,16 @@ class Batch:
     stop_at_failure: bool = False
     first_run: int = 0
 
+    @property
+    def tables_max(self) -> int:
+        """As many as `histories` gives when no run ends early."""
+        return self.runs * -(-self.cycles // CHUNK_CYCLES)
+
     def histories(self) -> Iterator[pa.Table]:
-        """One table a run: identity, `run`, `cycle`, tags, labels. The same arguments, the same bits."""
+        """Each run as tables of at most CHUNK_CYCLES rows: identity, `run`, `cycle`, tags, labels.
+
+        The same arguments, the same bits; the whole of a long run is never in memory.
+        """
         chance = np.random.Generator(np.random.PCG64([self.seed, _SPREAD_STREAM]))
         scales = exp(self.decay_spread * standard_normal(chance, self.runs))
         site_id, reactor_id, component = self.component_id
@@ -54,7 +65,14 @@ class Batch:
                 random_seed=self.seed + run,
                 decay_scale=float(scale),
             )
-            yield self._table(self.first_run + run, simulator.simulate(self.cycles))
+            yield from self._chunks(self.first_run + run, simulator)
+
+    def _chunks(self, run: int, simulator: ReactorSimulator) -> Iterator[pa.Table]:
+        for done in range(0, self.cycles, CHUNK_CYCLES):
+            table = self._table(run, simulator.simulate(min(CHUNK_CYCLES, self.cycles - done)))
+            yield table
+            if self.stop_at_failure and table["true_RUL"][-1].as_py() == 0:
+                return
 
     def _table(self, run: int, columns: Columns) -> pa.Table:
         count = self._kept(columns)
@@ -73,7 +91,7 @@ class Batch:
 
 
 def in_one(batches: Sequence[Batch]) -> Iterator[pa.Table]:
-    """The histories of all batches with the same columns: those of every tag, null where there is none.
+    """The tables of all batches with the same columns: those of every tag, null where there is none.
 
     Runs are numbered on from batch to batch, so that a run is one history in the whole file.
     """
