@@ -72,8 +72,10 @@ def simulate(
         return
     if output_path is None:
         raise ConfigError("--output-path", ["missing; --mode batch writes a .csv or .parquet file"])
-    from edge_agent.simulation.batch import Batch
+    from edge_agent.simulation.batch import CYCLES_MAX, RUNS_MAX, Batch
 
+    _check_at_most("--cycles", cycles, CYCLES_MAX)
+    _check_at_most("--runs", runs, RUNS_MAX)
     others = {**fleet.components(), **sections}
     batches = [
         Batch(place, section, cycles, seed, runs, decay_spread, stop_at_failure, others=others)
@@ -84,16 +86,21 @@ def simulate(
     print(f"{output_path}: {rows} rows, {runs} run{'s' * (runs != 1)} of {whose}, seed {seed}")
 
 
+def _check_at_most(option: str, found: int, most: int) -> None:
+    if found > most:
+        raise ConfigError(option, [f"found {found}; at most {most}: write several files, each with its seed"])
+
+
 def _write(batches: "list[Batch]", path: Path) -> int:
     """One file, or one each in a folder; with a progress bar on a terminal where it takes a while."""
     from edge_agent.simulation.batch import in_one, write, write_each
 
-    histories = sum(batch.runs for batch in batches)
+    tables = sum(batch.tables_max for batch in batches)
     rows = sum(batch.runs * batch.cycles for batch in batches)
-    shown = sys.stderr.isatty() and (histories >= PROGRESS_RUNS_MIN or rows >= PROGRESS_ROWS_MIN)
+    shown = sys.stderr.isatty() and (tables >= PROGRESS_RUNS_MIN or rows >= PROGRESS_ROWS_MIN)
     if path.is_dir() or not path.suffix:
         return write_each(_tracked(batches, len(batches), shown), path)
-    return write(_tracked(in_one(batches), histories, shown), path)
+    return write(_tracked(in_one(batches), tables, shown), path)
 
 
 def _tracked(items: Iterable[T], total: int, shown: bool) -> Iterable[T]:

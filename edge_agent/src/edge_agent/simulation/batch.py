@@ -15,6 +15,8 @@ import pyarrow.parquet
 
 from edge_agent.simulation.components import FloatArray
 from edge_agent.simulation.generators import Columns
+from edge_agent.simulation.physics.chance import standard_normal
+from edge_agent.simulation.physics.elementary import exp
 from edge_agent.simulation.reactor import Reactor, with_upstream
 from shared.errors import ConfigError
 from shared.reactor_config import Component
@@ -22,6 +24,9 @@ from shared.schemas import ComponentId
 
 LABELS = ("performance", "true_RUL", "fault")
 SUFFIXES = (".csv", ".parquet")
+CHUNK_CYCLES = 65_536  # of a run in memory at once, some 30 MB; a row group of a Parquet file
+CYCLES_MAX = 1_000_000_000  # of a run: 30 years at 1 Hz; 100 GB and more on disk
+RUNS_MAX = 1_000_000  # their wear rates are drawn at once: 8 MB
 _SPREAD_STREAM = 5  # apart from the simulators' own random streams
 
 
@@ -44,20 +49,35 @@ class Batch:
     first_run: int = 0
     others: Mapping[ComponentId, Component] = field(default_factory=dict)
 
+    @property
+    def tables_max(self) -> int:
+        """As many as `histories` gives when no run ends early."""
+        return self.runs * -(-self.cycles // CHUNK_CYCLES)
+
     def histories(self) -> Iterator[pa.Table]:
-        """One table a run: identity, `run`, `cycle`, tags, labels. The same arguments, the same bits."""
+        """Each run as tables of at most CHUNK_CYCLES rows: identity, `run`, `cycle`, tags, labels.
+
+        The same arguments, the same bits; the whole of a long run is never in memory.
+        """
         parts = with_upstream(self.component_id, {**self.others, self.component_id: self.config})
         scales = {place: self._scales(place) for place in parts}
         for run in range(self.runs):
             reactor = Reactor(parts, self.seed + run, {place: float(s[run]) for place, s in scales.items()})
-            columns = reactor.simulate(self.cycles)[self.component_id]
-            yield self._table(self.first_run + run, columns)
+            yield from self._chunks(self.first_run + run, reactor)
 
     def _scales(self, place: ComponentId) -> FloatArray:
         """A component's own factors on its wear rate, one a run."""
         key = zlib.crc32(place.key.encode())
         chance = np.random.Generator(np.random.PCG64([self.seed, key, _SPREAD_STREAM]))
-        return np.asarray(np.exp(self.decay_spread * chance.standard_normal(self.runs)))
+        return exp(self.decay_spread * standard_normal(chance, self.runs))
+
+    def _chunks(self, run: int, reactor: Reactor) -> Iterator[pa.Table]:
+        for done in range(0, self.cycles, CHUNK_CYCLES):
+            columns = reactor.simulate(min(CHUNK_CYCLES, self.cycles - done))[self.component_id]
+            table = self._table(run, columns)
+            yield table
+            if self.stop_at_failure and table["true_RUL"][-1].as_py() == 0:
+                return
 
     def _table(self, run: int, columns: Columns) -> pa.Table:
         count = self._kept(columns)
@@ -76,7 +96,7 @@ class Batch:
 
 
 def in_one(batches: Sequence[Batch]) -> Iterator[pa.Table]:
-    """The histories of all batches with the same columns: those of every tag, null where there is none.
+    """The tables of all batches with the same columns: those of every tag, null where there is none.
 
     Runs are numbered on from batch to batch, so that a run is one history in the whole file.
     """

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.simulation.components import FloatArray
+from edge_agent.simulation.physics.elementary import exp
 from shared.fault_config import TAG_FAULTS, ScheduledFault
 from shared.reactor_config import Tag
 
@@ -110,7 +111,7 @@ class Effect:
 
     def _grown(self, cycles: NDArray[np.int64]) -> FloatArray:
         elapsed = (cycles - self.from_cycle + 1) / PROCESSES[self.name].growth_cycles
-        return np.asarray(-np.expm1(-elapsed))
+        return 1.0 - exp(-elapsed)
 
     def on_signal(
         self, tag: str, signal: FloatArray, normal: FloatArray, cycles: NDArray[np.int64]

@@ -13,6 +13,7 @@ from edge_agent.simulation.components import NOMINAL, Drives, FloatArray, Surrou
 from edge_agent.simulation.degradation import path_of
 from edge_agent.simulation.duty import Duty
 from edge_agent.simulation.faults import FAULT_TYPES, Effect, effect, problem, wear
+from edge_agent.simulation.noise import Noise
 from edge_agent.simulation.presets import preset
 from edge_agent.simulation.timestamps import rfc3339
 from shared.config_errors import describe
@@ -22,7 +23,7 @@ from shared.reactor_config import FAULTS_MAX, Component, parse_fleet
 from shared.schemas import ComponentId
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # of a batch: a file must not depend on when it was made
-SEGMENT_CYCLES_MAX = 8_192  # at once: the arrays worked on stay in a core's cache
+SEGMENT_CYCLES_MAX = 16_384  # at once: the arrays worked on stay in a core's cache, a call costs little
 EFFECTS_MAX = 2 * FAULTS_MAX  # faults in effect at once: as many injected as may be scheduled
 SKIP_CHUNK_CYCLES = 10_000  # bounds memory while fast-forwarding
 
@@ -33,8 +34,8 @@ Columns = dict[str, NDArray[Any]]
 class ReactorSimulator:
     """One simulated component. The same arguments and calls give the same numbers, bit for bit.
 
-    However the cycles are split, and in every process. A CPU with other vector units (AVX-512 or none) may
-    differ in the last bit of a double, because NumPy's exponential does.
+    However the cycles are split, in every process, and on every machine of one architecture: what CPUs and
+    C libraries round each in their own way is not used (see `physics.elementary` and `physics.chance`).
 
     `config` is a resolved `Component`, or the PRD's section as a mapping. `decay_scale` multiplies the
     wear rate. `cycle` is the next cycle to come. Faults scheduled in the config happen by themselves.
@@ -59,7 +60,7 @@ class ReactorSimulator:
         self.cycle = 0
         self._start_s = int(start.timestamp())
         key = zlib.crc32(self.component_id.key.encode())
-        self._noise, unit, self._chance, wear_of_unit = (
+        noise, unit, self._chance, wear_of_unit = (
             np.random.Generator(np.random.PCG64([random_seed, key, stream]))
             for stream in (_NOISE, _UNIT, _FAULT, _WEAR)
         )
@@ -67,6 +68,7 @@ class ReactorSimulator:
         self._model = model(self.config.type)(unit, preset(self.config.reactor_type))
         self._drives = self._model if isinstance(self._model, Drives) else None
         self.parallel = 1 if self._drives is None else self._drives.parallel
+        self._noise = Noise(noise, len(self._model.spans))
         self._tags = _known_tags(self.config, self._model.spans, self.component_id)
         self._check_schedule()
         self._path = path_of(self.config, decay_scale, wear_of_unit, (random_seed, key, _PATH))
@@ -209,17 +211,16 @@ class ReactorSimulator:
         self, cycles: NDArray[np.int64], true: dict[str, FloatArray], effects: list[Effect]
     ) -> Columns:
         """What the transmitters show: truth, noise, faults; none can show more than its range."""
-        normal = self._noise.standard_normal((len(cycles), len(true)))
-        noise = np.multiply(normal.T, self.config.noise_std, order="C")  # a row a tag
+        normal = self._noise.columns(self.cycle, len(cycles))
         readings: Columns = {}
         for index, (tag, values) in enumerate(true.items()):
             if tag not in self.config.tags:
                 continue
-            signal = values + noise[index] * self._model.spans[tag]
+            signal = normal[index] * (self.config.noise_std * self._model.spans[tag])
+            signal += values
             for found in effects:
-                signal = found.on_signal(tag, signal, normal[:, index], cycles)
-            low, high = self._range(tag)
-            reading = np.minimum(np.maximum(signal, low), high)
+                signal = found.on_signal(tag, signal, normal[index], cycles)
+            reading = np.clip(signal, *self._range(tag), out=signal)
             for found in effects:
                 reading = found.on_reading(tag, reading)
             readings[tag] = reading

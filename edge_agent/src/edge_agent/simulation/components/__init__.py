@@ -5,6 +5,7 @@ Everything is elementwise over arrays of cycles, so one cycle and a thousand giv
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -12,6 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.simulation.physics.chance import standard_normal
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 from shared.errors import ConfigError
 
@@ -61,6 +63,7 @@ def model_types() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
+@cache
 def model(component_type: str) -> type[ComponentModel]:
     """The model of a type; ConfigError when there is none."""
     if component_type not in model_types():
@@ -88,7 +91,7 @@ def drives(component_type: str) -> tuple[str, ...]:
 
 def about_one(rng: np.random.Generator) -> float:
     """A unit's own factor on a nominal constant."""
-    return 1.0 + UNIT_SPREAD * float(rng.standard_normal())
+    return 1.0 + UNIT_SPREAD * float(standard_normal(rng, 1)[0])
 
 
 def running(load: FloatArray) -> FloatArray:

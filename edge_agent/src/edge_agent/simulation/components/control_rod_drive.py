@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one, running, warm
+from edge_agent.simulation.physics.elementary import exp
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 GRIPPER_A = 4.4  # one gripper coil holds the rod at reduced current
@@ -38,6 +39,7 @@ BLOCKED_RISE_K = 30.0  # dust in the cooling shroud; with the square of wear
 LEAK_SHARE = 0.15  # of the coil current past aged insulation, at LEAK_WEAR
 LEAK_WEAR = 0.7
 LEAK_STEEPNESS = 5.0
+LEAK_AT_LEAK_WEAR = float(exp(LEAK_STEEPNESS * LEAK_WEAR)) - 1.0
 
 
 class Model:
@@ -68,7 +70,7 @@ class Model:
     ) -> dict[str, FloatArray]:
         """Coils carry current while the reactor runs; primary flow holds a falling rod up."""
         wear, energised = np.clip(1.0 - performance, 0.0, 1.0), running(load)
-        leak = np.expm1(LEAK_STEEPNESS * wear) / np.expm1(LEAK_STEEPNESS * LEAK_WEAR)
+        leak = (exp(LEAK_STEEPNESS * wear) - 1.0) / LEAK_AT_LEAK_WEAR
         current = energised * (1.0 + LEAK_SHARE * leak)
         return {
             "gripper_current": self.gripper * current,

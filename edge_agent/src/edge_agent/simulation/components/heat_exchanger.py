@@ -22,6 +22,7 @@ from edge_agent.simulation.components import (
     about_one,
     warm,
 )
+from edge_agent.simulation.physics.elementary import exp
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 PRESSURE_DROP_KPA = 25.0  # primary side; estimate
@@ -64,7 +65,7 @@ class Model:
     ) -> dict[str, FloatArray]:
         """Both flows follow the load; fouling lowers U and narrows the passages, plugging takes area."""
         preset, wear = self.preset, np.clip(1.0 - performance, 0.0, 1.0)
-        fouled = -np.expm1(-wear / FOULING_SCALE)
+        fouled = 1.0 - exp(-wear / FOULING_SCALE)
         area = 1.0 - PLUGGED_MAX * wear * wear
         conductance = self.conductance * area / (1.0 + FOULING_ASYMPTOTE * fouled)
         pumped, fed = (np.maximum(surroundings.get(name, 1.0), SHARE_MIN) for name in self.takes)
@@ -92,6 +93,6 @@ def effectiveness(conductance: FloatArray, smaller: FloatArray, larger: FloatArr
     UA and the two capacity rates in kW/K; `smaller <= larger`. Dimensionless, 0 to 1.
     """
     ratio = np.minimum(smaller / larger, RATIO_MAX)
-    decay = np.exp(-(conductance / smaller) * (1.0 - ratio))
+    decay = exp(-(conductance / smaller) * (1.0 - ratio))
     result: FloatArray = (1.0 - decay) / (1.0 - ratio * decay)
     return result

@@ -12,11 +12,13 @@ from typing import ClassVar
 import numpy as np
 
 from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one
+from edge_agent.simulation.physics.elementary import exp
 from edge_agent.simulation.physics.water import saturation_c
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 SUPPLY_KV = 0.48
 SQRT_3 = 1.7320508075688772
+LOG_2, LOG_10 = 0.6931471805599453, 2.302585092994046
 IDLE_DEMAND = 0.30  # of the bank's power: what the vessel loses to its surroundings
 LOAD_DEMAND = 0.20  # more at nominal load: spray bypass and surges
 SHEATH_RISE_K = 35.0  # of a clean sheath over the water, at an element's full power
@@ -91,4 +93,4 @@ class Model:
     def _insulation_mohm(self, wear: FloatArray, rise_k: FloatArray) -> FloatArray:
         decades = -INSULATION_DECADES * wear
         halvings = (rise_k - INSULATION_SHEATH_K) / INSULATION_HALVING_K
-        return np.asarray(self.insulation * np.exp(np.log(10.0) * decades - np.log(2.0) * halvings))
+        return self.insulation * exp(LOG_10 * decades - LOG_2 * halvings)
