@@ -16,7 +16,7 @@ from edge_agent.simulation.physics.elementary import exp, log, power
 from shared.reactor_config import Component
 
 BLOCK_CYCLES = 2_048  # drawn at a time from a stream of their own, so that no split shifts the numbers
-BLOCKS_KEPT = 4  # drawn to find the failure and soon asked for; 64 KB of each component
+BLOCKS_KEPT = 8  # drawn to find the failure and soon asked for; 128 KB of each component
 LOOK_AHEAD_CYCLES_MAX = 4_000 * BLOCK_CYCLES  # of a random path; at 1 Hz three months. Then it ends: 0
 _BLOCKS_MAX = LOOK_AHEAD_CYCLES_MAX // BLOCK_CYCLES
 PASSAGE_CYCLES_MAX = 2**40  # of a closed form; 35,000 years at 1 Hz. A label beyond it says so much

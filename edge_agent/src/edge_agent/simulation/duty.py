@@ -39,8 +39,10 @@ OUTAGE_SHARE = 0.75  # of the epochs
 OUTAGE_CYCLES = (8, 32)  # at no power
 START_UP = 0.03  # of nominal per cycle
 
-BLOCK_CYCLES = 4_096  # worked out and kept at a time: a cycle asked for alone costs no more than a slice
-BLOCKS_KEPT = 64  # 32 KiB each
+# Worked out and kept at a time, in whole epochs, days and demands of the grid, which broadcasting then
+# spreads over their cycles; a cycle asked for alone costs no more than a slice.
+BLOCK_CYCLES = 15 * EPOCH_CYCLES
+BLOCKS_KEPT = 64  # 45 KiB each
 _DRAWS = 7  # independent numbers: streams of `_chance`
 
 
@@ -64,59 +66,76 @@ class Duty:
 
 @lru_cache(maxsize=BLOCKS_KEPT)
 def _block(keys: tuple[int, ...], number: int) -> FloatArray:
-    depth, low_from, low_cycles, control, outage, outage_from, outage_cycles = keys
-    first = number * BLOCK_CYCLES
-    cycles = np.arange(first, first + BLOCK_CYCLES, dtype=np.int64)
-    scheduled = _scheduled(depth, low_from, low_cycles, cycles) + _control(control, cycles)
-    found = np.minimum(scheduled, _available(outage, outage_from, outage_cycles, cycles))
+    found = _scheduled(keys[:3], number).reshape(-1)
+    found += _control(keys[3], number).reshape(-1)
+    np.minimum(found, _available(keys[4:], number).reshape(-1), out=found)
     found.flags.writeable = False  # it is handed out more than once
     return found
 
 
-def _scheduled(depth: int, low_from: int, low_cycles: int, cycles: NDArray[np.int64]) -> FloatArray:
-    """Full power but for one reduction a day, of that day's depth, beginning and length."""
-    day = cycles // DAY_CYCLES
-    within = (cycles - day * DAY_CYCLES).astype(np.float64)
-    deep = np.maximum((_chance(depth, day) - FULL_POWER_DAYS) * (DEPTH_MAX / (1.0 - FULL_POWER_DAYS)), 0.0)
+def _scheduled(keys: tuple[int, ...], block: int) -> FloatArray:
+    """Full power but for one reduction a day, of that day's depth, beginning and length; a row a day."""
+    depth, begins, length = _chance(keys, *_spans(block, DAY_CYCLES))
+    deep = np.maximum((depth - FULL_POWER_DAYS) * (DEPTH_MAX / (1.0 - FULL_POWER_DAYS)), 0.0)
     shortest, longest = LOW_CYCLES
-    ramps = 2.0 * DEPTH_MAX / RAMP
-    lasts = ramps + shortest + (longest - shortest) * _chance(low_cycles, day)
-    start = (DAY_CYCLES - lasts) * _chance(low_from, day)
-    down, up = RAMP * (within - start), RAMP * (start + lasts - within)
-    return 1.0 - np.maximum(np.minimum(np.minimum(down, up), deep), 0.0)
+    lasts = 2.0 * DEPTH_MAX / RAMP + shortest + (longest - shortest) * length
+    start = (DAY_CYCLES - lasts) * begins
+    within = np.arange(DAY_CYCLES, dtype=np.float64)
+    found: FloatArray = np.minimum(within - start, start + lasts - within)
+    found *= RAMP
+    np.minimum(found, deep, out=found)
+    np.maximum(found, 0.0, out=found)
+    np.subtract(1.0, found, out=found)
+    return found
 
 
-def _control(key: int, cycles: NDArray[np.int64]) -> FloatArray:
-    """Straight from one demand of the grid to the next."""
-    knot = cycles // CONTROL_CYCLES
-    share = (cycles - knot * CONTROL_CYCLES).astype(np.float64) / CONTROL_CYCLES
-    here, there = _chance(key, knot), _chance(key, knot + 1)
-    return CONTROL * (2.0 * (here + (there - here) * share) - 1.0)
+def _control(key: int, block: int) -> FloatArray:
+    """Straight from one demand of the grid to the next; a row a demand."""
+    first, demands = _spans(block, CONTROL_CYCLES)
+    (drawn,) = _chance((key,), first, demands + 1)
+    here, there = drawn[:-1].T, drawn[1:].T
+    share = (np.arange(CONTROL_CYCLES, dtype=np.float64) / CONTROL_CYCLES).reshape(-1, 1)
+    found: FloatArray = (there - here) * share
+    found += here
+    found *= 2.0
+    found -= 1.0
+    found *= CONTROL
+    return found.T
 
 
-def _available(outage: int, outage_from: int, outage_cycles: int, cycles: NDArray[np.int64]) -> FloatArray:
+def _available(keys: tuple[int, ...], block: int) -> FloatArray:
     """What an outage leaves: nothing from its start to its end, and ramps without bound on both sides."""
-    epoch = cycles // EPOCH_CYCLES
-    within = (cycles - epoch * EPOCH_CYCLES).astype(np.float64)
+    happens, begins, length = _chance(keys, *_spans(block, EPOCH_CYCLES))
     shortest, longest = OUTAGE_CYCLES
-    lasts = shortest + (longest - shortest) * _chance(outage_cycles, epoch)
+    lasts = shortest + (longest - shortest) * length
     down, up = LOAD_MAX / RAMP, LOAD_MAX / START_UP
     earliest, latest = DAY_CYCLES + down, EPOCH_CYCLES - up - lasts
-    start = earliest + (latest - earliest) * _chance(outage_from, epoch)
-    left = np.maximum(np.maximum(RAMP * (start - within), START_UP * (within - start - lasts)), 0.0)
-    return np.where(_chance(outage, epoch) < OUTAGE_SHARE, left, LOAD_MAX)
+    start = earliest + (latest - earliest) * begins
+    after = np.arange(EPOCH_CYCLES, dtype=np.float64) - start
+    found: FloatArray = RAMP * -after
+    after -= lasts
+    after *= START_UP
+    np.maximum(found, after, out=found)
+    np.maximum(found, 0.0, out=found)
+    found[happens.reshape(-1) >= OUTAGE_SHARE] = LOAD_MAX
+    return found
 
 
-def _chance(key: int, numbers: NDArray[np.int64]) -> FloatArray:
-    """A number in [0, 1) for each of `numbers`, which do not fall: so each is drawn once and repeated.
+def _spans(block: int, cycles: int) -> tuple[int, int]:
+    """The first of a block's spans of so many cycles, and how many there are."""
+    spans = BLOCK_CYCLES // cycles
+    return block * spans, spans
+
+
+def _chance(keys: tuple[int, ...], first: int, count: int) -> FloatArray:
+    """Numbers in [0, 1), shape `(len(keys), count, 1)`: of each key those from `first` on.
 
     The n-th output of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
     """
-    first = numbers[0]
-    bits = np.arange(first + 1, numbers[-1] + 2).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    bits += np.uint64(key)
+    bits = np.arange(first + 1, first + count + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    bits = bits + np.array(keys, dtype=np.uint64).reshape(-1, 1)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     bits ^= bits >> np.uint64(31)
     drawn = (bits >> np.uint64(11)).astype(np.float64) * (1.0 / 2**53)
-    return np.asarray(drawn[numbers - first])
+    return drawn.reshape(len(keys), count, 1)
