@@ -22,7 +22,8 @@ from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.sources import ModbusSource
 from edge_agent.sources.plan import plan
 from shared.listen import free_port
-from shared.reactor_config import MODBUS_READ_REGISTERS_MAX, Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import MODBUS_READ_REGISTERS_MAX, Component
 from shared.schemas import ComponentId
 
 CONNECTIONS, UNITS, TAGS = 10, 10, 1000

@@ -20,7 +20,7 @@ from shared.reactor_config import load_fleet
 APPROVERS = ("alice", "bob", "carol")
 PROPOSER = "dave"
 SIMULATED_TYPES = ("coolant_pump", "heat_exchanger")
-TRAINING_RUNS = 32
+TRAINING_RUNS = 48
 DECAY_SPREAD = 0.7  # wide enough to hold every wear rate in reactor_config.yaml
 EPOCHS = 10
 ROWS_PER_RECORDING = 400  # the usual SKAB split: the first 400 rows of a file train

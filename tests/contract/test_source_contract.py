@@ -1,9 +1,10 @@
 """What every source owes the agent, whatever its protocol: one suite over all of them."""
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,14 +14,16 @@ from typing import Literal
 import pytest
 
 from edge_agent.simulation import ReactorSimulator
-from edge_agent.simulation.served import plant_server
+from edge_agent.simulation.plant import serve_rows, simulated
+from edge_agent.simulation.served import ServesPlant, plant_server
 from edge_agent.simulation.sparkplug_plant import SparkplugPlant
 from edge_agent.sources import MockModbusAdapter, Source, source_for
 from edge_agent.sources.sparkplug import SparkplugSource
 from shared.listen import free_port
 from shared.modbus_registers import as_read
-from shared.reactor_config import Component, Plant, parse_fleet
-from shared.schemas import ComponentId, Quality, utc_now
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
+from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from tests.support.mosquitto import mosquitto
 
 PUMP = ComponentId("TX01", "R1", "coolant_pump")
@@ -74,7 +77,7 @@ async def sparkplug_b() -> AsyncIterator[Harness]:
     with TemporaryDirectory() as folder, mosquitto(Path(folder), port):
         async with (
             SparkplugSource("TX01", plant, {PUMP: component}) as source,
-            SparkplugPlant("127.0.0.1", port, plant.group, "TX01", {PUMP: component}) as server,
+            SparkplugPlant("TX01", plant, {PUMP: component}) as server,
         ):
 
             def show(cycle: int, values: dict[str, float]) -> None:
@@ -173,3 +176,86 @@ async def test_next_poll_shows_the_next_cycle(source):
             harness.show(cycle, numbers() | {"flow_rate": 100.0 + cycle})
             (reading,) = await harness.source.read()
             assert (reading.cycle, reading.metrics["flow_rate"]) == (cycle, 100.0 + cycle)
+
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["modbus_tcp", "opc_ua", "sparkplug_b"])
+SEEN_WITHIN_S = 30.0  # a client that lost its plant waits some seconds before it tries again
+FLEET = parse_fleet({"TX01": {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test").components()
+
+
+@asynccontextmanager
+async def reached(protocol: str) -> AsyncIterator[tuple[Source, Callable[[], ServesPlant]]]:
+    """A source whose plant is away, and plants that may come to its address one after the other."""
+    port = free_port()
+    plant = Plant(protocol=protocol, port=port, poll_period_s=0.5, timeout_s=0.5)
+    async with AsyncExitStack() as stack:
+        if protocol == "sparkplug_b":
+            folder = stack.enter_context(TemporaryDirectory())
+            stack.enter_context(mosquitto(Path(folder), port))
+        source = await stack.enter_async_context(source_for("TX01", plant, FLEET))
+        yield source, lambda: plant_server("TX01", plant, FLEET)
+
+
+def every_tag_told(readings: list[Telemetry]) -> bool:
+    """Each component once, each tag with a number or a reason."""
+    told = {r.component_id: sorted([*r.metrics, *r.quality]) for r in readings}
+    return len(readings) == len(told) and told == {i: sorted(c.tags) for i, c in FLEET.items()}
+
+
+async def until(source: Source, holds: Callable[[list[Telemetry]], bool]) -> None:
+    """Poll until it holds; each poll on the way tells of every tag."""
+    async with asyncio.timeout(SEEN_WITHIN_S):
+        while not holds(readings := await source.read()):
+            assert every_tag_told(readings)
+            await asyncio.sleep(0.02)
+    assert every_tag_told(readings)
+
+
+def all_good(readings: list[Telemetry]) -> bool:
+    return not any(r.quality for r in readings)
+
+
+def all_bad(readings: list[Telemetry]) -> bool:
+    return not any(r.metrics for r in readings)
+
+
+class Book:
+    """A ledger in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, int], dict] = {}
+
+    def append(self, lines: list[dict]) -> None:
+        self.entries.update({(line["key"], line["cycle"]): line for line in lines})
+
+
+@PROTOCOLS
+async def test_ledger_holds_what_the_agent_reads(protocol):
+    """Every reading of a ticking plant equals, float for float, what the plant put on its ledger before."""
+    book, seen = Book(), set()
+
+    def as_on_the_ledger(readings: list[Telemetry]) -> bool:
+        for reading in readings:
+            if reading.metrics:
+                assert reading.metrics == book.entries[reading.key, reading.cycle]["values"]
+                seen.add((reading.key, reading.cycle))
+        return len(seen) > 20
+
+    async with reached(protocol) as (source, new_plant), new_plant() as server:
+        serving = asyncio.create_task(serve_rows(server, simulated(FLEET, 3), book, 0.05))
+        await until(source, as_on_the_ledger)
+        serving.cancel()
+    assert book.entries[PUMP.key, 0]["labels"] == {"performance": 1.0, "true_RUL": 241, "fault": None}
+
+
+@PROTOCOLS
+async def test_plant_that_is_away_dies_and_comes_back_is_told_at_each_poll(protocol):
+    """No plant is no error; a dead one leaves no number; a new one is read without a restart."""
+    async with reached(protocol) as (source, new_plant):
+        assert all_bad(await source.read())
+        for _ in range(2):
+            async with new_plant() as server:
+                serving = asyncio.create_task(serve_rows(server, simulated(FLEET, 3), None, 0.1))
+                await until(source, all_good)
+                serving.cancel()
+            await until(source, all_bad)

@@ -17,7 +17,8 @@ from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.sources import ModbusSource
 from edge_agent.sources.modbus_connection import ModbusConnection, ReadFailed
 from shared.listen import free_port
-from shared.reactor_config import Component, Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry
 
 SEED = int(os.environ.get("BAD_DAYS_SEED", secrets.randbelow(2**32)))

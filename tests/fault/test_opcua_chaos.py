@@ -16,13 +16,14 @@ import pytest
 
 from edge_agent.sources.opcua import OpcUaSource
 from shared.listen import free_port
-from shared.reactor_config import Plant, load_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import load_fleet
 from shared.schemas import Telemetry
 
 PERIOD_S = 0.2  # of the polls as configured; they come without a rest
 TICKS_PER_S = 40
-GOOD_POLLS = 2_000  # with a number; what is polled while the plant is away comes on top
-SOAK_S_MAX = 200.0  # about 50 s on two idle cores
+GOOD_POLLS = int(os.environ.get("GOOD_POLLS", "500"))  # with a number; the others come on top
+SOAK_S_MAX = 200.0  # about 50 s on two idle cores for 2,000
 TICKING_PLANT = f"""
 import asyncio, os, struct, sys, time
 from edge_agent.simulation.opcua_server import OpcUaPlantServer
@@ -114,7 +115,7 @@ def wrong(readings: Iterable[Telemetry], least: int, dead: bool) -> Counter[str]
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-async def test_thousands_of_polls_of_a_plant_that_is_killed_and_paused_at_random(tmp_path):
+async def test_polls_of_a_plant_that_is_killed_and_paused_at_random(tmp_path):
     """Server tick i gives f(tag, i): misattributed 0, stale as good 0, every gap marked."""
     seed = int(os.environ.get("SEED", random.randrange(2**32)))
     print(f"SEED={seed}")  # noqa: T201 - `SEED=... make test T=...` replays it

@@ -11,7 +11,8 @@ import pytest
 
 from edge_agent.sources import ModbusSource
 from shared.listen import free_port
-from shared.reactor_config import Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import parse_fleet
 from shared.schemas import Quality, Telemetry
 
 PROGRAM = Path(__file__).parents[1] / "support/libmodbus_server.c"

@@ -16,7 +16,8 @@ from edge_agent.simulation.plant import serve_rows, simulated
 from edge_agent.sources import ModbusSource
 from shared.errors import ConfigError, Retryable
 from shared.listen import free_port
-from shared.reactor_config import Component, Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry
 
 TIMEOUT_S = 0.2
@@ -279,31 +280,6 @@ async def test_agent_emits_only_function_codes_3_and_4():
     assert qualities == {Quality.DEVICE_EXCEPTION, Quality.TIMEOUT}
     assert codes.keys() == {3, 4}
     assert codes.total() > 15
-
-
-async def test_ledger_holds_what_the_agent_reads(tmp_path):
-    """Every reading of a ticking plant equals, float for float, what the plant put on its ledger before."""
-    components, entries = fleet(), {}
-
-    class Book:
-        def append(self, lines):
-            entries.update({(line["key"], line["cycle"]): line for line in lines})
-
-    async with (
-        PlantServer("127.0.0.1", free_port(), components) as server,
-        source_at(server.port, components) as source,
-    ):
-        serving = asyncio.create_task(serve_rows(server, simulated(components, 3), Book(), 0.02))
-        await asyncio.sleep(0.01)
-        seen = set()
-        for _ in range(40):
-            for reading in await source.read():
-                assert reading.metrics == entries[reading.key, reading.cycle]["values"]
-                seen.add((reading.key, reading.cycle))
-            await asyncio.sleep(0.01)
-        serving.cancel()
-    assert len(seen) > 20
-    assert entries[PUMP.key, 0]["labels"] == {"performance": 1.0, "true_RUL": 241, "fault": None}
 
 
 async def test_taken_port_is_a_clear_message_and_a_foreign_address_is_refused():

@@ -24,13 +24,13 @@ from edge_agent.commands.check import check
 from edge_agent.commands.read import read
 from edge_agent.settings import AgentSettings
 from edge_agent.simulation.opcua_server import OpcUaPlantServer
-from edge_agent.simulation.plant import serve_rows, simulated
 from edge_agent.simulation.served import plant_server
 from edge_agent.sources.opcua import OpcUaSource
 from shared.errors import ConfigError, Retryable
 from shared.listen import free_port
 from shared.opcua_nodes import COUNTER, NAMESPACE_URI, variable_identifier
-from shared.reactor_config import Component, Plant, parse_fleet
+from shared.plant_config import Plant
+from shared.reactor_config import Component, parse_fleet
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from tests.support.releases import Centre
 
@@ -408,30 +408,6 @@ async def test_variables_of_a_component_change_together():
                 cycles.add(reading.cycle)
         ticking.cancel()
     assert len(cycles) > 30
-
-
-async def test_ledger_holds_what_the_agent_reads():
-    """Every reading of a ticking plant equals, float for float, what the plant put on its ledger before."""
-    components, entries = fleet(), {}
-
-    class Book:
-        def append(self, lines):
-            entries.update({(line["key"], line["cycle"]): line for line in lines})
-
-    async with (
-        OpcUaPlantServer("127.0.0.1", free_port(), components) as server,
-        source_at(server.port, components) as source,
-    ):
-        serving = asyncio.create_task(serve_rows(server, simulated(components, 3), Book(), 0.05))
-        await asyncio.sleep(0.01)
-        seen = set()
-        for _ in range(40):
-            for reading in await source.read():
-                assert reading.metrics == entries[reading.key, reading.cycle]["values"]
-                seen.add((reading.key, reading.cycle))
-            await asyncio.sleep(0.02)
-        serving.cancel()
-    assert len(seen) > 20
 
 
 # --- read only ----------------------------------------------------------------------------------

@@ -192,3 +192,23 @@ def test_plant_with_bad_days_answers_at_the_same_address(config):
         process.terminate()
         process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0
+
+
+def test_opc_ua_plant_with_bad_days_answers_at_the_same_address(tmp_path):
+    """`--bad-days SEED` over OPC UA: the agent still reads numbers; over what is encrypted it is refused."""
+    path = tmp_path / "fleet.yaml"
+    section = f"protocol: opc_ua, port: {free_port()}, poll_period_s: 1, timeout_s: 1"
+    path.write_text(f"TX01:\n  plant: {{{section}}}\n  R1: {{coolant_pump: {{}}}}\n")
+    options = ["--config", str(path), "--site", "TX01"]
+    good, deadline = False, time.monotonic() + 2 * DEADLINE_S
+    with running(*options, "--bad-days", "7") as process:
+        assert process.stdout is not None
+        assert "OPC UA on 127.0.0.1" in process.stdout.readline()
+        assert "one answer in 33" in process.stdout.readline()
+        while not good:
+            assert time.monotonic() < deadline
+            rows = json.loads(once(read, "--once", *options, "--json").stdout)
+            good = any(row["quality"] == "good" for row in rows)
+    secured = "policy: Basic256Sha256, certificate: a, key: b, trusted: c"
+    path.write_text(f"TX01:\n  plant: {{{section}, security: {{{secured}}}}}\n  R1: {{coolant_pump: {{}}}}\n")
+    assert "cannot spoil what is encrypted" in str(once(plant, *options, "--bad-days", "7").exception)

@@ -5,31 +5,36 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import paho.mqtt.client as mqtt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.commands.read import _print_table, _rows
 from edge_agent.simulation.sparkplug_plant import SparkplugPlant
 from edge_agent.sources.sparkplug import SparkplugSource
 from shared import sparkplug
 from shared.errors import Rejected, Retryable
 from shared.listen import free_port
 from shared.modbus_registers import as_read
-from shared.reactor_config import Plant, parse_fleet
-from shared.schemas import ComponentId, Quality, Telemetry
+from shared.plant_config import Plant
+from shared.reactor_config import parse_fleet
+from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from shared.wire import sparkplug_b_pb2 as pb
 from tests.support.mosquitto import mosquitto
+from tests.support.mqtt_wire import PUBLISH, READ_ONLY, MqttWire
+from tests.support.services import running
 
 SITE = "TX01"
 PUMP = ComponentId(SITE, "R1", "coolant_pump")
 EXCHANGER = ComponentId(SITE, "R1", "heat_exchanger")
 COMPONENTS = parse_fleet({SITE: {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test").components()
 SEEN_WITHIN_S = 10.0
-PUBLISH, ALLOWED = 3, {1, 4, 8, 12, 14}  # CONNECT, PUBACK, SUBSCRIBE, PINGREQ, DISCONNECT
 
 
 def numbers(component: ComponentId, cycle: int) -> dict[str, float]:
@@ -51,7 +56,7 @@ def broker(tmp_path):
 
 
 def plant_at(port: int) -> SparkplugPlant:
-    return SparkplugPlant("127.0.0.1", port, "pm-stack-smr", SITE, COMPONENTS)
+    return SparkplugPlant(SITE, Plant(protocol="sparkplug_b", port=port), COMPONENTS)
 
 
 def source_at(port: int) -> SparkplugSource:
@@ -213,10 +218,78 @@ async def test_a_lost_message_makes_stale_what_it_may_have_changed(broker):
     async with foreign(port) as (node, source):
         node.send("NBIRTH", 0)
         node.send("DBIRTH", 1, aliased(1, 370.0, "flow_rate"), aliased(2, 1.5, "vibration_rms"))
-        node.send("DDATA", 3, aliased(1, 372.0))  # 2 never came
-        pump, _ = await until(source, lambda r: r[0].metrics.get("flow_rate") == 372.0)
-        assert pump.metrics == {"flow_rate": 372.0}
+        node.send("DDATA", 3, aliased(1, 372.0, "flow_rate"))  # 2 never came
+        await until(source, all_are(Quality.STALE))
+        node.send("DDATA", 4, aliased(1, 373.0, "flow_rate"))
+        pump, _ = await until(source, lambda r: r[0].metrics.get("flow_rate") == 373.0)
+        assert pump.metrics == {"flow_rate": 373.0}
         assert pump.quality["vibration_rms"] == Quality.STALE
+
+
+async def test_an_alias_of_before_a_lost_message_names_no_tag(broker):
+    """The lost one may have been a birth with other aliases: the reason says that a birth is awaited."""
+    port, _ = broker
+    async with foreign(port) as (node, source):
+        node.send("NBIRTH", 0)
+        node.send("DBIRTH", 1, aliased(1, 370.0, "flow_rate"), aliased(2, 1.5, "vibration_rms"))
+        node.send("DDATA", 3, aliased(1, 1.6))
+        node.send("DDATA", 4, aliased(1, 1.7))
+        await until(source, lambda r: set(r[0].quality.values()) == {Quality.NO_BIRTH})
+        node.send("NBIRTH", 0)
+        node.send("DBIRTH", 1, aliased(1, 1.8, "vibration_rms"))
+        pump, _ = await until(source, lambda r: bool(r[0].metrics))
+        assert pump.metrics == {"vibration_rms": 1.8}
+
+
+def test_read_says_why_a_tag_that_comes_by_alias_has_no_number(capsys):
+    """And what would bring it, as the agent asks no node for its birth."""
+    judged = Telemetry(
+        timestamp=utc_now(),
+        **PUMP._asdict(),
+        metrics={},
+        quality=dict.fromkeys(COMPONENTS[PUMP].tags, Quality.NO_BIRTH),
+    )
+    _print_table(_rows(judged, COMPONENTS[PUMP], "sparkplug_b"))
+    said = capsys.readouterr().out
+    assert "no_birth: no birth certificate seen yet" in said
+    assert "Restart the node" in said
+
+
+def test_subscriptions_are_those_of_one_node_and_none_is_shared():
+    """A shared subscription would give each agent a part of the messages."""
+    asked = []
+
+    class Broker:
+        def subscribe(self, topics):
+            asked.extend(topics)
+
+    source = source_at(1)
+    source._on_connect(Broker(), None, None, ReasonCode(PacketTypes.CONNACK, "Success"), None)
+    kinds = {"NBIRTH": "", "NDEATH": "", "DBIRTH": "/+", "DDEATH": "/+", "DDATA": "/+"}
+    assert asked == [(f"spBv1.0/pm-stack-smr/{kind}/{SITE}{rest}", 1) for kind, rest in kinds.items()]
+
+
+async def test_a_late_message_is_not_taken_for_the_present(broker):
+    """What overtook it is newer."""
+    port, _ = broker
+    async with foreign(port) as (node, source):
+        node.send("NBIRTH", 0)
+        node.send("DBIRTH", 1, aliased(1, 370.0, "flow_rate"), aliased(2, 1.5, "vibration_rms"))
+        seen = set()
+
+        def sees(value: float) -> Callable[[list[Telemetry]], bool]:
+            def holds(readings: list[Telemetry]) -> bool:
+                seen.add(readings[0].metrics.get("flow_rate"))
+                return value in seen
+
+            return holds
+
+        await until(source, sees(370.0))
+        for seq, value in ((3, 372.0), (2, 371.0), (4, 373.0), (5, 374.0)):
+            node.send("DDATA", seq, aliased(1, value, "flow_rate"))
+            await source.read()
+        await until(source, sees(374.0))
+        assert 371.0 not in seen
 
 
 async def test_history_is_not_taken_for_the_present(broker):
@@ -253,54 +326,46 @@ async def test_a_message_that_is_none_ends_trust_in_the_numbers_before_it(broker
         topic = sparkplug.Topic("pm-stack-smr", "DDATA", SITE, "R1:coolant_pump").text
         node._client.publish(topic, b"\xff\xff\xff", qos=1)
         await until(source, lambda r: r[0].quality.get("flow_rate") == Quality.STALE)
-        node.send("DDATA", 9, aliased(1, 371.0))
-        await until(source, lambda r: r[0].metrics.get("flow_rate") == 371.0)
-
-
-async def packet_types(port: int, act) -> set[int]:
-    """The MQTT control packets that a client sent through a recording proxy while `act` ran."""
-    seen: set[int] = set()
-
-    async def pump(reader, writer, record: bool) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readexactly(1)
-                length, shift, size = 0, 0, b""
-                while True:
-                    byte = await reader.readexactly(1)
-                    size += byte
-                    length |= (byte[0] & 0x7F) << shift
-                    shift += 7
-                    if byte[0] < 0x80:
-                        break
-                writer.write(head + size + await reader.readexactly(length))
-                if record:
-                    seen.add(head[0] >> 4)
-        writer.close()
-
-    async def splice(reader, writer) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, up_writer, True), pump(up_reader, writer, False))
-
-    server = await asyncio.start_server(splice, "127.0.0.1", 0)
-    async with server:
-        await act(server.sockets[0].getsockname()[1])
-        await asyncio.sleep(0.1)
-    return seen
+        for seq, value in ((9, 371.0), (10, 372.0)):
+            node.send("DDATA", seq, aliased(1, value, "flow_rate"))
+        await until(source, lambda r: r[0].metrics.get("flow_rate") == 372.0)
 
 
 async def test_the_agent_publishes_nothing(broker):
     """Read only, on the wire; and a source that asked for a rebirth would be seen."""
     port, _ = broker
 
-    async def follow(at: int, ask: bool = False) -> None:
-        async with source_at(at) as source, plant_at(port) as plant:
-            await shown(plant, source, 1)
-            if ask:
-                source._client.publish("spBv1.0/pm-stack-smr/NCMD/TX01", b"").wait_for_publish(2)
+    async def follow(ask: bool) -> set[int]:
+        async with MqttWire(port) as wire:
+            async with source_at(wire.port) as source, plant_at(port) as plant:
+                await shown(plant, source, 1)
+                if ask:
+                    source._client.publish("spBv1.0/pm-stack-smr/NCMD/TX01", b"").wait_for_publish(2)
+            await asyncio.sleep(0.1)
+            assert wire.wills == 0
+        return set(wire.packets)
 
-    assert await packet_types(port, follow) <= ALLOWED
-    assert PUBLISH in await packet_types(port, lambda at: follow(at, ask=True))
+    assert await follow(ask=False) <= READ_ONLY
+    assert PUBLISH in await follow(ask=True)
+
+
+async def test_command_plays_bad_days(broker, tmp_path):
+    """`edge-agent plant --bad-days SEED` over a broker: numbers come, and reasons."""
+    port, _ = broker
+    config, bad = tmp_path / "fleet.yaml", set()
+    config.write_text(
+        f"{SITE}:\n  plant: {{protocol: sparkplug_b, port: {port}, poll_period_s: 0.05, timeout_s: 0.05}}\n"
+        "  R1: {coolant_pump: {}, heat_exchanger: {}}\n"
+    )
+    options = ["--config", str(config), "--site", SITE, "--bad-days", "7"]
+    with running("edge-agent", "plant", *options):
+        async with source_at(port) as source:
+            await until(source, lambda readings: all(r.metrics for r in readings))
+            async with asyncio.timeout(SEEN_WITHIN_S):
+                while not bad:
+                    bad |= {q for r in await source.read() for q in r.quality.values()}
+                    await asyncio.sleep(0.01)
+            await until(source, lambda readings: all(r.metrics for r in readings))
 
 
 @pytest.mark.skipif(
@@ -350,7 +415,7 @@ def test_no_bytes_break_the_source(messages):
 )
 def test_signed_numbers_travel_in_twos_complement(datatype, raw, expected):
     found = pb.SparkplugMetric(name="a", datatype=datatype, int_value=raw)
-    assert sparkplug.number(found, {}) == expected
+    assert sparkplug.number(found) == expected
 
 
 def test_a_topic_of_something_else_is_named():

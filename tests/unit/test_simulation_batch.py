@@ -111,6 +111,18 @@ def test_run_i_is_seed_plus_i(run, tmp_path):
     assert both["flow_rate"].to_pylist()[200:] == second["flow_rate"].to_pylist()
 
 
+def test_long_history_is_written_in_parts_with_the_same_bits(run, tmp_path, monkeypatch):
+    """A row group a part; the same CSV bytes as at once; a failed run ends in its part."""
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    options = ["--cycles", "500", "--runs", "2", "--stop-at-failure", "--seed", "7"]
+    run(*options, "--output-path", str(whole))
+    monkeypatch.setattr("edge_agent.simulation.batch.CHUNK_CYCLES", 25)
+    run(*options, "--output-path", str(parts))
+    assert parts.read_bytes() == whole.read_bytes()
+    run("--cycles", "60", "--output-path", str(tmp_path / "a.parquet"))
+    assert pyarrow.parquet.ParquetFile(tmp_path / "a.parquet").num_row_groups == 3
+
+
 def test_stream_carries_what_a_plant_could_send_and_no_label(run):
     """One PRD 2.2 message a line, at the site's poll period."""
     result = run("--mode", "stream", "--cycles", "3")
@@ -207,6 +219,8 @@ def test_mistake_about_the_fleet_is_named(fleet, options, message):
         ),
         (["--output-path", "a.csv", "--fault", "flood@3"], "coolant_pump", r"'flood@3'; expected TYPE@CYCLE"),
         (["--output-path", "a.csv", "--fault", "drop"], "coolant_pump", r"'drop'; expected TYPE@CYCLE"),
+        (["--output-path", "a.csv", "--cycles", "1000000001"], "coolant_pump", "at most 1000000000"),
+        (["--output-path", "a.csv", "--runs", "1000001"], "coolant_pump", "at most 1000000"),
     ],
 )
 def test_wrong_option_is_named_with_what_would_be_right(run, options, component, message):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from edge_agent.commands.check import check
 from edge_agent.commands.simulate import simulate
 from edge_agent.simulation import ReactorSimulator, components
-from edge_agent.simulation.components import LOAD_MIN, heat_exchanger, model, model_types
+from edge_agent.simulation.components import LOAD_MIN, NOMINAL, heat_exchanger, model, model_types
 from edge_agent.simulation.components import motor_operated_valve as valve
 from edge_agent.simulation.physics import water
 from edge_agent.simulation.presets import FORCED_CIRCULATION, NATURAL_CIRCULATION, PRESETS, preset
@@ -46,8 +46,8 @@ def unit(kind, reactor=FORCED_CIRCULATION, seed=1):
     return model(kind)(np.random.default_rng(seed), reactor)
 
 
-def tags(kind, performance=1.0, load=1.0, reactor=FORCED_CIRCULATION, seed=1, **context):
-    found = unit(kind, reactor, seed).tags(np.array([performance]), np.array([load]), **context)
+def tags(kind, performance=1.0, load=1.0, reactor=FORCED_CIRCULATION, seed=1, around=NOMINAL):
+    found = unit(kind, reactor, seed).tags(np.array([performance]), np.array([load]), around)
     return {name: float(values[0]) for name, values in found.items()}
 
 
@@ -194,8 +194,8 @@ def test_saturation_line_is_that_of_the_standard():
 def test_coolant_pump_cavitates_only_when_its_suction_pressure_is_gone():
     """Full margin at pressure; with 5 MPa lost, near boiling, head falls and vibration rises."""
     whole = tags("coolant_pump")
-    margin = tags("coolant_pump", suction_loss_kpa=4_000.0)
-    gone = tags("coolant_pump", suction_loss_kpa=5_100.0)
+    margin = tags("coolant_pump", around={"suction_loss_kpa": np.array([4_000.0])})
+    gone = tags("coolant_pump", around={"suction_loss_kpa": np.array([5_100.0])})
     assert margin == pytest.approx(whole)
     assert gone["pressure_drop"] < 0.97 * whole["pressure_drop"]
     assert gone["flow_rate"] < whole["flow_rate"]

@@ -12,7 +12,8 @@ from edge_agent.commands.fault import fault
 from edge_agent.simulation.fault_requests import FaultRequests, answer_to, ask
 from edge_agent.simulation.plant import simulated
 from shared.errors import ConfigError, Retryable
-from shared.reactor_config import ScheduledFault, parse_fleet
+from shared.fault_config import ScheduledFault
+from shared.reactor_config import parse_fleet
 from shared.schemas import ComponentId
 
 PUMP = ComponentId("TX01", "R1", "coolant_pump")

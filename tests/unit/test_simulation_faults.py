@@ -7,10 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from edge_agent.simulation import ReactorSimulator
+from edge_agent.simulation.duty import Duty
 from edge_agent.simulation.faults import FAULT_TYPES, SIZES_DRAWN
 from edge_agent.simulation.generators import EFFECTS_MAX
 from shared.errors import ConfigError
-from shared.reactor_config import FAULT_SIZES, TAG_FAULTS, WEAR_FAULTS, ScheduledFault
+from shared.fault_config import FAULT_SIZES, TAG_FAULTS, WEAR_FAULTS, ScheduledFault
 
 AT, CYCLES = 20, 60
 SPANS = {"flow_rate": 200.0, "vibration_rms": 8.0, "bearing_temperature": 80.0, "pressure_drop": 100.0}
@@ -83,12 +84,13 @@ def test_unnamed_tag_is_one_of_many_and_always_the_same_by_seed(fault):
 
 
 def test_leak_takes_flow_and_pressure_and_wears_nothing():
-    """Flow and pressure difference settle lower; performance and RUL are those of the sound pump."""
+    """Flow and pressure difference settle lower, as the load; performance and RUL are the sound pump's."""
     faulty, sound = struck("leak")
+    load = Duty(7, "TX01", "R1").load(CYCLES - 1, 1)[0]
     lost = {tag: sound[tag][-1] - faulty[tag][-1] for tag in ("flow_rate", "pressure_drop")}
     assert lost == {
-        "flow_rate": pytest.approx(40.0, rel=0.05),
-        "pressure_drop": pytest.approx(25.0, rel=0.05),
+        "flow_rate": pytest.approx(40.0 * load, rel=0.05),
+        "pressure_drop": pytest.approx(25.0 * load * load, rel=0.05),
     }
     for name in ("performance", "true_RUL", "vibration_rms", "motor_current"):
         assert np.array_equal(faulty[name], sound[name])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from edge_agent.simulation import ReactorSimulator
 from edge_agent.simulation.components import model, model_types
 from edge_agent.simulation.faults import FAULT_TYPES, PROCESSES
-from shared.reactor_config import DECAY_FIELDS, WEAR_FAULTS
+from shared.fault_config import WEAR_FAULTS
+from shared.reactor_config import DECAY_FIELDS
 
 LAWS = list(DECAY_FIELDS)
 FIELDS = {

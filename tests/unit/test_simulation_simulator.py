@@ -123,17 +123,6 @@ def test_transmitter_shows_no_more_than_its_range():
     assert columns["vibration_rms"].min() == 0.0
 
 
-def test_load_swings_three_percent_and_is_not_wear():
-    """Speed follows a slow wave of 3 %, with a phase of its own per seed, while performance stands."""
-    speeds = [
-        simulator({"lambda": 1e-9, "noise_std": 0.0}, seed).simulate(150)["shaft_speed"] for seed in (1, 2)
-    ]
-    for speed in speeds:
-        assert speed.max() == pytest.approx(1800 * 1.03, rel=1e-3)
-        assert speed.min() == pytest.approx(1800 * 0.97, rel=1e-3)
-    assert abs(speeds[0] - speeds[1]).max() > 1
-
-
 def test_unknown_fault_and_unknown_tag_are_refused_with_what_is_allowed():
     """Messages name the allowed faults, and the tags that the model has."""
     with pytest.raises(ValueError, match=r"flood.*sudden_failure, accelerated_decay, spike, drop"):

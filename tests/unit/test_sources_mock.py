@@ -34,6 +34,17 @@ def test_injected_fault_reaches_the_readings():
     assert adapter.read_vibration() > healthy.read_vibration() + 0.4
 
 
+def test_fault_takes_the_settings_that_the_simulator_takes():
+    """Tag, size and duration: a bias of one span on one tag, for one poll; a wrong setting is refused."""
+    adapter, healthy = MockModbusAdapter(simulator()), MockModbusAdapter(simulator())
+    adapter.inject_fault("sensor_bias", tag="vibration_rms", size=0.5, duration_cycles=1)
+    assert adapter.read_flow_rate() == healthy.read_flow_rate()
+    assert adapter.read_vibration() == pytest.approx(healthy.read_vibration() + 4.0)
+    assert adapter.read_vibration() == healthy.read_vibration()
+    with pytest.raises(ValueError, match="sensor_bias on tag 'level'"):
+        adapter.inject_fault("sensor_bias", tag="level")
+
+
 def test_answer_takes_the_latency_asked_for(monkeypatch):
     """Latency plus up to the jitter."""
     slept: list[float] = []

@@ -1,6 +1,8 @@
 """What a subscription brought, and what may be made of it: no socket."""
 
+import asyncio
 import math
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +10,9 @@ from asyncua import ua
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.sources.opcua_connection import OpcUaConnection
 from edge_agent.sources.opcua_moments import MOMENTS_MAX, Moments, number
+from shared.errors import ConfigError
 from shared.opcua_nodes import COUNTER, expanded, variable_identifier
 from shared.reactor_config import parse_fleet
 from shared.schemas import ComponentId, Quality
@@ -86,6 +90,42 @@ def test_nothing_survives_a_connection():
     assert (moments.newest, moments.at(at(1)), moments.newest_whole(at(1))) == ({}, {}, None)
 
 
+def published(number: int, found: float) -> ua.PublishResult:
+    item = ua.MonitoredItemNotification(ua.UInt32(0), value(found))
+    return ua.PublishResult(
+        NotificationMessage=ua.NotificationMessage(
+            SequenceNumber=number, NotificationData=[ua.DataChangeNotification(MonitoredItems=[item])]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "taken"),
+    [([1, 2, 3], 3), ([7, 8, 9], 3), ([2**32 - 1, 1, 2], 3), ([1, 3, 4], 1), ([1, 2, 1], 2), ([1, 2, 2], 2)],
+)
+async def test_notification_that_is_missing_or_comes_again_ends_the_subscription(numbers, taken):
+    """What an old notification says is taken for nothing, nor what comes after a gap."""
+    brought, closed = [], []
+    connection = OpcUaConnection(
+        "opc.tcp://127.0.0.1:1/",
+        1.0,
+        0.5,
+        None,
+        ["a"],
+        [],
+        lambda _, v: brought.append(v.Value.Value),
+        lambda: None,
+    )
+    connection._drop = lambda: asyncio.sleep(0, closed.append(True))  # there is no socket to close
+    connection._published_at = time.monotonic()
+    for sequence_number in numbers:
+        if not closed:
+            connection._on_publish(None, published(sequence_number, float(sequence_number)))
+            await connection.wait_until(lambda: True)
+    assert brought == [float(n) for n in numbers[:taken]]
+    assert bool(closed) == (taken < len(numbers))
+
+
 @pytest.mark.parametrize(
     ("found", "status", "expected"),
     [
@@ -121,3 +161,30 @@ def test_identifiers_are_distinct_and_no_tag_can_be_the_counter():
     found = [variable_identifier(c, n) for c, part in components.items() for n in (*part.tags, COUNTER)]
     assert len(found) == len(set(found)) == 17
     assert expanded(found[0]) == "nsu=urn:pm-stack-smr:plant;s=R1/coolant_pump/shaft_speed"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ns=2;s=Pump.speed", "index may change with every start"),
+        ("s=Pump.speed", "expected nsu="),
+        ("nsu=urn:a;x=1", "expected nsu="),
+        ("nsu=urn:a;s=", "expected nsu="),
+        ("nsu=urn:a;i=-1", "whole number from 0 to 4294967295"),
+        ("nsu=urn:a;i=4294967296", "whole number from 0 to 4294967295"),
+        ("nsu=urn:a;g=12", "takes a GUID"),
+        ("nsu=urn:a;b=***", "takes base64"),
+    ],
+)
+def test_node_that_is_not_stable_or_not_one_is_refused_with_its_place(text, told):
+    """An index is not stable; the message says what is."""
+    tags = {"a": {"unit": "1", "node": text}}
+    with pytest.raises(ConfigError, match=rf"TX01\.R1\.coolant_pump\.tags\.a\.node: found .*{told}"):
+        parse_fleet({"TX01": {"R1": {"coolant_pump": {"tags": tags}}}}, "test")
+
+
+def test_two_tags_of_one_node_are_refused():
+    """The second would be another tag's number."""
+    tags = {name: {"unit": "1", "node": "nsu=urn:a;s=x"} for name in "ab"}
+    with pytest.raises(ConfigError, match=r"coolant_pump\.b and R1\.coolant_pump\.a both name the node"):
+        parse_fleet({"TX01": {"R1": {"coolant_pump": {"tags": tags}}}}, "test")

@@ -8,8 +8,9 @@ COMMANDS = {
     "run": "Look after one site: poll, score, keep, forward; until SIGTERM.",
     "buffer": "What this site has recorded and Kafka has not acknowledged yet.",
     "export": "Write committed records as signed bundles, for a courier or a one-way gateway.",
+    "certificate": "Make a certificate and its key, for OPC UA.",
     "model": "The models this site runs.",
-    "plant": "Serve a site's plant over Modbus TCP: simulated, or replayed from recordings.",
+    "plant": "Serve a site's plant over its protocol: simulated, or replayed from recordings.",
     "fault": "Inject a fault into a plant that runs.",
     "simulate": "Simulate components: a batch for training, or a stream of readings.",
 }

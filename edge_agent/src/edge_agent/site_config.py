@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from shared.errors import ConfigError
-from shared.reactor_config import Component, FleetConfig, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component, FleetConfig
 from shared.schemas import ComponentId
 
 

@@ -65,11 +65,16 @@ def _line(detail: ErrorDetails) -> str:
 
 def _nearest(detail: ErrorDetails) -> str:
     """Name the known field that the unknown one looks like."""
-    from shared import reactor_config as rc  # the models name the fields; imported late: it imports us
+    from shared import plant_config as pc  # the models name the fields; imported late: they import us
+    from shared import reactor_config as rc
+    from shared.fault_config import ScheduledFault
 
     fields = {
         field.alias or name
-        for model in (rc.Component, rc.Tag, rc.Register, rc.Thresholds, rc.Limit, rc.Plant, rc.ScheduledFault)
+        for model in (
+            *(rc.Component, rc.Tag, rc.Register, rc.Thresholds, rc.Limit),
+            *(pc.Plant, pc.Tls, pc.Login, pc.OpcUaSecurity, ScheduledFault),
+        )
         for name, field in model.model_fields.items()
     }
     close = get_close_matches(str(detail["loc"][-1]), fields, n=1)

@@ -18,18 +18,20 @@ def parse_endpoint(text: str, option: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether what is said to `host` stays on this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def require_loopback(host: str, option: str) -> None:
     """Raise ConfigError unless `host` is a loopback address (no TLS and credential is set up yet)."""
-    if host == "localhost":
-        return
-    try:
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    except ValueError:
-        pass
-    raise ConfigError(
-        option, [f"found {host!r}; only loopback (127.0.0.1, ::1, localhost) may listen without TLS"]
-    )
+    if not is_loopback(host):
+        raise ConfigError(
+            option, [f"found {host!r}; only loopback (127.0.0.1, ::1, localhost) may listen without TLS"]
+        )
 
 
 def listener(address: str, option: str) -> socket.socket:

@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shared.config_defaults import with_defaults
 from shared.config_errors import describe, load_yaml
 from shared.errors import ConfigError
+from shared.fault_config import ScheduledFault
+from shared.opcua_nodes import COUNTER, expanded, parse_node, variable_identifier
+from shared.plant_config import Plant, Section
 from shared.schemas.base import ComponentId, Name
 
 MODBUS_ADDRESS_MAX = 65_535  # Modbus application protocol v1.1b3, section 4.4
 MODBUS_UNIT_MAX = 247  # Modbus over serial line v1.02, section 2.2
 MODBUS_READ_REGISTERS_MAX = 125  # Modbus application protocol v1.1b3, sections 6.3 and 6.4
 REGISTERS_BY_TYPE = {"int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "float32": 2, "float64": 4}
+NODE_CHARS_MAX = 4096  # of a text identifier: OPC UA part 3, section 8.2.4
 FAULTS_MAX = 100  # of one component, scheduled: a history has a handful
 
 # What each decay law takes; a field of another law is a mistake, a field left out has its default.
@@ -33,35 +37,10 @@ DECAY_FIELDS = {
     "step": ("step_cycles", "step_size"),
 }
 
-# What `size` may be, by fault type: its ends, both allowed. Types not here take none.
-FAULT_SIZES = {
-    "sudden_failure": (0.001, 1.0),  # performance lost
-    "accelerated_decay": (1.0, 100.0),  # times the wear rate
-    "spike": (0.0, 10.0),  # spans of the tag, upwards
-    "drop": (0.0, 10.0),  # spans of the tag, downwards
-    "leak": (0.0, 3.0),  # severity; 1 is a leak that an operator would call one
-    "bearing_spall": (0.0, 3.0),  # severity
-    "fouling_surge": (0.0, 3.0),  # severity
-    "sensor_bias": (-10.0, 10.0),  # spans of the tag
-    "sensor_drift": (-0.1, 0.1),  # spans of the tag per cycle
-    "sensor_noise": (0.0, 10.0),  # standard deviation added, in spans of the tag
-}
-TAG_FAULTS = frozenset(  # strike one tag; the others act on the component
-    {"spike", "drop", "sensor_bias", "sensor_drift", "sensor_stuck", "sensor_noise", "sensor_dropout"}
-)
-WEAR_FAULTS = frozenset(  # change the wear itself, which nothing undoes
-    {"sudden_failure", "accelerated_decay", "bearing_spall", "fouling_surge"}
-)
-
-
 ReactorType = Literal["forced_circulation", "natural_circulation", "test_rig"]  # as REACTOR_TYPES
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class Register(_Section):
+class Register(Section):
     """Where a tag lies in the device: canonical zero-based address, type, byte order, scaling.
 
     The number read is `raw * scale + offset`. Orders name the bytes of a 32-bit value as sent.
@@ -88,7 +67,7 @@ class Register(_Section):
         return self
 
 
-class Gap(_Section):
+class Gap(Section):
     """Registers without a tag that the device does answer, so that one read may pass over them."""
 
     table: Literal["holding", "input"] = "holding"
@@ -96,7 +75,7 @@ class Gap(_Section):
     count: int = Field(ge=1, lt=MODBUS_READ_REGISTERS_MAX)
 
 
-class Tag(_Section):
+class Tag(Section):
     """One measured quantity: its unit, what is physically possible, where it is read from."""
 
     unit: str = Field(min_length=1)
@@ -104,6 +83,19 @@ class Tag(_Section):
     range: tuple[float, float] | None = None
     column: str | None = Field(default=None, description="column of a recorded CSV file")
     register_: Register = Field(alias="register")
+    node: str | None = Field(
+        default=None,
+        max_length=NODE_CHARS_MAX,
+        description="OPC UA node id with the namespace's URI, nsu=<URI>;s=<text>; left out, our own plant's. "
+        "A component whose tags have one has no cycle counter",
+    )
+
+    @field_validator("node")
+    @classmethod
+    def _node_is_stable(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_node(value)
+        return value
 
     @field_validator("range")
     @classmethod
@@ -113,7 +105,7 @@ class Tag(_Section):
         return value
 
 
-class Limit(_Section):
+class Limit(Section):
     """Fixed limits of a tag, in its unit; an alert is raised outside them."""
 
     low: float | None = None
@@ -126,7 +118,7 @@ class Limit(_Section):
         return self
 
 
-class Thresholds(_Section):
+class Thresholds(Section):
     """When to tell an operator: RUL in cycles, and limits by tag."""
 
     rul_warning: float = Field(default=25, gt=0)
@@ -140,52 +132,7 @@ class Thresholds(_Section):
         return self
 
 
-class ScheduledFault(_Section):
-    """A fault that the simulated plant injects at a cycle.
-
-    `size` is in the unit of `FAULT_SIZES`; left out, it is the type's usual or a random one. `tag` is
-    the transmitter a sensor fault strikes, else one at random. `duration_cycles` ends a fault that can
-    end; spike and drop last 3 cycles, the others for good.
-    """
-
-    type: Literal[
-        "sudden_failure",
-        "accelerated_decay",
-        "spike",
-        "drop",
-        "leak",
-        "bearing_spall",
-        "fouling_surge",
-        "sensor_bias",
-        "sensor_drift",
-        "sensor_stuck",
-        "sensor_noise",
-        "sensor_dropout",
-    ]
-    at_cycle: int = Field(ge=0)
-    tag: Name | None = None
-    duration_cycles: int | None = Field(default=None, ge=1)
-    size: float | None = None
-
-    @model_validator(mode="after")
-    def _settings_belong_to_the_type(self) -> Self:
-        if self.tag is not None and self.type not in TAG_FAULTS:
-            raise ValueError(f"{self.type} acts on the component; leave out tag {self.tag!r}")
-        if self.duration_cycles is not None and self.type in WEAR_FAULTS:
-            raise ValueError(f"{self.type} changes the wear for good; leave out duration_cycles")
-        if self.size is not None:
-            self._check_size(self.size)
-        return self
-
-    def _check_size(self, size: float) -> None:
-        if self.type not in FAULT_SIZES:
-            raise ValueError(f"{self.type} has no size; leave out {size}")
-        low, high = FAULT_SIZES[self.type]
-        if not low <= size <= high:
-            raise ValueError(f"size {size} of {self.type}; allowed: {low} to {high}")
-
-
-class Component(_Section):
+class Component(Section):
     """One component: how it wears when simulated (PRD 1.5), its tags and thresholds.
 
     `performance` starts at 1 and the component has failed when it reaches `fail_threshold`. The fields
@@ -229,6 +176,13 @@ class Component(_Section):
     readable_gaps: tuple[Gap, ...] = ()
     tags: dict[Name, Tag] = Field(min_length=1)
     thresholds: Thresholds = Field(default_factory=Thresholds)
+
+    def node_ids(self, component_id: ComponentId) -> dict[str, str]:
+        """Over OPC UA, where each tag is, and the cycle counter where there is one."""
+        own = all(tag.node is None for tag in self.tags.values())
+        counter = [COUNTER] if self.cycle_register is not None and own else []
+        ids = {name: expanded(variable_identifier(component_id, name)) for name in [*counter, *self.tags]}
+        return ids | {name: tag.node for name, tag in self.tags.items() if tag.node is not None}
 
     @model_validator(mode="after")
     def _decay_has_its_own_fields(self) -> Self:
@@ -284,25 +238,6 @@ class Component(_Section):
         return registers
 
 
-class Plant(_Section):
-    """How the site's controllers are reached, and how often they are polled."""
-
-    protocol: Literal["modbus_tcp", "opc_ua", "sparkplug_b"] = "modbus_tcp"
-    group: Name = Field(
-        default="pm-stack-smr", description="Sparkplug B group id; host and port are the broker's"
-    )
-    host: str = "127.0.0.1"
-    port: int = Field(default=15020, ge=1, le=65_535)
-    poll_period_s: float = Field(default=1.0, ge=0.05, le=3600)
-    timeout_s: float = Field(default=0.5, gt=0, le=60)
-
-    @model_validator(mode="after")
-    def _answers_before_the_next_poll(self) -> Self:
-        if self.timeout_s > self.poll_period_s:
-            raise ValueError(f"timeout_s {self.timeout_s} must not exceed poll_period_s {self.poll_period_s}")
-        return self
-
-
 class Reactor(BaseModel):
     """A reactor: its type, and one section per component, by name."""
 
@@ -337,6 +272,18 @@ class Site(BaseModel):
                 other = owner.setdefault(component.unit, place)
                 if other != place:
                     raise ValueError(f"{place} and {other} both use Modbus unit {component.unit}")
+        return self
+
+    @model_validator(mode="after")
+    def _nodes_are_distinct(self) -> Self:
+        owner: dict[str, str] = {}
+        for reactor_id, reactor in self.reactors.items():
+            for name, component in reactor.components.items():
+                for tag_name, tag in component.tags.items():
+                    place = f"{reactor_id}.{name}.{tag_name}"
+                    other = owner.setdefault(tag.node or place, place)
+                    if other != place:
+                        raise ValueError(f"{place} and {other} both name the node {tag.node}")
         return self
 
 

@@ -5,7 +5,6 @@ An edge node is a site, a device is a component; a site's messages share one `se
 """
 
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -20,7 +19,7 @@ CYCLE: Final = "cycle"  # the device's counter among its metrics; no tag can sta
 BD_SEQ: Final = "bdSeq"  # joins a death certificate to its birth
 REBIRTH: Final = "Node Control/Rebirth"
 QUALITY: Final = "Quality"
-GOOD, BAD = 192, 0  # 500 is stale: nothing we publish is
+GOOD, BAD, STALE = 192, 0, 500
 SEQ_MODULUS: Final = 256
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024  # some 20,000 metrics; longer is nobody's sensor
 
@@ -28,6 +27,13 @@ INT8, INT16, INT32, INT64 = 1, 2, 3, 4
 UINT8, UINT16, UINT32, UINT64 = 5, 6, 7, 8
 FLOAT, DOUBLE, BOOLEAN, STRING = 9, 10, 11, 12
 _SIGNED_BITS: Final = {INT8: 32, INT16: 32, INT32: 32, INT64: 64}  # as they travel: uint32 and uint64
+_WHOLE: Final = ("int_value", "long_value")
+_FIELDS: Final = {
+    **dict.fromkeys((INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64), _WHOLE),
+    FLOAT: ("float_value",),
+    DOUBLE: ("double_value",),
+    BOOLEAN: ("boolean_value",),
+}
 
 
 class Topic(NamedTuple):
@@ -82,19 +88,44 @@ def metric(name: str, value: float, time_ms: int, *, datatype: int = DOUBLE) -> 
     return found
 
 
-def number(found: pb.SparkplugMetric, datatypes: Mapping[str, int]) -> float | None:
-    """A metric's number; None when it is null, of bad quality, or no number.
+def number(found: pb.SparkplugMetric, born_as: int = 0) -> float | None:
+    """A metric's number; None when it is null, of bad quality, or no number of its datatype.
 
-    `datatypes` are those of the birth certificate, for a metric that does not repeat its own.
+    `born_as` is the datatype of the birth certificate, 0 where none is known: data need not repeat it.
+    Without either, a whole number that may be a negative one is none.
     """
     field = found.WhichOneof("value")
+    datatype = found.datatype or born_as
     if found.is_null or field in (None, "string_value") or quality(found) != GOOD:
         return None
+    if (born_as and datatype != born_as) or (datatype and field not in _FIELDS.get(datatype, ())):
+        return None
     raw = getattr(found, field)
-    bits = _SIGNED_BITS.get(found.datatype or datatypes.get(found.name, 0))
-    if bits is not None and field in ("int_value", "long_value") and raw >= 1 << (bits - 1):
+    return _whole(raw, field, datatype) if field in _WHOLE else _finite(raw)
+
+
+def _whole(raw: int, field: str, datatype: int) -> float | None:
+    """Signed ones travel in two's complement of their field, or of 32 bits in a longer one."""
+    width = 32 if field == "int_value" else 64
+    bits = _SIGNED_BITS.get(datatype)
+    if bits is None:
+        return None if not datatype and raw >= 1 << (width - 1) else float(raw)
+    if raw >= 1 << (width - 1):
+        raw -= 1 << width
+    elif raw >= 1 << (bits - 1):
         raw -= 1 << bits
+    return float(raw) if -(1 << (bits - 1)) <= raw < 1 << (bits - 1) else None
+
+
+def _finite(raw: float) -> float | None:
     return float(raw) if math.isfinite(raw) else None
+
+
+def sequence(payload: pb.SparkplugPayload) -> int:
+    """The message's place, 0 to 255; Rejected when it says none: a message that was cut off has none."""
+    if not payload.HasField("seq") or payload.seq >= SEQ_MODULUS:
+        raise Rejected(f"seq {payload.seq if payload.HasField('seq') else 'is missing'}; expected 0 to 255")
+    return int(payload.seq)
 
 
 def source_time(payload: pb.SparkplugPayload) -> datetime:

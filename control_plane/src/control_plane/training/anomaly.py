@@ -16,7 +16,9 @@ Floats = NDArray[np.float64]
 class AnomalyDetector:
     """Distance from the cloud of normal points, in standard deviations.
 
-    After `fit`: `mean` `(D,)`, `precision` `(D, D)`, `threshold`.
+    After `fit`: `mean` `(D,)`, `whitening` `(D, D)`, `threshold`. `away @ whitening` has components of
+    unit variance that do not hang together: the sum of their squares is as exact as a float32 allows,
+    where the quadratic form of the inverse covariance cancels large numbers.
     """
 
     def fit(self, normal: Floats, calibration: Floats | None = None) -> Self:
@@ -32,15 +34,14 @@ class AnomalyDetector:
         spread = covariance.covariance_
         ridge = RIDGE * np.trace(spread) / len(spread) * np.eye(len(spread))
         self.mean: Floats = covariance.location_
-        self.precision: Floats = np.linalg.inv(spread + ridge)
+        self.whitening: Floats = np.linalg.inv(np.linalg.cholesky(spread + ridge)).T
         judged = self.score(normal if calibration is None else calibration)
         self.threshold = float(THRESHOLD_MARGIN * np.quantile(judged, THRESHOLD_QUANTILE))
         return self
 
     def score(self, points: Floats) -> Floats:
         """Mahalanobis distance `(N,)`, dimensionless."""
-        away = points - self.mean
-        distance: Floats = np.sqrt(np.maximum(np.einsum("nd,de,ne->n", away, self.precision, away), 0.0))
+        distance: Floats = np.linalg.norm((points - self.mean) @ self.whitening, axis=1)
         return distance
 
     def predict(self, points: Floats) -> NDArray[np.bool_]:

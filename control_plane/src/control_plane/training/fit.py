@@ -116,7 +116,7 @@ def _points(level: Level, x: torch.Tensor) -> tuple[NDArray[np.float64], NDArray
 
 
 def _distance(detector: AnomalyDetector) -> Distance:
-    return Distance(*(torch.from_numpy(v.astype(np.float32)) for v in (detector.mean, detector.precision)))
+    return Distance(*(torch.from_numpy(v.astype(np.float32)) for v in (detector.mean, detector.whitening)))
 
 
 def _train_rul(

@@ -64,16 +64,16 @@ class Level(nn.Module):
 class Distance(nn.Module):
     """Mahalanobis distance to a cloud: `(N, D)` -> `(N,)`."""
 
-    def __init__(self, mean: Tensor, precision: Tensor) -> None:
+    def __init__(self, mean: Tensor, whitening: Tensor) -> None:
         super().__init__()
         self.centre: Tensor
-        self.precision: Tensor
+        self.whitening: Tensor
         self.register_buffer("centre", mean)
-        self.register_buffer("precision", precision)
+        self.register_buffer("whitening", whitening)
 
     def forward(self, point: Tensor) -> Tensor:
         away = point - self.centre
-        return torch.sqrt(((away @ self.precision) * away).sum(-1).clamp_min(SCORE_TINY))
+        return torch.sqrt((away @ self.whitening).square().sum(-1).clamp_min(SCORE_TINY))
 
 
 class ReleaseGraph(nn.Module):

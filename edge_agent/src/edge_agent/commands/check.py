@@ -9,7 +9,8 @@ import typer
 from edge_agent.sources.plan import CYCLE, plan
 from shared import sparkplug
 from shared.errors import ConfigError
-from shared.opcua_nodes import COUNTER, expanded, variable_identifier
+from shared.opcua_certificates import load_credentials
+from shared.opcua_nodes import COUNTER
 from shared.reactor_config import Component, Site, load_fleet
 from shared.schemas import ComponentId
 
@@ -39,6 +40,8 @@ def check(config: ConfigOption, site: SiteOption, as_json: JsonOption = False) -
     """
     section, components = load_site(config, site)
     plant = section.plant
+    if plant.secured is not None:
+        load_credentials(plant.secured)
     describe = {"modbus_tcp": _described, "opc_ua": _subscribed, "sparkplug_b": _followed}[plant.protocol]
     plans = [describe(component_id, component) for component_id, component in components.items()]
     if as_json:
@@ -49,6 +52,7 @@ def check(config: ConfigOption, site: SiteOption, as_json: JsonOption = False) -
     print(
         f"{site}: {plant.protocol} {plant.host}:{plant.port}, "
         f"polled every {plant.poll_period_s:g} s, timeout {plant.timeout_s:g} s"
+        + (f", {plant.security.policy} security" if plant.security is not None else "")
     )
     for entry in plans:
         unit = f" (unit {entry['unit']})" if "unit" in entry else ""
@@ -77,11 +81,8 @@ def _described(component_id: ComponentId, component: Component) -> dict[str, Any
 
 def _subscribed(component_id: ComponentId, component: Component) -> dict[str, Any]:
     """OPC UA: what one subscription of the site holds of this component; each poll reads the counter too."""
-    counter = [COUNTER] if component.cycle_register is not None else []
-    variables = {
-        name: expanded(variable_identifier(component_id, name)) for name in [*counter, *component.tags]
-    }
-    read = "; the cycle counter is read at each poll" if counter else ""
+    variables = component.node_ids(component_id)
+    read = "; the cycle counter is read at each poll" if COUNTER in variables else ""
     return {
         "component": component_id.key,
         "summary": f"{len(variables)} variables subscribed{read}",

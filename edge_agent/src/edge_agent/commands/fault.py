@@ -8,7 +8,8 @@ import typer
 
 from edge_agent.commands.check import ConfigOption, load_site
 from shared.errors import ConfigError, Retryable
-from shared.reactor_config import Component, ScheduledFault
+from shared.fault_config import ScheduledFault
+from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
 LOOK_S = 0.05  # between two looks for the plant's answer

@@ -2,15 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_agent.commands.check import ConfigOption, SiteOption, load_site
-from edge_agent.simulation.bad_days import BAD_SHARE, BadDays
+from edge_agent.simulation.bad_days import BadDays
 from edge_agent.simulation.fault_requests import FaultRequests
 from edge_agent.simulation.ledger import Ledger
 from edge_agent.simulation.modbus_server import PlantServer
@@ -18,6 +18,12 @@ from edge_agent.simulation.plant import PLANT_SEED, PlantRow, check_registers, s
 from edge_agent.simulation.replay import Recording
 from edge_agent.simulation.served import ServesPlant, plant_server
 from shared.errors import ConfigError
+from shared.plant_config import Plant
+from shared.reactor_config import Component
+from shared.schemas import ComponentId
+
+if TYPE_CHECKING:
+    from edge_agent.simulation.opcua_bad_days import OpcUaBadDays
 
 
 def plant(
@@ -35,10 +41,13 @@ def plant(
     from_row: Annotated[int, typer.Option(min=0, help="with --replay: first row served")] = 0,
     bad_days: Annotated[
         int | None,
-        typer.Option(min=0, metavar="SEED", help="delays, silence, exceptions, wrong answers, restarts"),
+        typer.Option(min=0, metavar="SEED", help="delays, silence, wrong and lost answers, restarts"),
     ] = None,
     faults: Annotated[
         Path | None, typer.Option(help="file through which `edge-agent fault` injects; made if missing")
+    ] = None,
+    server_key: Annotated[
+        Path | None, typer.Option(help="of the OPC UA certificate in plant.security.trusted")
     ] = None,
 ) -> None:
     """Serve a site's plant over its protocol on loopback: simulated, or replayed from recorded files.
@@ -49,14 +58,17 @@ def plant(
     Example: edge-agent plant --config reactor_config.yaml --site TX01 --ledger tx01.jsonl
     Example: edge-agent plant --config reactor_config.yaml --site RIG01 --replay recordings/
     Example: edge-agent plant --config reactor_config.yaml --site TX01 --bad-days 7
+    Example: edge-agent plant --config reactor_config.yaml --site TX01 --server-key certificates/plant-key.pem
     """
     section, components = load_site(config, site)
     check_registers(str(config), components)
     if from_row and replay is None:
         raise ConfigError("--from-row", ["is for recordings; add --replay DIR"])
     requests = None if faults is None else _requests(faults, replay)
-    server = plant_server(site, section.plant, components)
-    wire = None if bad_days is None else _bad_wire(server, bad_days)
+    if bad_days is None:
+        server, wire = plant_server(site, section.plant, components, server_key), None
+    else:
+        server, wire = _on_bad_days(site, section.plant, components, bad_days)
     recording = None if replay is None else _load(Recording(replay, components), from_row)
     with ExitStack() as stack:
         book = None
@@ -76,10 +88,22 @@ def plant(
             asyncio.run(_serve(site, server, wire, rows, book, section.plant.poll_period_s / speed))
 
 
-def _bad_wire(server: ServesPlant, seed: int) -> BadDays:
-    if not isinstance(server, PlantServer):
-        raise ConfigError("--bad-days", [f"is for Modbus TCP; this plant speaks {server.protocol}"])
-    return BadDays.in_front_of(server, seed)
+def _on_bad_days(
+    site: str, plant: Plant, components: Mapping[ComponentId, Component], seed: int
+) -> "tuple[ServesPlant, BadDays | OpcUaBadDays | None]":
+    """A server that has bad days itself, or one with a wire in front of it that has them."""
+    if plant.protocol == "sparkplug_b":
+        from edge_agent.simulation.sparkplug_bad_days import SparkplugBadDays  # only its sites load paho
+
+        return SparkplugBadDays(site, plant, components, seed), None
+    if plant.secured is not None:
+        raise ConfigError("--bad-days", ["cannot spoil what is encrypted; leave out plant.security"])
+    server = plant_server(site, plant, components)
+    if isinstance(server, PlantServer):
+        return server, BadDays.in_front_of(server, seed)
+    from edge_agent.simulation.opcua_bad_days import OpcUaBadDays  # only its sites load asyncua
+
+    return server, OpcUaBadDays.in_front_of(server, seed)
 
 
 def _requests(path: Path, replay: Path | None) -> FaultRequests:
@@ -101,7 +125,7 @@ def _load(recording: Recording, from_row: int) -> Recording:
 async def _serve(
     site: str,
     server: ServesPlant,
-    wire: BadDays | None,
+    wire: "BadDays | OpcUaBadDays | None",
     rows: Iterator[list[PlantRow]],
     ledger: Ledger | None,
     period_s: float,
@@ -117,8 +141,8 @@ async def _serve(
             f"{site}: {server.protocol} on {server.host}:{port}, a cycle every {period_s:g} s: {units}",
             flush=True,
         )
-        if wire is not None:
-            print(f"{site}: one request in {1 / BAD_SHARE:.0f} has a bad day", flush=True)
+        if bad := getattr(wire or server, "share_text", None):
+            print(f"{site}: {bad} has a bad day", flush=True)
         await serve_rows(server, rows, ledger, period_s)
         print(
             f"{site}: the recording has ended; its last row stays, the cycle counter has stopped", flush=True

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.table import Table
 
@@ -14,12 +16,17 @@ from edge_agent.sources import Source, source_for
 from edge_agent.sources.plan import plan
 from shared import sparkplug
 from shared.command_line import console
-from shared.opcua_nodes import expanded, variable_identifier
-from shared.reactor_config import Component, Plant
-from shared.schemas import ComponentId, Telemetry, utc_now
+from shared.plant_config import Plant
+from shared.reactor_config import Component
+from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 
 SENT_PERIODS = 5  # poll periods that `--once` waits for values that are sent: connecting takes one or two
 LOOK_PERIOD_S = 0.05
+NO_BIRTH = (
+    "no_birth: no birth certificate seen yet (or a message was lost since), and the node tells the metric\n"
+    "by alias alone. The agent is read only and asks for none: it reads the tag after the node's next\n"
+    "birth. Restart the node, let a host application ask for a rebirth, or have the node send names too."
+)
 
 OnceOption = Annotated[bool, typer.Option("--once", help="one poll; without it, every poll until Ctrl-C")]
 
@@ -33,6 +40,8 @@ def read(
 
     Example: edge-agent read --once --config reactor_config.yaml --site TX01
     """
+    # What a source logs is for people: standard output is the table's or JSON's alone.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     section, components = load_site(config, site)
     try:
         good = asyncio.run(_poll(site, section.plant, components, once, as_json))
@@ -75,7 +84,7 @@ async def _first(source: Source, plant: Plant) -> list[Telemetry]:
 def _requests(component_id: ComponentId, component: Component, protocol: str) -> dict[str, str]:
     """What is asked of the device for each tag."""
     if protocol == "opc_ua":
-        return {name: expanded(variable_identifier(component_id, name)) for name in component.tags}
+        return component.node_ids(component_id)
     if protocol == "sparkplug_b":
         return {name: f"device {sparkplug.device(component_id)}" for name in component.tags}
     return {
@@ -120,3 +129,5 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             row["request"],
         )
     console().print(table)
+    if any(row["quality"] == Quality.NO_BIRTH for row in rows):
+        print(NO_BIRTH)

@@ -13,13 +13,14 @@ from rich.progress import track
 from edge_agent.commands.check import ConfigOption
 from edge_agent.sources.base import judged
 from shared.errors import ConfigError
+from shared.fault_config import ScheduledFault
 from shared.kafka_client import VARIABLE, KafkaClientSettings, load_client_settings
-from shared.reactor_config import Component, FleetConfig, ScheduledFault, load_fleet
+from shared.reactor_config import Component, FleetConfig, load_fleet
 from shared.schemas import ComponentId, utc_now
 
 if TYPE_CHECKING:
-    from edge_agent.simulation import ReactorSimulator
     from edge_agent.simulation.batch import Batch
+    from edge_agent.simulation.reactor import Member
 
 PROGRESS_RUNS_MIN = 100  # fewer runs than that take less than two seconds
 PROGRESS_ROWS_MIN = 500_000  # so do fewer rows
@@ -72,19 +73,23 @@ def simulate(
     sections = _sections(config, fleet, (site_id, reactor_id, component), fault or [])
     if mode is Mode.STREAM:
         place, section = _only(sections)
-        simulator, period_s = _simulator(section, place, seed), fleet.sites[place.site_id].plant.poll_period_s
+        member = _member(place, {**fleet.components(), place: section}, seed)
+        period_s = fleet.sites[place.site_id].plant.poll_period_s
         if kafka is None:
-            _stream(simulator, cycles, period_s)
+            _stream(member, cycles, period_s)
         else:
             client = load_client_settings(kafka_client_config)
-            _publish(simulator, cycles, period_s, topic, kafka, client)
+            _publish(member, cycles, period_s, topic, kafka, client)
         return
     if output_path is None:
         raise ConfigError("--output-path", ["missing; --mode batch writes a .csv or .parquet file"])
-    from edge_agent.simulation.batch import Batch
+    from edge_agent.simulation.batch import CYCLES_MAX, RUNS_MAX, Batch
 
+    _check_at_most("--cycles", cycles, CYCLES_MAX)
+    _check_at_most("--runs", runs, RUNS_MAX)
+    others = {**fleet.components(), **sections}
     batches = [
-        Batch(place, section, cycles, seed, runs, decay_spread, stop_at_failure)
+        Batch(place, section, cycles, seed, runs, decay_spread, stop_at_failure, others=others)
         for place, section in sections.items()
     ]
     rows = _write(batches, output_path)
@@ -92,16 +97,21 @@ def simulate(
     print(f"{output_path}: {rows} rows, {runs} run{'s' * (runs != 1)} of {whose}, seed {seed}")
 
 
+def _check_at_most(option: str, found: int, most: int) -> None:
+    if found > most:
+        raise ConfigError(option, [f"found {found}; at most {most}: write several files, each with its seed"])
+
+
 def _write(batches: "list[Batch]", path: Path) -> int:
     """One file, or one each in a folder; with a progress bar on a terminal where it takes a while."""
     from edge_agent.simulation.batch import in_one, write, write_each
 
-    histories = sum(batch.runs for batch in batches)
+    tables = sum(batch.tables_max for batch in batches)
     rows = sum(batch.runs * batch.cycles for batch in batches)
-    shown = sys.stderr.isatty() and (histories >= PROGRESS_RUNS_MIN or rows >= PROGRESS_ROWS_MIN)
+    shown = sys.stderr.isatty() and (tables >= PROGRESS_RUNS_MIN or rows >= PROGRESS_ROWS_MIN)
     if path.is_dir() or not path.suffix:
         return write_each(_tracked(batches, len(batches), shown), path)
-    return write(_tracked(in_one(batches), histories, shown), path)
+    return write(_tracked(in_one(batches), tables, shown), path)
 
 
 def _tracked(items: Iterable[T], total: int, shown: bool) -> Iterable[T]:
@@ -157,14 +167,14 @@ def _scheduled(text: str) -> ScheduledFault:
         ) from error
 
 
-def _simulator(section: Component, place: ComponentId, seed: int) -> "ReactorSimulator":
-    from edge_agent.simulation import ReactorSimulator
+def _member(place: ComponentId, components: dict[ComponentId, Component], seed: int) -> "Member":
+    from edge_agent.simulation.reactor import Member, Reactor, with_upstream
 
-    return ReactorSimulator(section, **place._asdict(), random_seed=seed)
+    return Member(Reactor(with_upstream(place, components), seed), place)
 
 
 def _publish(
-    simulator: "ReactorSimulator",
+    member: "Member",
     cycles: int,
     period_s: float,
     topic: str,
@@ -175,20 +185,20 @@ def _publish(
     from edge_agent.forward import publish_telemetry
 
     try:
-        sent = publish_telemetry(simulator, topic, period_s, bootstrap=kafka, cycles=cycles, client=client)
+        sent = publish_telemetry(member, topic, period_s, bootstrap=kafka, cycles=cycles, client=client)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
-    print(f"{sent} cycles of {simulator.component_id.key} delivered to {topic} at {kafka}")
+    print(f"{sent} cycles of {member.component_id.key} delivered to {topic} at {kafka}")
 
 
-def _stream(simulator: "ReactorSimulator", cycles: int, period_s: float) -> None:
+def _stream(member: "Member", cycles: int, period_s: float) -> None:
     """PRD 2.2's message a cycle, on standard output; ends quietly when its reader does."""
     try:
         for done in range(cycles):
             if done:
                 time.sleep(period_s)
-            row = simulator.simulate_cycle()
-            reading = judged(simulator.component_id, simulator.config, utc_now(), row["cycle"], row)
+            row = member.simulate_cycle()
+            reading = judged(member.component_id, member.config, utc_now(), row["cycle"], row)
             print(reading.model_dump_json(exclude={"quality"}), flush=True)
     except (KeyboardInterrupt, BrokenPipeError):
         sys.stdout = None  # nothing more can or should be written

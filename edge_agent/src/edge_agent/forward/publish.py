@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from hashlib import sha256
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 from uuid import uuid4
 
 import structlog
@@ -14,10 +14,8 @@ from edge_agent.forward.settings import producer_config
 from edge_agent.sources.base import judged
 from shared.envelope import headers
 from shared.errors import Retryable
-from shared.schemas import Outgoing, Telemetry, utc_now
-
-if TYPE_CHECKING:
-    from edge_agent.simulation import ReactorSimulator
+from shared.reactor_config import Component
+from shared.schemas import ComponentId, Outgoing, Telemetry, utc_now
 
 FLUSH_DEADLINE_S = 30.0  # at the end, for what is still on its way
 FULL_WAIT_S = 0.5  # between tries while librdkafka's queue is full
@@ -25,8 +23,17 @@ FULL_WAIT_S = 0.5  # between tries while librdkafka's queue is full
 log = structlog.get_logger()
 
 
+class Simulated(Protocol):
+    """A `ReactorSimulator`, or one component of a simulated reactor."""
+
+    component_id: ComponentId
+    config: Component
+
+    def simulate_cycle(self) -> dict[str, Any]: ...
+
+
 def publish_telemetry(
-    simulator: "ReactorSimulator",
+    simulator: Simulated,
     topic: str,
     interval_sec: float,
     *,
@@ -58,7 +65,7 @@ def publish_telemetry(
     return publisher.delivered
 
 
-def _reading(simulator: "ReactorSimulator") -> Telemetry:
+def _reading(simulator: Simulated) -> Telemetry:
     row = simulator.simulate_cycle()
     return judged(simulator.component_id, simulator.config, utc_now(), row["cycle"], row)
 
@@ -66,9 +73,7 @@ def _reading(simulator: "ReactorSimulator") -> Telemetry:
 class _Publisher:
     """One producer, and what became of its records."""
 
-    def __init__(
-        self, simulator: "ReactorSimulator", topic: str, bootstrap: str, client: Mapping[str, str]
-    ) -> None:
+    def __init__(self, simulator: Simulated, topic: str, bootstrap: str, client: Mapping[str, str]) -> None:
         self._topic, self._store_id = topic, str(uuid4())
         self._config_hash = sha256(simulator.config.model_dump_json().encode()).hexdigest()
         settings = producer_config(bootstrap, simulator.component_id.site_id, client)

@@ -81,6 +81,8 @@ class BadDays:
     `happened` counts the bad days, `function_codes` what the clients asked for.
     """
 
+    share_text = f"one request in {1 / BAD_SHARE:.0f}"
+
     def __init__(
         self,
         address: tuple[str, int],

@@ -1,9 +1,10 @@
 """Simulated histories as files: what training reads (PRD 1.4). Labels stand last, apart from the tags."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,30 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from edge_agent.simulation.generators import Columns, ReactorSimulator
+from edge_agent.simulation.components import FloatArray
+from edge_agent.simulation.generators import Columns
+from edge_agent.simulation.physics.chance import standard_normal
+from edge_agent.simulation.physics.elementary import exp
+from edge_agent.simulation.reactor import Reactor, with_upstream
 from shared.errors import ConfigError
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
 LABELS = ("performance", "true_RUL", "fault")
 SUFFIXES = (".csv", ".parquet")
-_SPREAD_STREAM = 3  # apart from the simulators' own random streams
+CHUNK_CYCLES = 65_536  # of a run in memory at once, some 30 MB; a row group of a Parquet file
+CYCLES_MAX = 1_000_000_000  # of a run: 30 years at 1 Hz; 100 GB and more on disk
+RUNS_MAX = 1_000_000  # their wear rates are drawn at once: 8 MB
+_SPREAD_STREAM = 5  # apart from the simulators' own random streams
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`runs` histories of one component, the i-th with seed `seed + i` and run number `first_run + i`.
 
-    Each wears at a rate scaled by a lognormal factor of sigma `decay_spread` (median 1).
+    Each wears at a rate scaled by a lognormal factor of sigma `decay_spread` (median 1). `others` are the
+    components around it: those that reach it are simulated with it, each as in a batch of its own, where
+    its factors are drawn apart, so that a worn pump does not tell how worn the exchanger is.
     """
 
     component_id: ComponentId
@@ -37,22 +47,37 @@ class Batch:
     decay_spread: float = 0.0
     stop_at_failure: bool = False
     first_run: int = 0
+    others: Mapping[ComponentId, Component] = field(default_factory=dict)
+
+    @property
+    def tables_max(self) -> int:
+        """As many as `histories` gives when no run ends early."""
+        return self.runs * -(-self.cycles // CHUNK_CYCLES)
 
     def histories(self) -> Iterator[pa.Table]:
-        """One table a run: identity, `run`, `cycle`, tags, labels. The same arguments, the same bits."""
-        chance = np.random.Generator(np.random.PCG64([self.seed, _SPREAD_STREAM]))
-        scales = np.exp(self.decay_spread * chance.standard_normal(self.runs))
-        site_id, reactor_id, component = self.component_id
-        for run, scale in enumerate(scales):
-            simulator = ReactorSimulator(
-                self.config,
-                site_id=site_id,
-                reactor_id=reactor_id,
-                component=component,
-                random_seed=self.seed + run,
-                decay_scale=float(scale),
-            )
-            yield self._table(self.first_run + run, simulator.simulate(self.cycles))
+        """Each run as tables of at most CHUNK_CYCLES rows: identity, `run`, `cycle`, tags, labels.
+
+        The same arguments, the same bits; the whole of a long run is never in memory.
+        """
+        parts = with_upstream(self.component_id, {**self.others, self.component_id: self.config})
+        scales = {place: self._scales(place) for place in parts}
+        for run in range(self.runs):
+            reactor = Reactor(parts, self.seed + run, {place: float(s[run]) for place, s in scales.items()})
+            yield from self._chunks(self.first_run + run, reactor)
+
+    def _scales(self, place: ComponentId) -> FloatArray:
+        """A component's own factors on its wear rate, one a run."""
+        key = zlib.crc32(place.key.encode())
+        chance = np.random.Generator(np.random.PCG64([self.seed, key, _SPREAD_STREAM]))
+        return exp(self.decay_spread * standard_normal(chance, self.runs))
+
+    def _chunks(self, run: int, reactor: Reactor) -> Iterator[pa.Table]:
+        for done in range(0, self.cycles, CHUNK_CYCLES):
+            columns = reactor.simulate(min(CHUNK_CYCLES, self.cycles - done))[self.component_id]
+            table = self._table(run, columns)
+            yield table
+            if self.stop_at_failure and table["true_RUL"][-1].as_py() == 0:
+                return
 
     def _table(self, run: int, columns: Columns) -> pa.Table:
         count = self._kept(columns)
@@ -71,7 +96,7 @@ class Batch:
 
 
 def in_one(batches: Sequence[Batch]) -> Iterator[pa.Table]:
-    """The histories of all batches with the same columns: those of every tag, null where there is none.
+    """The tables of all batches with the same columns: those of every tag, null where there is none.
 
     Runs are numbered on from batch to batch, so that a run is one history in the whole file.
     """

@@ -5,19 +5,27 @@ first passage through a threshold. Never: a number that depends on how many cycl
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol, Self
 
 import numpy as np
 
 from edge_agent.simulation.components import FloatArray
+from edge_agent.simulation.physics.chance import standard_gamma, standard_normal
+from edge_agent.simulation.physics.elementary import exp, log, power
 from shared.reactor_config import Component
 
 BLOCK_CYCLES = 2_048  # drawn at a time from a stream of their own, so that no split shifts the numbers
+BLOCKS_KEPT = 8  # drawn to find the failure and soon asked for; 128 KB of each component
 LOOK_AHEAD_CYCLES_MAX = 4_000 * BLOCK_CYCLES  # of a random path; at 1 Hz three months. Then it ends: 0
 _BLOCKS_MAX = LOOK_AHEAD_CYCLES_MAX // BLOCK_CYCLES
 PASSAGE_CYCLES_MAX = 2**40  # of a closed form; 35,000 years at 1 Hz. A label beyond it says so much
+SECTIONS = 256  # looked at together for a first passage: as dear as a few one by one
 RATE_MAX = 1e6  # of any rate: faults that add up must not overflow
+_DOUBLING = 2 ** np.arange(PASSAGE_CYCLES_MAX.bit_length())  # cycles
 PERFORMANCE_MIN = 1e-12  # taken for 0 where a logarithm is
+
+NUMBERS_KEPT = 4_096  # of what depends on a unit's start alone; a fleet's worth, well under 1 MB
 
 # Defaults, per cycle unless said: mean lives of 200 to 250 cycles down to 0.3, a little over PRD 1.4's 200.
 LAMBDA_DEFAULT = 0.005  # performance 0.3 after 241 cycles
@@ -52,7 +60,7 @@ class Exponential:
     rate: float
 
     def after(self, elapsed: FloatArray, start: float) -> FloatArray:
-        return np.asarray(start * np.exp(-(self.rate * elapsed)))
+        return start * exp(-(self.rate * elapsed))
 
     def faster(self, factor: float) -> Self:
         return replace(self, rate=_bounded(self.rate * factor))
@@ -84,11 +92,9 @@ class Weibull:
     shape: float
 
     def after(self, elapsed: FloatArray, start: float) -> FloatArray:
-        # A one-element array throughout: NumPy's scalar and array loops may round otherwise.
-        spent = -np.log(np.array([max(start, PERFORMANCE_MIN)]))
-        age = np.power(spent, 1.0 / self.shape)
-        hazard = np.power(age + elapsed / self.scale, self.shape) - np.power(age, self.shape)
-        return np.asarray(start * np.exp(-np.maximum(hazard, 0.0)))
+        age, spent = _weibull_age(start, self.shape)
+        hazard = power(age + elapsed / self.scale, self.shape) - spent
+        return start * exp(-np.maximum(hazard, 0.0))
 
     def faster(self, factor: float) -> Self:
         return replace(self, scale=max(self.scale / factor, 1.0 / RATE_MAX))
@@ -107,15 +113,27 @@ class Paris:
     exponent: float
 
     def after(self, elapsed: FloatArray, start: float) -> FloatArray:
-        power = self.exponent / 2.0 - 1.0
-        first = np.array([1.0 + (1.0 - start) * (CRACK_RATIO - 1.0)])
-        left = 1.0 - (power * self.growth) * np.power(first, power) * elapsed
-        whole = CRACK_RATIO ** (-power) / 10.0  # by then the crack is longer than CRACK_RATIO
-        length = first * np.power(np.maximum(left, whole), -1.0 / power)
+        excess = self.exponent / 2.0 - 1.0
+        first = 1.0 + (1.0 - start) * (CRACK_RATIO - 1.0)
+        left = 1.0 - (excess * self.growth) * _power_of_number(first, excess) * elapsed
+        whole = _power_of_number(CRACK_RATIO, -excess) / 10.0  # by then the crack is longer than CRACK_RATIO
+        length = first * power(np.maximum(left, whole), -1.0 / excess)
         return np.asarray(np.maximum(start - (length - first) / (CRACK_RATIO - 1.0), 0.0))
 
     def faster(self, factor: float) -> Self:
         return replace(self, growth=_bounded(self.growth * factor))
+
+
+@lru_cache(maxsize=NUMBERS_KEPT)
+def _power_of_number(x: float, exponent: float) -> float:
+    return float(power(x, exponent))
+
+
+@lru_cache(maxsize=NUMBERS_KEPT)
+def _weibull_age(start: float, shape: float) -> tuple[float, float]:
+    """The age in scales at which performance is `start`, and the hazard spent by then."""
+    age = float(power(-log(max(start, PERFORMANCE_MIN)), 1.0 / shape))
+    return age, float(power(age, shape))
 
 
 class Process(Protocol):
@@ -140,7 +158,7 @@ class Wiener:
     volatility: float
 
     def losses(self, rng: np.random.Generator, count: int) -> FloatArray:
-        return self.drift + self.volatility * rng.standard_normal(count)
+        return self.drift + self.volatility * standard_normal(rng, count)
 
     def faster(self, factor: float) -> Self:
         volatility = _bounded(self.volatility * float(np.sqrt(factor)))
@@ -160,10 +178,10 @@ class Gamma:
 
     @classmethod
     def of(cls, drift: float, volatility: float) -> Self:
-        return cls((drift / volatility) ** 2, volatility * volatility / drift)
+        return cls((drift / volatility) * (drift / volatility), volatility * volatility / drift)
 
     def losses(self, rng: np.random.Generator, count: int) -> FloatArray:
-        return self.size * rng.standard_gamma(self.shape, count)
+        return self.size * standard_gamma(rng, self.shape, count)
 
     def faster(self, factor: float) -> Self:
         return replace(self, shape=_bounded(self.shape * factor))
@@ -199,12 +217,14 @@ class CurvePath:
 
     def failure_cycle(self, threshold: float) -> int:
         """The first cycle at which performance is at or below `threshold`, at most PASSAGE_CYCLES_MAX on."""
-        low, high = -1, 1  # above the threshold at `low`, at or below it at `high`
-        while high < PASSAGE_CYCLES_MAX and self._above(high, threshold):
-            low, high = high, 2 * high
+        low, high = -1, PASSAGE_CYCLES_MAX  # above the threshold at `low`; taken as reached at `high`
+        looked_at = _DOUBLING
         while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._above(middle, threshold) else (low, middle)
+            values = self._curve.after(looked_at.astype(np.float64), self._start)
+            first = int(np.argmax(np.append(values <= threshold, True)))  # reached; the end if none is
+            low, high = [low, *looked_at.tolist(), high][first : first + 2]
+            stride = max((high - low) // SECTIONS, 1)
+            looked_at = np.arange(low + stride, high, stride)
         return self._from_cycle + high
 
     def changed(self, cycle: int, loss: float, factor: float) -> "CurvePath":
@@ -212,15 +232,12 @@ class CurvePath:
         start = max(float(self.performance(cycle, 1)[0]) - loss, 0.0)
         return CurvePath(self._curve.faster(factor), cycle, start)
 
-    def _above(self, elapsed: int, threshold: float) -> bool:
-        return bool(self.performance(self._from_cycle + elapsed, 1)[0] > threshold)
-
 
 class RandomPath:
     """A random law from `from_cycle` on, a function of `key`: the same whoever looks, and how far ahead.
 
-    It is drawn in blocks of `BLOCK_CYCLES`, each from a stream of its own; of the past only the state at
-    each block's start is kept, so a block can be drawn again. After `LOOK_AHEAD_CYCLES_MAX` it is 0.
+    It is drawn in blocks of `BLOCK_CYCLES`, each from a stream of its own; of most only the state at the
+    start is kept, so a block can be drawn again. After `LOOK_AHEAD_CYCLES_MAX` it is 0.
     """
 
     def __init__(
@@ -228,7 +245,7 @@ class RandomPath:
     ) -> None:
         self._process, self._key, self._from_cycle = process, key, from_cycle
         self._starts = [start]
-        self._drawn = (-1, np.empty(0))
+        self._drawn: dict[int, FloatArray] = {}
 
     def performance(self, first_cycle: int, count: int) -> FloatArray:
         """See `CurvePath.performance`."""
@@ -255,9 +272,9 @@ class RandomPath:
             self._draw(missing - 1)
         if number >= _BLOCKS_MAX or self._starts[number] == 0.0:
             return np.zeros(BLOCK_CYCLES)
-        if self._drawn[0] != number:
+        if number not in self._drawn:
             self._draw(number)
-        return self._drawn[1]
+        return self._drawn[number]
 
     def _draw(self, number: int) -> None:
         rng = np.random.Generator(np.random.PCG64([*self._key, number]))
@@ -269,7 +286,9 @@ class RandomPath:
         states[gone[0] if len(gone) else len(states) :] = 0.0  # nothing comes back from there
         if len(self._starts) == number + 1:
             self._starts.append(float(states[-1]))
-        self._drawn = (number, states[:-1])
+        while len(self._drawn) >= BLOCKS_KEPT:  # the first to come are kept
+            del self._drawn[min(self._drawn) if min(self._drawn) < number - BLOCKS_KEPT else max(self._drawn)]
+        self._drawn[number] = states[:-1]
 
 
 Path = CurvePath | RandomPath
@@ -301,7 +320,9 @@ def _process(config: Component, unit: np.random.Generator) -> Wiener | Gamma | S
     if config.decay_type == "gamma":
         return Gamma.of(drift, volatility)
     spread = _or(config.drift_spread, DRIFT_SPREAD_DEFAULT)
-    return Wiener(drift * max(1.0 + spread * float(unit.standard_normal()), DRIFT_FACTOR_MIN), volatility)
+    return Wiener(
+        drift * max(1.0 + spread * float(standard_normal(unit, 1)[0]), DRIFT_FACTOR_MIN), volatility
+    )
 
 
 def _or(value: float | None, default: float) -> float:

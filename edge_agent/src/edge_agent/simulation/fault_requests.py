@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from shared.config_errors import describe
 from shared.errors import ConfigError
-from shared.reactor_config import Component, ScheduledFault
+from shared.fault_config import ScheduledFault
+from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
 FILE_BYTES_MAX = 4 * 1024 * 1024  # some 15,000 requests with their answers; a longer one is no such file

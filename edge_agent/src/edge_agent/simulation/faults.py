@@ -6,14 +6,16 @@ differs from the sound one of the same seed only by its fault.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.simulation.components import FloatArray
-from shared.reactor_config import TAG_FAULTS, ScheduledFault, Tag
+from edge_agent.simulation.physics.elementary import exp
+from shared.fault_config import TAG_FAULTS, ScheduledFault
+from shared.reactor_config import Tag
 
 FAULT_TYPES: tuple[str, ...] = get_args(ScheduledFault.model_fields["type"].annotation)
 SUDDEN_LOSS = 0.25  # of performance, in one step
@@ -39,16 +41,19 @@ class Process:
     """A fault of the process: what its tags gain, in nominal spans at severity 1, once it has grown.
 
     It grows as `1 - exp(-n / growth_cycles)`. It makes sense for a component whose model has one of
-    `needs`; tags of `gains` that the model lacks are left out.
+    `needs`; tags of `gains` that the model lacks are left out. Some gains go with the load (`WITH_LOAD`).
+    `around` is what it does to the component's surroundings, in their unit.
     """
 
     needs: tuple[str, ...]
     gains: Mapping[str, float]
     growth_cycles: float
+    around: Mapping[str, float] = field(default_factory=dict)
 
 
 # leak: a tenth of a pump's flow is lost before the meter, and with it, as the square, a fifth of the
-# pressure difference; a vessel loses level and pressure; a shaft seal shows it itself. bearing_spall:
+# pressure difference; a vessel loses level and pressure; a shaft seal shows it itself; the suction loses
+# some 5 m of water (engineering estimate), so that a pump with little margin cavitates. bearing_spall:
 # impacts raise vibration first, friction the temperature later and less (SKF, Bearing damage and failure
 # analysis); the pump nears zone C of ISO 10816-7 at severity 1. fouling_surge: deposits cost heat
 # transfer, through performance, and narrow the passages.
@@ -57,37 +62,56 @@ PROCESSES: Final = {
         ("flow_rate", "level"),
         {"flow_rate": -0.2, "pressure_drop": -0.25, "level": -0.2, "pressure": -0.1, "seal_leakage": 0.5},
         10.0,
+        {"suction_loss_kpa": 45.0},
     ),
     "bearing_spall": Process(("vibration_rms",), {"vibration_rms": 0.3, "bearing_temperature": 0.2}, 40.0),
     "fouling_surge": Process(("secondary_temperature_out",), {"pressure_drop": 0.3}, 5.0),
 }
+# None of these at a standstill: flow, impacts and friction go with speed, pressure with its square.
+WITH_LOAD = ("flow_rate", "bearing_temperature", "vibration_rms")
+WITH_LOAD_SQUARED = ("pressure_drop",)
 
 
 @dataclass(slots=True)
 class Effect:
     """A fault at work from `from_cycle` to before `until_cycle` (None: for good).
 
-    `sizes` by tag in the tag's unit. `held` is what a stuck transmitter shows, once it has.
+    `sizes` by tag in the tag's unit; `around` by surrounding in its unit. `held` is what a stuck
+    transmitter shows, once it has.
     """
 
     name: str
     sizes: dict[str, float]
     from_cycle: int
     until_cycle: int | None
+    around: dict[str, float] = field(default_factory=dict)
     held: float | None = None
 
     def at_work(self, cycle: int) -> bool:
         """Whether it is in effect at `cycle`."""
         return self.until_cycle is None or cycle < self.until_cycle
 
-    def on_process(self, true: dict[str, FloatArray], cycles: NDArray[np.int64]) -> None:
+    def on_surroundings(self, around: dict[str, FloatArray], cycles: NDArray[np.int64]) -> None:
+        """Add to the component's surroundings what a process fault does there, in place."""
+        for name, size in self.around.items():
+            around[name] = around.get(name, 0.0) + size * self._grown(cycles)
+
+    def on_process(self, true: dict[str, FloatArray], cycles: NDArray[np.int64], load: FloatArray) -> None:
         """Change the noise-free tags of a process fault in place."""
         if self.name not in PROCESSES:
             return
-        elapsed = (cycles - self.from_cycle + 1) / PROCESSES[self.name].growth_cycles
-        grown = -np.expm1(-elapsed)
+        grown = self._grown(cycles)
         for tag, size in self.sizes.items():
-            true[tag] = true[tag] + size * grown
+            change = size * grown
+            if tag in WITH_LOAD or tag in WITH_LOAD_SQUARED:
+                change = change * load
+            if tag in WITH_LOAD_SQUARED:
+                change = change * load
+            true[tag] = true[tag] + change
+
+    def _grown(self, cycles: NDArray[np.int64]) -> FloatArray:
+        elapsed = (cycles - self.from_cycle + 1) / PROCESSES[self.name].growth_cycles
+        return 1.0 - exp(-elapsed)
 
     def on_signal(
         self, tag: str, signal: FloatArray, normal: FloatArray, cycles: NDArray[np.int64]
@@ -152,7 +176,7 @@ def effect(
     if lasts is None and fault.type in ("spike", "drop"):
         lasts = GLITCH_CYCLES
     until = None if lasts is None else fault.at_cycle + lasts
-    return Effect(fault.type, _sizes(fault, tags, spans, rng), fault.at_cycle, until)
+    return Effect(fault.type, _sizes(fault, tags, spans, rng), fault.at_cycle, until, _around(fault))
 
 
 def _sizes(
@@ -171,6 +195,12 @@ def _sizes(
         size = size if rng.random() < 0.5 else -size
     size = (size if fault.size is None else fault.size) * spans[tag]
     return {tag: -size if fault.type == "drop" else size}
+
+
+def _around(fault: ScheduledFault) -> dict[str, float]:
+    severity = 1.0 if fault.size is None else fault.size
+    around = PROCESSES[fault.type].around if fault.type in PROCESSES else {}
+    return {name: severity * size for name, size in around.items()}
 
 
 def _strikeable(fault: ScheduledFault, tags: Mapping[str, Tag]) -> Sequence[str]:

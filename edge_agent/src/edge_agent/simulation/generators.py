@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from edge_agent.simulation.components import FloatArray, model
+from edge_agent.simulation.components import NOMINAL, Drives, FloatArray, Surroundings, model
 from edge_agent.simulation.degradation import path_of
+from edge_agent.simulation.duty import Duty
 from edge_agent.simulation.faults import FAULT_TYPES, Effect, effect, problem, wear
+from edge_agent.simulation.noise import Noise
 from edge_agent.simulation.presets import preset
 from edge_agent.simulation.timestamps import rfc3339
 from shared.config_errors import describe
 from shared.errors import ConfigError
-from shared.reactor_config import FAULTS_MAX, Component, ScheduledFault, parse_fleet
+from shared.fault_config import ScheduledFault
+from shared.reactor_config import FAULTS_MAX, Component, parse_fleet
 from shared.schemas import ComponentId
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # of a batch: a file must not depend on when it was made
-LOAD_SWING = 0.03  # of nominal: load following, so that load is not mistaken for wear
-LOAD_PERIOD_CYCLES = 75.0
-SEGMENT_CYCLES_MAX = 8_192  # at once: the arrays worked on stay in a core's cache
+SEGMENT_CYCLES_MAX = 16_384  # at once: the arrays worked on stay in a core's cache, a call costs little
 EFFECTS_MAX = 2 * FAULTS_MAX  # faults in effect at once: as many injected as may be scheduled
 SKIP_CHUNK_CYCLES = 10_000  # bounds memory while fast-forwarding
 
@@ -33,11 +34,13 @@ Columns = dict[str, NDArray[Any]]
 class ReactorSimulator:
     """One simulated component. The same arguments and calls give the same numbers, bit for bit.
 
-    However the cycles are split, and in every process. A CPU with other vector units (AVX-512 or none) may
-    differ in the last bit of a double, because NumPy's exponential does.
+    However the cycles are split, in every process, and on every machine of one architecture: what CPUs and
+    C libraries round each in their own way is not used (see `physics.elementary` and `physics.chance`).
 
     `config` is a resolved `Component`, or the PRD's section as a mapping. `decay_scale` multiplies the
     wear rate. `cycle` is the next cycle to come. Faults scheduled in the config happen by themselves.
+    Alone, what other components drive is nominal; in a `Reactor` it is theirs. `parallel` is how many of
+    its kind share the work in a whole reactor.
     ConfigError for a tag that the type's model lacks and for a scheduled fault that makes no sense.
     """
 
@@ -57,12 +60,15 @@ class ReactorSimulator:
         self.cycle = 0
         self._start_s = int(start.timestamp())
         key = zlib.crc32(self.component_id.key.encode())
-        self._noise, unit, self._chance, wear_of_unit = (
+        noise, unit, self._chance, wear_of_unit = (
             np.random.Generator(np.random.PCG64([random_seed, key, stream]))
             for stream in (_NOISE, _UNIT, _FAULT, _WEAR)
         )
-        self._phase = float(unit.uniform())
+        self._duty = Duty(random_seed, site_id, reactor_id)
         self._model = model(self.config.type)(unit, preset(self.config.reactor_type))
+        self._drives = self._model if isinstance(self._model, Drives) else None
+        self.parallel = 1 if self._drives is None else self._drives.parallel
+        self._noise = Noise(noise, len(self._model.spans))
         self._tags = _known_tags(self.config, self._model.spans, self.component_id)
         self._check_schedule()
         self._path = path_of(self.config, decay_scale, wear_of_unit, (random_seed, key, _PATH))
@@ -100,7 +106,10 @@ class ReactorSimulator:
         `performance` is the latent state (1 new), `true_RUL` the whole cycles until it first reaches
         `fail_threshold`, `fault` the names of the faults in effect joined by `+`, or None.
         """
-        columns = self.simulate(1)
+        return self.record(self.simulate(1))
+
+    def record(self, columns: Columns) -> dict[str, Any]:
+        """The first cycle of `simulate`'s columns as such a record."""
         site_id, reactor_id, component = self.component_id
         row = {name: column[0].item() for name, column in columns.items() if name != "fault"}
         identity = {"site_id": site_id, "reactor_id": reactor_id, "component": component}
@@ -108,6 +117,14 @@ class ReactorSimulator:
 
     def simulate(self, cycles: int) -> Columns:
         """The next `cycles` cycles as columns of that length; the same bits as so many single ones."""
+        return self.advance(cycles, NOMINAL)[0]
+
+    def advance(self, cycles: int, surroundings: Surroundings) -> tuple[Columns, Surroundings]:
+        """`simulate` in surroundings of `cycles` cycles, and what the component gives to others.
+
+        That is the shares of `components.Drives`, with process faults but without noise; {} for a type
+        that drives nothing.
+        """
         if cycles < 1:
             raise ValueError(f"cycles {cycles}; expected at least 1")
         first = self.cycle
@@ -116,17 +133,17 @@ class ReactorSimulator:
             "timestamp": timestamps,
             "cycle": np.arange(first, first + cycles, dtype=np.int64),
         }
+        given: dict[str, FloatArray] = {}
         while (done := self.cycle - first) < cycles:
             for fault in self.config.faults:
                 if fault.at_cycle == self.cycle:
                     self._inject(fault)
-            part = self._segment(self._next_change(first + cycles) - self.cycle)
-            for name, values in part.items():
-                if not done:
-                    columns[name] = values if len(values) == cycles else np.empty(cycles, values.dtype)
-                if columns[name] is not values:
-                    columns[name][done : done + len(values)] = values
-        return columns
+            count = self._next_change(first + cycles) - self.cycle
+            around = {name: share[done : done + count] for name, share in surroundings.items()}
+            part, shares = self._segment(count, around)
+            _put(columns, part, done, cycles)
+            _put(given, shares, done, cycles)
+        return columns, given
 
     def skip(self, cycles: int) -> None:
         """Go `cycles` on without looking."""
@@ -159,35 +176,51 @@ class ReactorSimulator:
         limit = min(end, self.cycle + SEGMENT_CYCLES_MAX)
         return min([limit, *(change for change in changes if change > self.cycle)])
 
-    def _segment(self, count: int) -> Columns:
+    def _segment(self, count: int, around: dict[str, FloatArray]) -> tuple[Columns, Surroundings]:
         cycles = np.arange(self.cycle, self.cycle + count, dtype=np.int64)
         performance = self._path.performance(self.cycle, count)
         effects = [found for found in self._effects if found.at_work(self.cycle)]
         names = dict.fromkeys(found.name for found in effects)
-        columns = self._readings(cycles, performance, effects)
+        load = self._duty.load(self.cycle, count)
+        true = self._true(cycles, performance, load, around, effects)
+        given = {} if self._drives is None else self._drives.shares(true, load)
+        columns = self._readings(cycles, true, effects)
         columns["performance"] = performance
         columns["true_RUL"] = np.maximum(self._failure_cycle - cycles, 0)
         columns["fault"] = np.full(count, "+".join(names) or None, dtype=object)
         self.cycle += count
-        return columns
+        return columns, given
 
-    def _readings(self, cycles: NDArray[np.int64], performance: FloatArray, effects: list[Effect]) -> Columns:
-        """What the transmitters show: truth, noise, faults; none can show more than its range."""
-        load = 1.0 + LOAD_SWING * np.sin(2.0 * np.pi * (cycles / LOAD_PERIOD_CYCLES + self._phase))
-        true = self._model.tags(performance, load)
+    def _true(
+        self,
+        cycles: NDArray[np.int64],
+        performance: FloatArray,
+        load: FloatArray,
+        around: dict[str, FloatArray],
+        effects: list[Effect],
+    ) -> dict[str, FloatArray]:
+        """What happens in the component, its process faults included."""
         for found in effects:
-            found.on_process(true, cycles)
-        normal = self._noise.standard_normal((len(cycles), len(true)))
-        noise = np.multiply(normal.T, self.config.noise_std, order="C")  # a row a tag
+            found.on_surroundings(around, cycles)
+        true = self._model.tags(performance, load, around)
+        for found in effects:
+            found.on_process(true, cycles, load)
+        return true
+
+    def _readings(
+        self, cycles: NDArray[np.int64], true: dict[str, FloatArray], effects: list[Effect]
+    ) -> Columns:
+        """What the transmitters show: truth, noise, faults; none can show more than its range."""
+        normal = self._noise.columns(self.cycle, len(cycles))
         readings: Columns = {}
         for index, (tag, values) in enumerate(true.items()):
             if tag not in self.config.tags:
                 continue
-            signal = values + noise[index] * self._model.spans[tag]
+            signal = normal[index] * (self.config.noise_std * self._model.spans[tag])
+            signal += values
             for found in effects:
-                signal = found.on_signal(tag, signal, normal[:, index], cycles)
-            low, high = self._range(tag)
-            reading = np.minimum(np.maximum(signal, low), high)
+                signal = found.on_signal(tag, signal, normal[index], cycles)
+            reading = np.clip(signal, *self._range(tag), out=signal)
             for found in effects:
                 reading = found.on_reading(tag, reading)
             readings[tag] = reading
@@ -195,6 +228,15 @@ class ReactorSimulator:
 
     def _range(self, tag: str) -> tuple[float, float]:
         return self.config.tags[tag].range or (-np.inf, np.inf)
+
+
+def _put(columns: Columns, part: Mapping[str, NDArray[Any]], done: int, cycles: int) -> None:
+    """Put a segment's columns behind the `done` cycles before, in columns of `cycles`."""
+    for name, values in part.items():
+        if not done:
+            columns[name] = values if len(values) == cycles else np.empty(cycles, values.dtype)
+        if columns[name] is not values:
+            columns[name][done : done + len(values)] = values
 
 
 def _resolved(config: Component | Mapping[str, Any], place: ComponentId) -> Component:

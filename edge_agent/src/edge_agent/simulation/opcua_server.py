@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from asyncua import Node, Server, ua
 
+from edge_agent.simulation.opcua_server_security import secure_server
 from shared.errors import ConfigError, Retryable
 from shared.listen import require_loopback
 from shared.modbus_registers import as_read
-from shared.opcua_nodes import COUNTER, NAMESPACE_URI, object_identifier, variable_identifier
+from shared.opcua_nodes import COUNTER, NAMESPACE_URI, object_identifier, parse_node
+from shared.plant_config import OpcUaSecurity
 from shared.reactor_config import Component, Tag
 from shared.schemas import ComponentId, utc_now
 
@@ -37,10 +40,20 @@ class OpcUaPlantServer:
 
     protocol = "OPC UA"
 
-    def __init__(self, host: str, port: int, components: Mapping[ComponentId, Component]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        components: Mapping[ComponentId, Component],
+        security: OpcUaSecurity | None = None,
+        key: Path | None = None,
+    ) -> None:
+        """`security` is the agent's own section; `key` belongs to one of the certificates that it trusts."""
         self.host, self.port = host, port
+        self._security, self._key = security, key
         self.components = dict(components)
         self._namespace = 0
+        self._node_ids: dict[tuple[ComponentId, str], ua.NodeId] = {}
         self._shown: dict[ComponentId, _Values] = {}
         self._changed = asyncio.Event()
         self._server: Server | None = None
@@ -78,7 +91,7 @@ class OpcUaPlantServer:
         """
         component, moment = self.components[component_id], utc_now()
         shown: _Values = {}
-        if component.cycle_register is not None:
+        if (component_id, COUNTER) in self._node_ids:
             counter = ua.Variant(cycle, ua.VariantType.UInt64)
             shown[self._node_id(component_id, COUNTER)] = ua.DataValue(counter, SourceTimestamp=moment)
         for name, tag in component.tags.items():
@@ -106,10 +119,20 @@ class OpcUaPlantServer:
         server.allow_remote_admin(False)
         server.disable_clock()
         await server.init()
+        if self._security is not None:
+            await secure_server(server, self._security, self._key)
         self._namespace = await server.register_namespace(NAMESPACE_URI)
         for component_id in self.components:
+            await self._name(server, component_id)
             await self._add(server, component_id)
         return server
+
+    async def _name(self, server: Server, component_id: ComponentId) -> None:
+        """The node ids of a component's variables: its tags' own where they name one, else ours."""
+        for name, text in self.components[component_id].node_ids(component_id).items():
+            node = parse_node(text)
+            index = await server.register_namespace(node.namespace_uri)
+            self._node_ids[component_id, name] = ua.NodeId(node.identifier, index)
 
     async def _add(self, server: Server, component_id: ComponentId) -> None:
         component, began = self.components[component_id], utc_now()
@@ -117,7 +140,7 @@ class OpcUaPlantServer:
         parent = await server.nodes.objects.add_object(
             ua.NodeId(identifier, self._namespace), ua.QualifiedName(identifier, self._namespace)
         )
-        if component.cycle_register is not None:
+        if (component_id, COUNTER) in self._node_ids:
             await self._add_variable(parent, component_id, COUNTER, ua.VariantType.UInt64, began)
         for name, tag in component.tags.items():
             variable = await self._add_variable(parent, component_id, name, ua.VariantType.Double, began)
@@ -150,11 +173,11 @@ class OpcUaPlantServer:
         if tag.range is not None:
             properties["EURange"] = ua.Range(*tag.range)
         for name, value in properties.items():
-            node_id = ua.NodeId(f"{variable.nodeid.Identifier}#{name}", self._namespace)
+            node_id = ua.NodeId(f"{variable.nodeid.to_string()}#{name}", self._namespace)
             await variable.add_property(node_id, ua.QualifiedName(name, 0), value)
 
     def _node_id(self, component_id: ComponentId, name: str) -> ua.NodeId:
-        return ua.NodeId(variable_identifier(component_id, name), self._namespace)
+        return self._node_ids[component_id, name]
 
 
 def _data_value(name: str, tag: Tag, value: float, moment: datetime) -> ua.DataValue:

@@ -11,13 +11,16 @@ from typing import Any
 from edge_agent.simulation.fault_requests import FaultRequests
 from edge_agent.simulation.generators import ReactorSimulator
 from edge_agent.simulation.ledger import Ledger
+from edge_agent.simulation.reactor import Reactor, by_reactor
 from edge_agent.simulation.served import ServesPlant
 from shared.errors import ConfigError
 from shared.modbus_registers import as_read, encode
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
-PLANT_SEED = 1_000_000  # far from the seeds of training batches: a model must not know its plant
+# Far from the seeds of training batches: a model must not know its plant. Of these one that runs the first
+# reactor of the product's configuration at full power for the first hundred cycles.
+PLANT_SEED = 1_000_069
 _IDENTITY = ("timestamp", "site_id", "reactor_id", "component", "cycle")
 _LABELS = ("performance", "true_RUL", "fault")
 
@@ -56,29 +59,33 @@ def simulated(
 ) -> Iterator[list[PlantRow]]:
     """Rows of simulated components for ever, a list per tick; the same whenever it starts.
 
+    The components of a reactor feel each other.
     What `requests` asks for begins with the next tick. ConfigError at once for a component type without
     a model.
     """
     if requests is not None:
         components = requests.resumed(components)
-    simulators = [
-        ReactorSimulator(config, **component_id._asdict(), random_seed=seed)
-        for component_id, config in components.items()
-    ]
-    for simulator in simulators:
-        simulator.skip(from_cycle)
-    return (_tick(simulators, requests) for _ in count())
+    reactors = [Reactor(parts, seed) for parts in by_reactor(components)]
+    for reactor in reactors:
+        reactor.skip(from_cycle)
+    return (_tick(reactors, requests) for _ in count())
 
 
-def _tick(simulators: list[ReactorSimulator], requests: FaultRequests | None) -> list[PlantRow]:
+def _tick(reactors: list[Reactor], requests: FaultRequests | None) -> list[PlantRow]:
     if requests is not None:
-        _inject_due(simulators, requests)
-    return [_simulated_row(simulator) for simulator in simulators]
+        _inject_due(reactors, requests)
+    return [
+        _simulated_row(place, record)
+        for reactor in reactors
+        for place, record in reactor.simulate_cycle().items()
+    ]
 
 
-def _inject_due(simulators: list[ReactorSimulator], requests: FaultRequests) -> None:
+def _inject_due(reactors: list[Reactor], requests: FaultRequests) -> None:
     """Inject what is due, or say why not: a wrong request must not end the plant."""
-    by_key = {simulator.component_id.key: simulator for simulator in simulators}
+    by_key: dict[str, ReactorSimulator] = {
+        place.key: simulator for reactor in reactors for place, simulator in reactor.simulators.items()
+    }
     for request, key, settings in requests.due():
         if key not in by_key:
             requests.refused(request, f"component {key!r} is not here; here are {', '.join(by_key)}")
@@ -92,10 +99,9 @@ def _inject_due(simulators: list[ReactorSimulator], requests: FaultRequests) -> 
             requests.injected(request, by_key[key].cycle)
 
 
-def _simulated_row(simulator: ReactorSimulator) -> PlantRow:
-    row: dict[str, Any] = simulator.simulate_cycle()
+def _simulated_row(component_id: ComponentId, row: dict[str, Any]) -> PlantRow:
     values = {name: value for name, value in row.items() if name not in _IDENTITY + _LABELS}
-    return PlantRow(simulator.component_id, row["cycle"], values, {name: row[name] for name in _LABELS})
+    return PlantRow(component_id, row["cycle"], values, {name: row[name] for name in _LABELS})
 
 
 async def serve_rows(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.simulation.physics.elementary import power
 from shared.errors import ConfigError
 
 
@@ -37,7 +38,7 @@ class ReactorPreset:
         Source of the cube root: a loop whose friction goes with the square of flow balances buoyancy
         that goes with power / flow (IAEA-TECDOC-1474, Natural Circulation in Water Cooled Plants).
         """
-        return load if self.coolant_pumps else np.cbrt(load)
+        return load if self.coolant_pumps else power(load, 1.0 / 3.0)
 
 
 # SMART, 330 MW thermal (IAEA-TECDOC-1391): 1,540 kg/s, 270 to 310 degC, 15 MPa, four canned-motor

@@ -1,11 +1,13 @@
 """The plant's server, whatever its protocol."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from edge_agent.simulation.modbus_server import PlantServer
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
 
@@ -28,16 +30,18 @@ class ServesPlant(Protocol):
         ...
 
 
-def plant_server(site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> ServesPlant:
-    """The server that speaks the plant's protocol; it does not listen yet."""
+def plant_server(
+    site_id: str, plant: Plant, components: Mapping[ComponentId, Component], key: Path | None = None
+) -> ServesPlant:
+    """The server that speaks the plant's protocol; it does not listen yet. `key` is a secured one's."""
     match plant.protocol:
         case "modbus_tcp":
             return PlantServer(plant.host, plant.port, components)
         case "opc_ua":
             from edge_agent.simulation.opcua_server import OpcUaPlantServer  # only its sites load asyncua
 
-            return OpcUaPlantServer(plant.host, plant.port, components)
+            return OpcUaPlantServer(plant.host, plant.port, components, plant.secured, key)
         case "sparkplug_b":
             from edge_agent.simulation.sparkplug_plant import SparkplugPlant  # only its sites load paho
 
-            return SparkplugPlant(plant.host, plant.port, plant.group, site_id, components)
+            return SparkplugPlant(site_id, plant, components)

@@ -15,10 +15,11 @@ from typing import Any, Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from shared import sparkplug
+from shared import mqtt_access, sparkplug
 from shared.errors import Rejected, Retryable
 from shared.listen import require_loopback
 from shared.modbus_registers import as_read
+from shared.plant_config import Plant
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
 from shared.wire import sparkplug_b_pb2 as pb
@@ -32,12 +33,11 @@ class SparkplugPlant:
 
     protocol = "MQTT Sparkplug B by the broker"
 
-    def __init__(
-        self, host: str, port: int, group: str, site_id: str, components: Mapping[ComponentId, Component]
-    ) -> None:
-        self.host, self.port = host, port
+    def __init__(self, site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> None:
+        self.host, self.port = plant.host, plant.port
         self.components = dict(components)
-        self._group, self._site_id = group, site_id
+        self._plant, self._site_id = plant, site_id
+        self._refusal = ""
         self._lock = threading.Lock()  # `show` and paho's thread share what follows
         self._shown: dict[ComponentId, tuple[int, Mapping[str, float]]] = {}
         self._seq = 0
@@ -46,19 +46,25 @@ class SparkplugPlant:
         self._client = self._new_client()
 
     async def __aenter__(self) -> Self:
-        """Connect; Retryable when the broker is away, ConfigError unless it is on loopback."""
-        require_loopback(self.host, "plant.host")
+        """Connect; Retryable when the broker is away, refuses or cannot be trusted.
+
+        ConfigError for a file or secret that is not usable, and beyond loopback without TLS and login.
+        """
+        plant = self._plant
+        if plant.tls is None or (plant.login is None and plant.tls.certificate_file is None):
+            require_loopback(self.host, "plant.host")
+        mqtt_access.equip(self._client, plant.tls, plant.login)
         try:
             self._client.connect(self.host, self.port, KEEPALIVE_S)
         except OSError as error:
-            raise Retryable(
-                f"no MQTT broker at {self.host}:{self.port}: {error}; start one, for example mosquitto"
-            ) from error
+            raise Retryable(mqtt_access.remedy(error, plant)) from error
         self._client.loop_start()
         deadline = time.monotonic() + CONNECT_DEADLINE_S
         while not self._born:
-            if time.monotonic() > deadline:
-                raise Retryable(f"the MQTT broker at {self.host}:{self.port} does not accept this node")
+            if self._refusal or time.monotonic() > deadline:
+                self._client.disconnect()
+                await asyncio.to_thread(self._client.loop_stop)
+                raise Retryable(self._refusal or mqtt_access.hung_up(plant))
             await asyncio.sleep(0.01)
         return self
 
@@ -80,14 +86,14 @@ class SparkplugPlant:
 
     def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, f"plant-{self._site_id}", clean_session=True)
-        client.will_set(self._topic("NDEATH").text, self._death(), qos=1)
+        client.on_pre_connect, client.on_disconnect = self._on_pre_connect, self._on_disconnect
         client.on_connect = self._on_connect
         client.on_message = self._on_command
         client.reconnect_delay_set(1, 5)
         return client
 
     def _topic(self, kind: str, device: str = "") -> sparkplug.Topic:
-        return sparkplug.Topic(self._group, kind, self._site_id, device)
+        return sparkplug.Topic(self._plant.group, kind, self._site_id, device)
 
     def _death(self) -> bytes:
         """A death certificate has no `seq`."""
@@ -99,10 +105,24 @@ class SparkplugPlant:
     def _number(name: str, value: int) -> pb.SparkplugMetric:
         return sparkplug.metric(name, value, _now_ms(), datatype=sparkplug.UINT64)
 
+    def _on_pre_connect(self, client: mqtt.Client, _data: Any) -> None:
+        """Each connection has a death certificate of its own, so that a late one kills no other."""
+        with self._lock:
+            self._bd_seq = (self._bd_seq + 1) % sparkplug.SEQ_MODULUS
+            client.will_set(self._topic("NDEATH").text, self._death(), qos=1)
+
+    def _on_disconnect(self, *_: Any) -> None:
+        with self._lock:
+            if not self._born and not self._refusal:
+                self._refusal = mqtt_access.hung_up(self._plant)
+            self._born = False
+
     def _on_connect(
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
-        if not reason.is_failure:
+        if reason.is_failure:
+            self._refusal = mqtt_access.refusal(str(reason), self._plant)
+        else:
             client.subscribe(self._topic("NCMD").text, qos=1)
             with self._lock:
                 self._give_birth()
@@ -127,6 +147,9 @@ class SparkplugPlant:
         self._born = True
 
     def _tell(self, kind: str, component_id: ComponentId) -> None:
+        self._publish(self._topic(kind, sparkplug.device(component_id)), self._metrics(kind, component_id))
+
+    def _metrics(self, kind: str, component_id: ComponentId) -> list[pb.SparkplugMetric]:
         cycle, values = self._shown[component_id]
         component, now_ms = self.components[component_id], _now_ms()
         metrics = [self._number(sparkplug.CYCLE, cycle)]
@@ -139,12 +162,15 @@ class SparkplugPlant:
                 found.properties.keys.append("engUnit")
                 found.properties.values.add(type=sparkplug.STRING, string_value=component.tags[tag].unit)
             metrics.append(found)
-        self._publish(self._topic(kind, sparkplug.device(component_id)), metrics)
+        return metrics
 
     def _publish(self, topic: sparkplug.Topic, metrics: list[pb.SparkplugMetric]) -> None:
         payload = pb.SparkplugPayload(timestamp=_now_ms(), seq=self._seq, metrics=metrics)
         self._seq = (self._seq + 1) % sparkplug.SEQ_MODULUS
-        self._client.publish(topic.text, payload.SerializeToString(), qos=0)
+        self._send(topic, payload.SerializeToString())
+
+    def _send(self, topic: sparkplug.Topic, body: bytes) -> None:
+        self._client.publish(topic.text, body, qos=0)
 
 
 def _now_ms() -> int:

@@ -11,7 +11,8 @@ from edge_agent.sources.freshness import FreshnessGuard
 from edge_agent.sources.mock import MockModbusAdapter
 from edge_agent.sources.modbus import ModbusSource
 from edge_agent.sources.plan import plan
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId
 
 __all__ = ["FreshnessGuard", "MockModbusAdapter", "ModbusSource", "Source", "read_s_max", "source_for"]

@@ -56,9 +56,9 @@ class MockModbusAdapter:
         """Casing vibration velocity, mm/s; ValueError for a component that has none."""
         return self._tag("vibration_rms")
 
-    def inject_fault(self, fault_type: str) -> None:
-        """See `ReactorSimulator.inject_fault`."""
-        self._simulator.inject_fault(fault_type)
+    def inject_fault(self, fault_type: str, **settings: Any) -> None:
+        """See `ReactorSimulator.inject_fault`; it takes the same settings and raises the same errors."""
+        self._simulator.inject_fault(fault_type, **settings)
 
     def _tag(self, tag: str) -> float:
         component = self._simulator.config

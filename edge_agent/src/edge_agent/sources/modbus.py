@@ -12,7 +12,8 @@ from edge_agent.sources.base import judged
 from edge_agent.sources.modbus_connection import ILLEGAL_DATA_ADDRESS, ModbusConnection, ReadFailed
 from edge_agent.sources.modbus_layout import Layout
 from edge_agent.sources.plan import CYCLE, Block, plan
-from shared.reactor_config import Component, Plant
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 
 

@@ -11,8 +11,10 @@ from asyncua import ua
 from edge_agent.sources.base import judged
 from edge_agent.sources.opcua_connection import NotAnswered, OpcUaConnection
 from edge_agent.sources.opcua_moments import Moments, number
-from shared.opcua_nodes import COUNTER, variable_identifier
-from shared.reactor_config import Component, Plant
+from shared.opcua_certificates import load_credentials
+from shared.opcua_nodes import COUNTER, parse_node
+from shared.plant_config import Plant
+from shared.reactor_config import Component
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 
 CLOCK_OFF_S_MAX = 60.0  # a SourceTimestamp further from our clock is a wrong clock, not a source time
@@ -29,25 +31,26 @@ class OpcUaSource:
 
     def __init__(self, site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> None:
         self.site_id = site_id
-        self._components = dict(components)
-        self._variables = {
-            variable_identifier(component_id, name): (component_id, name)
-            for component_id, component in components.items()
-            for name in _names(component)
-        }
-        self._moments = {component_id: Moments(_names(c)) for component_id, c in components.items()}
+        self._components, self._security = dict(components), plant.secured
+        nodes = {component_id: c.node_ids(component_id) for component_id, c in components.items()}
+        self._variables = [(component_id, name) for component_id in nodes for name in nodes[component_id]]
+        self._moments = {component_id: Moments(nodes[component_id]) for component_id in components}
         self._given: dict[ComponentId, datetime | None] = {}
         self._connection = OpcUaConnection(
             f"opc.tcp://{plant.host}:{plant.port}/",
             plant.poll_period_s,
             plant.timeout_s,
-            list(self._variables),
-            [v for v, (_, name) in self._variables.items() if name == COUNTER],
+            plant.secured,
+            [parse_node(nodes[component_id][name]) for component_id, name in self._variables],
+            [handle for handle, (_, name) in enumerate(self._variables) if name == COUNTER],
             self._put,
             self._forget,
         )
 
     async def __aenter__(self) -> Self:
+        """ConfigError when what secures the connection cannot be read."""
+        if self._security is not None:
+            load_credentials(self._security)
         return self
 
     async def __aexit__(
@@ -64,7 +67,7 @@ class OpcUaSource:
             answers = await self._connection.ask()
         except NotAnswered as failure:
             return [self._without_numbers(c, failure.quality) for c in self._components]
-        counters = {self._variables[variable][0]: value for variable, value in answers.items()}
+        counters = {self._variables[handle][0]: value for handle, value in answers.items()}
         await self._connection.wait_until(
             lambda: all(self._arrived(c, counters.get(c)) for c in self._components)
         )
@@ -74,8 +77,8 @@ class OpcUaSource:
         for moments in self._moments.values():
             moments.clear()
 
-    def _put(self, variable: str, value: ua.DataValue) -> None:
-        component_id, name = self._variables[variable]
+    def _put(self, handle: int, value: ua.DataValue) -> None:
+        component_id, name = self._variables[handle]
         self._moments[component_id].put(name, value)
 
     def _arrived(self, component_id: ComponentId, counter: ua.DataValue | None) -> bool:
@@ -124,7 +127,3 @@ def _cycle(counter: ua.DataValue) -> int | Quality:
     if isinstance(value, Quality):
         return value
     return int(value) if math.isfinite(value) and value >= 0 else Quality.DEVICE_EXCEPTION
-
-
-def _names(component: Component) -> list[str]:
-    return [COUNTER, *component.tags] if component.cycle_register is not None else list(component.tags)

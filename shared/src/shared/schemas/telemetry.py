@@ -17,6 +17,7 @@ class Quality(StrEnum):
     NOT_A_NUMBER = "not_a_number"
     OUT_OF_RANGE = "out_of_range"
     STALE = "stale"  # the plant's own cycle counter has stopped, or the value is of another cycle
+    NO_BIRTH = "no_birth"  # Sparkplug B: sent by an alias that no birth certificate has explained yet
 
 
 class Telemetry(ComponentRecord):

@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, about_one, running
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one, running, warm
+from edge_agent.simulation.physics.elementary import exp
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 GRIPPER_A = 4.4  # one gripper coil holds the rod at reduced current
@@ -38,6 +39,7 @@ BLOCKED_RISE_K = 30.0  # dust in the cooling shroud; with the square of wear
 LEAK_SHARE = 0.15  # of the coil current past aged insulation, at LEAK_WEAR
 LEAK_WEAR = 0.7
 LEAK_STEEPNESS = 5.0
+LEAK_AT_LEAK_WEAR = float(exp(LEAK_STEEPNESS * LEAK_WEAR)) - 1.0
 
 
 class Model:
@@ -60,10 +62,15 @@ class Model:
         self.latch = LATCH_MS * about_one(rng)
         self.weight = NET_WEIGHT * about_one(rng)
 
-    def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
+    def tags(
+        self,
+        performance: FloatArray,
+        load: FloatArray,
+        surroundings: Surroundings = NOMINAL,  # noqa: ARG002
+    ) -> dict[str, FloatArray]:
         """Coils carry current while the reactor runs; primary flow holds a falling rod up."""
         wear, energised = np.clip(1.0 - performance, 0.0, 1.0), running(load)
-        leak = np.expm1(LEAK_STEEPNESS * wear) / np.expm1(LEAK_STEEPNESS * LEAK_WEAR)
+        leak = (exp(LEAK_STEEPNESS * wear) - 1.0) / LEAK_AT_LEAK_WEAR
         current = energised * (1.0 + LEAK_SHARE * leak)
         return {
             "gripper_current": self.gripper * current,
@@ -76,7 +83,7 @@ class Model:
 
     def _coil_c(self, wear: FloatArray, load: FloatArray, current: FloatArray) -> FloatArray:
         preset = self.preset
-        rise_k = (preset.core_outlet_c - preset.core_inlet_c) * running(load)
+        rise_k = (preset.core_outlet_c - preset.core_inlet_c) * warm(load)
         housing = HOUSING_SHARE * (preset.core_inlet_c + rise_k - AIR_C)
         own_heat = (self.coil_rise + BLOCKED_RISE_K * wear * wear) * current
         return AIR_C + housing + own_heat

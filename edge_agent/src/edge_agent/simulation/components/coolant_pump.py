@@ -4,6 +4,7 @@ Nominal point: SMART has four pumps at 1,800 rpm (Handbook of Small Modular Nucl
 that share the primary flow. The head of about 19 m, the suction head it wants and the 480 V supply are
 engineering estimates for a pump of that size. It draws hot water from above the core at the primary
 pressure: some 740 m of suction margin, gone only when the pressure is (a leak, a lost pressuriser).
+What each pump gives adds up to the primary flow through the steam generators.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, running
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, share_of, warm
 from edge_agent.simulation.physics.centrifugal import CentrifugalPump, PumpDesign
 from edge_agent.simulation.physics.water import saturation_kpa
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
@@ -41,6 +42,8 @@ class Model(CentrifugalPump):
         "motor_current": 80.0,
         "vibration_rms": 8.0,
     }
+    takes: ClassVar[tuple[str, ...]] = ("primary_pressure",)
+    drives: ClassVar[tuple[str, ...]] = ("primary_flow",)
 
     def __init__(self, rng: np.random.Generator, preset: ReactorPreset = FORCED_CIRCULATION) -> None:
         if not preset.coolant_pumps:
@@ -52,6 +55,7 @@ class Model(CentrifugalPump):
                 ],
             )
         self.preset = preset
+        self.parallel = preset.coolant_pumps
         design = PumpDesign(
             speed_rpm=SPEED_RPM,
             minimum_flow=0.0,
@@ -74,8 +78,20 @@ class Model(CentrifugalPump):
     def inlet_c(self, flow_share: FloatArray, load: FloatArray) -> FloatArray:
         """The core's outlet: the less flow for the same power, the hotter."""
         rise_k = self.preset.core_outlet_c - self.preset.core_inlet_c
-        return self.preset.core_inlet_c + rise_k * running(load) / flow_share
+        return self.preset.core_inlet_c + rise_k * warm(load) / flow_share
 
     def above_boiling_kpa(self, inlet_c: FloatArray, load: FloatArray) -> FloatArray:  # noqa: ARG002
         """The primary pressure is held whatever the load."""
         return self.preset.primary_kpa - saturation_kpa(inlet_c)
+
+    def tags(
+        self, performance: FloatArray, load: FloatArray, surroundings: Surroundings = NOMINAL
+    ) -> dict[str, FloatArray]:
+        """As every centrifugal pump; a primary pressure that is not held is lost to its suction."""
+        loss_kpa = self.preset.primary_kpa * (1.0 - surroundings.get("primary_pressure", 1.0))
+        loss_kpa = loss_kpa + surroundings.get("suction_loss_kpa", 0.0)
+        return super().tags(performance, load, {"suction_loss_kpa": np.asarray(loss_kpa)})
+
+    def shares(self, tags: Mapping[str, FloatArray], load: FloatArray) -> dict[str, FloatArray]:
+        """What it gives of its part of the primary flow."""
+        return {"primary_flow": share_of(tags["flow_rate"], self.design.flow_kg_s, load)}

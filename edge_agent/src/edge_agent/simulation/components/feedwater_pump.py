@@ -11,7 +11,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, about_one, running
+from edge_agent.simulation.components import (
+    NOMINAL,
+    FloatArray,
+    Surroundings,
+    about_one,
+    running,
+    share_of,
+)
 from edge_agent.simulation.physics.centrifugal import (
     GRAVITY_M_S2,
     SHUTOFF_HEAD,
@@ -57,6 +64,8 @@ class Model(CentrifugalPump):
         "vibration_rms": 8.0,
         "seal_leakage": 20.0,
     }
+    drives: ClassVar[tuple[str, ...]] = ("feedwater_flow",)
+    parallel = PUMPS
 
     def __init__(self, rng: np.random.Generator, preset: ReactorPreset = FORCED_CIRCULATION) -> None:
         self.preset = preset
@@ -91,11 +100,15 @@ class Model(CentrifugalPump):
         return column_m * (DENSITY_KG_M3 * GRAVITY_M_S2 / 1_000.0)
 
     def tags(
-        self, performance: FloatArray, load: FloatArray, suction_loss_kpa: FloatArray | float = 0.0
+        self, performance: FloatArray, load: FloatArray, surroundings: Surroundings = NOMINAL
     ) -> dict[str, FloatArray]:
         """As every centrifugal pump, with what the shaft seal lets through."""
         gap = 1.0 + SEAL_GAP_GAIN * np.clip(1.0 - performance, 0.0, WEAR_MAX)
         speed = self.speed_share(load)
         across = SEAL_STATIC_SHARE + (1.0 - SEAL_STATIC_SHARE) * speed * speed
         leakage = self.seal * gap * gap * gap * across
-        return super().tags(performance, load, suction_loss_kpa) | {"seal_leakage": leakage}
+        return super().tags(performance, load, surroundings) | {"seal_leakage": leakage}
+
+    def shares(self, tags: Mapping[str, FloatArray], load: FloatArray) -> dict[str, FloatArray]:
+        """What it gives of its part of the feedwater."""
+        return {"feedwater_flow": share_of(tags["flow_rate"], self.design.flow_kg_s, load)}

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, about_one
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 POSITION_PERCENT = 85.0  # at nominal load
@@ -64,7 +64,12 @@ class Model:
         self.magnetising = MAGNETISING_A * about_one(rng)
         self.stroke = STROKE_S * about_one(rng)
 
-    def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
+    def tags(
+        self,
+        performance: FloatArray,
+        load: FloatArray,
+        surroundings: Surroundings = NOMINAL,  # noqa: ARG002
+    ) -> dict[str, FloatArray]:
         """Thrust to stem torque to motor torque; the motor answers with current and slip."""
         wear = np.clip(1.0 - performance, 0.0, 1.0)
         packing = self.packing * (1.0 + PACKING_GAIN * wear)

@@ -11,12 +11,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import FloatArray, about_one
+from edge_agent.simulation.components import NOMINAL, FloatArray, Surroundings, about_one
+from edge_agent.simulation.physics.elementary import exp
 from edge_agent.simulation.physics.water import saturation_c
 from edge_agent.simulation.presets import FORCED_CIRCULATION, ReactorPreset
 
 SUPPLY_KV = 0.48
 SQRT_3 = 1.7320508075688772
+LOG_2, LOG_10 = 0.6931471805599453, 2.302585092994046
 IDLE_DEMAND = 0.30  # of the bank's power: what the vessel loses to its surroundings
 LOAD_DEMAND = 0.20  # more at nominal load: spray bypass and surges
 SHEATH_RISE_K = 35.0  # of a clean sheath over the water, at an element's full power
@@ -47,6 +49,8 @@ class Model:
         "pressure": 1_000.0,
         "level": 30.0,
     }
+    drives: ClassVar[tuple[str, ...]] = ("primary_pressure",)
+    parallel = 1  # bank that is asked; the others stand by
 
     def __init__(self, rng: np.random.Generator, preset: ReactorPreset = FORCED_CIRCULATION) -> None:
         self.preset = preset
@@ -54,7 +58,12 @@ class Model:
         self.sheath_rise = SHEATH_RISE_K * about_one(rng)
         self.insulation = INSULATION_MOHM * about_one(rng)
 
-    def tags(self, performance: FloatArray, load: FloatArray) -> dict[str, FloatArray]:
+    def tags(
+        self,
+        performance: FloatArray,
+        load: FloatArray,
+        surroundings: Surroundings = NOMINAL,  # noqa: ARG002
+    ) -> dict[str, FloatArray]:
         """The bank gives what is asked while it can; what it gives falls on the elements left."""
         wear = np.clip(1.0 - performance, 0.0, 1.0)
         intact = 1.0 - LOST_ELEMENTS * wear
@@ -72,6 +81,10 @@ class Model:
             "level": LEVEL_EMPTY_PERCENT + LEVEL_RISE_PERCENT * load,
         }
 
+    def shares(self, tags: Mapping[str, FloatArray], load: FloatArray) -> dict[str, FloatArray]:  # noqa: ARG002
+        """The primary pressure over the one that it should hold."""
+        return {"primary_pressure": tags["pressure"] / self.preset.primary_kpa}
+
     def _resistance_ohm(self, wear: FloatArray, intact: FloatArray) -> FloatArray:
         """Of all elements in parallel, per phase: P = U^2 / R at full power."""
         new_ohm = 1_000.0 * SUPPLY_KV * SUPPLY_KV / self.bank_kw
@@ -80,4 +93,4 @@ class Model:
     def _insulation_mohm(self, wear: FloatArray, rise_k: FloatArray) -> FloatArray:
         decades = -INSULATION_DECADES * wear
         halvings = (rise_k - INSULATION_SHEATH_K) / INSULATION_HALVING_K
-        return np.asarray(self.insulation * np.exp(np.log(10.0) * decades - np.log(2.0) * halvings))
+        return self.insulation * exp(LOG_10 * decades - LOG_2 * halvings)

@@ -11,7 +11,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from edge_agent.simulation.components import LOAD_MIN, FloatArray, about_one, running
+from edge_agent.simulation.components import (
+    LOAD_MIN,
+    NOMINAL,
+    FloatArray,
+    Surroundings,
+    about_one,
+    running,
+)
+from edge_agent.simulation.physics.elementary import exp, log
 
 GRAVITY_M_S2 = 9.81
 SHUTOFF_HEAD = 1.25  # head at no flow over nominal head: the usual range is 1.1 to 1.3 (engineering estimate)
@@ -23,6 +31,7 @@ BEARING_SPEED_K = 20.0  # between standstill and nominal speed
 BEARING_RISE_K = 45.0  # at BEARING_FAILED_WEAR and nominal speed
 BEARING_STEEPNESS = 6.0
 BEARING_FAILED_WEAR = 0.7
+RUNAWAY_AT_FAILED_WEAR = float(exp(BEARING_STEEPNESS * BEARING_FAILED_WEAR)) - 1.0
 VIBRATION_GAIN = 5.0
 WEAR_MAX = 0.9  # beyond it the equations have no meaning; the pump has long failed
 
@@ -31,6 +40,8 @@ WEAR_MAX = 0.9  # beyond it the equations have no meaning; the pump has long fai
 HEAD_DROP_AT_NPSH3 = 0.03
 DROP_STEEPNESS = 5.0  # per unit of margin: the drop is under 0.03 % at a margin of 2
 DROP_MAX = 0.5  # of the head: full cavitation; the curve falls off a cliff and ends there
+DROP_EXPONENT_MIN = -40.0  # 1 less such a drop is 1 to the last bit: with and without it, the same tags
+DROP_EXPONENT_MAX = float(log(DROP_MAX / HEAD_DROP_AT_NPSH3))
 FLOW_SHARE_OF_DROP = 0.5  # flow falls half as much as head, on a system curve that is half static
 VIBRATION_AT_NPSH3 = 0.8  # relative rise where the head has dropped by 3 %
 VIBRATION_DROPS_MAX = 3.0  # in such drops: a fully cavitating pump is no louder (vapour damps it)
@@ -80,16 +91,17 @@ class CentrifugalPump:
         raise NotImplementedError
 
     def tags(
-        self, performance: FloatArray, load: FloatArray, suction_loss_kpa: FloatArray | float = 0.0
+        self, performance: FloatArray, load: FloatArray, surroundings: Surroundings = NOMINAL
     ) -> dict[str, FloatArray]:
         """Affinity laws in speed n (Q ~ n, H ~ n^2, P ~ n^3) along a parabolic head curve.
 
-        `suction_loss_kpa` is what a leak or a clogged strainer takes from the pressure at the inlet.
+        `suction_loss_kpa` around it is what a leak or a clogged strainer takes from the inlet's pressure.
         """
         design, wear, speed = self.design, np.clip(1.0 - performance, 0.0, WEAR_MAX), self.speed_share(load)
         through = np.maximum(load, design.minimum_flow * running(load))
         share = self.flow / design.flow_kg_s * (1.0 - FLOW_LOSS * wear)
-        margin_kpa = self.above_boiling_kpa(self.inlet_c(share, load), load) - suction_loss_kpa
+        margin_kpa = self.above_boiling_kpa(self.inlet_c(share, load), load)
+        margin_kpa = margin_kpa - surroundings.get("suction_loss_kpa", 0.0)
         drop = self._head_drop(wear, speed, through, margin_kpa)
         share = share * (1.0 - FLOW_SHARE_OF_DROP * drop)
         head = SHUTOFF_HEAD * speed * speed - (SHUTOFF_HEAD - 1.0) * through * through
@@ -132,13 +144,14 @@ class CentrifugalPump:
         available_m = margin_kpa / (self.design.density_kg_m3 * GRAVITY_M_S2 / 1_000.0)
         turning = (1.0 - NPSH_FLOW_SHARE) * speed * speed + NPSH_FLOW_SHARE * through * through
         required_m = self.design.npsh_required_m * np.maximum(turning, LOAD_MIN) * (1.0 + NPSH_GAIN * wear)
-        steepest = np.log(DROP_MAX / HEAD_DROP_AT_NPSH3)
-        exponent = np.minimum(DROP_STEEPNESS * (1.0 - available_m / required_m), steepest)
-        return np.asarray(HEAD_DROP_AT_NPSH3 * np.exp(exponent))
+        exponent = np.minimum(DROP_STEEPNESS * (1.0 - available_m / required_m), DROP_EXPONENT_MAX)
+        if exponent.max() < DROP_EXPONENT_MIN:
+            return np.zeros_like(exponent)
+        return HEAD_DROP_AT_NPSH3 * exp(exponent)
 
     def _bearing_c(self, wear: FloatArray, speed: FloatArray) -> FloatArray:
-        runaway = np.expm1(BEARING_STEEPNESS * wear) / np.expm1(BEARING_STEEPNESS * BEARING_FAILED_WEAR)
-        return np.asarray(self.bearing + BEARING_SPEED_K * (speed - 1.0) + BEARING_RISE_K * speed * runaway)
+        runaway = (exp(BEARING_STEEPNESS * wear) - 1.0) / RUNAWAY_AT_FAILED_WEAR
+        return self.bearing + BEARING_SPEED_K * (speed - 1.0) + BEARING_RISE_K * speed * runaway
 
     def _vibration_mm_s(self, wear: FloatArray, speed: FloatArray, drop: FloatArray) -> FloatArray:
         rough = 1.0 + VIBRATION_GAIN * wear * np.sqrt(wear)
