@@ -145,6 +145,7 @@ class BadDays:
             client.transport.abort()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)  # here: a task that is cancelled before it runs closes nothing
         self._start(asyncio.create_task(self._serve(reader, writer)))
 
     def _start(self, task: asyncio.Task[None]) -> None:
@@ -153,7 +154,6 @@ class BadDays:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client, until either side hangs up or a bad day does."""
-        self._clients.add(writer)
         server: asyncio.StreamWriter | None = None
         try:
             server_reader, server = await asyncio.open_connection(*self._server)
@@ -166,8 +166,10 @@ class BadDays:
             writer.transport.abort()
         finally:
             self._clients.discard(writer)
-            for end in filter(None, (writer, server)):
+            ends = [end for end in (writer, server) if end is not None]
+            for end in ends:  # all of them, before a wait that may be cancelled
                 end.close()
+            for end in ends:
                 with suppress(OSError):
                     await end.wait_closed()
 

@@ -120,6 +120,7 @@ class OpcUaBadDays:
             client.transport.abort()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)  # here: a task that is cancelled before it runs closes nothing
         self._start(asyncio.create_task(self._serve(reader, writer)))
 
     def _start(self, task: asyncio.Task[None]) -> None:
@@ -128,7 +129,6 @@ class OpcUaBadDays:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client, until either side hangs up or a bad day does."""
-        self._clients.add(writer)
         ends = [writer]
         try:
             server_reader, server = await asyncio.open_connection(*self._servers[self._server])
@@ -147,8 +147,9 @@ class OpcUaBadDays:
             writer.transport.abort()
         finally:
             self._clients.discard(writer)
-            for end in ends:
+            for end in ends:  # all of them, before a wait that may be cancelled
                 end.transport.abort()
+            for end in ends:
                 with suppress(OSError):
                     await end.wait_closed()
 
