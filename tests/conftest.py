@@ -1,11 +1,38 @@
-"""What many tests share: one real broker for the whole run."""
+"""What many tests share: one real broker for the whole run, and tests beside each other on every core."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from shared import listen
 from tests.support.kafka import KafkaBroker, running_kafka
 from tests.support.kafka_tls import authority, listener_settings
+
+
+def pytest_configure() -> None:
+    """Each process of a parallel run looks for free ports in a part of its own: none takes another's."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        own, processes = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        listen.LISTEN_PORTS = listen.LISTEN_PORTS[own::processes]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a parallel run one process has all tests of Kafka, and the longest tests start first."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        if "kafka_of_the_run" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("kafka"))
+    items.sort(key=_length, reverse=True)
+
+
+def _length(item: pytest.Item) -> float:
+    """What sorts tests by how long they may take: a deadline of their own, then `slow`."""
+    own = item.get_closest_marker("timeout")
+    return own.args[0] if own else float(item.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(scope="session")
