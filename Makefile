@@ -11,7 +11,7 @@ FIND_LINKS := $(addprefix --find-links ,$(PIP_FIND_LINKS))
 T ?= tests
 JOBS ?= $(shell expr $$(nproc) + 1)
 # One process more than cores, because many tests wait. A chosen test runs alone, where a debugger works.
-BESIDE := $(if $(filter tests,$(T)),-n $(JOBS) --dist loadgroup)
+BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 

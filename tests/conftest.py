@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from shared import listen
 from tests.support.kafka import KafkaBroker, running_kafka
@@ -18,15 +20,23 @@ def pytest_configure() -> None:
         listen.LISTEN_PORTS = listen.LISTEN_PORTS[own::processes]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a parallel run one process has all tests of Kafka, and the longest tests start first."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        if "kafka_of_the_run" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("kafka"))
-    items.sort(key=_length, reverse=True)
+    """In a parallel run the longest tests start first, so that none is left to end alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_length, reverse=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Whoever is idle takes the next test."""
+    return OneBroker(config, log)
+
+
+class OneBroker(LoadScopeScheduling):
+    """Each test goes where there is room, but those of Kafka to one process: a broker costs seconds."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "kafka" if "/test_kafka" in nodeid else nodeid
 
 
 def _length(item: pytest.Item) -> float:
