@@ -9,6 +9,9 @@ UV_VERSION := 0.13.9
 # A wheel folder (PIP_FIND_LINKS) or an index (UV_TORCH_BACKEND=cpu) may hold a torch without CUDA.
 FIND_LINKS := $(addprefix --find-links ,$(PIP_FIND_LINKS))
 T ?= tests
+JOBS ?= $(shell expr $$(nproc) + 1)
+# One process more than cores, because many tests wait. A chosen test runs alone, where a debugger works.
+BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
@@ -27,8 +30,8 @@ $(VENV)/.installed: requirements.txt requirements.in requirements-dev.in $(wildc
 demo: $(VENV)/.installed ## the whole loop on this machine; DEMO_SECONDS=60 ends by itself and checks every claim
 	$(BIN)/python -m demo --seconds "$(DEMO_SECONDS)" --recordings "$(SKAB_DIR)"
 
-test: $(VENV)/.installed ## every test, real services included; T=path::name runs one
-	$(BIN)/python -m pytest $(T)
+test: $(VENV)/.installed ## every test on every core, real services included; T=path::name runs one, JOBS=0 one by one
+	$(BIN)/python -m pytest $(BESIDE) $(T)
 
 check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast tests
 	$(BIN)/ruff check .

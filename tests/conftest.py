@@ -1,11 +1,48 @@
-"""What many tests share: one real broker for the whole run."""
+"""What many tests share: one real broker for the whole run, and tests beside each other on every core."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
+from shared import listen
 from tests.support.kafka import KafkaBroker, running_kafka
 from tests.support.kafka_tls import authority, listener_settings
+
+
+def pytest_configure() -> None:
+    """Each process of a parallel run looks for free ports in a part of its own: none takes another's."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        own, processes = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        listen.LISTEN_PORTS = listen.LISTEN_PORTS[own::processes]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a parallel run the longest tests start first, so that none is left to end alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_length, reverse=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Whoever is idle takes the next test."""
+    return OneBroker(config, log)
+
+
+class OneBroker(LoadScopeScheduling):
+    """Each test goes where there is room, but those of Kafka to one process: a broker costs seconds."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "kafka" if "/test_kafka" in nodeid else nodeid
+
+
+def _length(item: pytest.Item) -> float:
+    """What sorts tests by how long they may take: a deadline of their own, then `slow`."""
+    own = item.get_closest_marker("timeout")
+    return own.args[0] if own else float(item.get_closest_marker("slow") is not None)
 
 
 @pytest.fixture(scope="session")
