@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ class ReactorSimulator:
         )
         self._duty = Duty(random_seed, site_id, reactor_id)
         self._model = model(self.config.type)(unit, preset(self.config.reactor_type))
-        self._drives = self._model if isinstance(self._model, Drives) else None
+        self._drives = cast(Drives, self._model) if hasattr(self._model, "shares") else None
         self.parallel = 1 if self._drives is None else self._drives.parallel
         self._noise = Noise(noise, len(self._model.spans))
         self._tags = _known_tags(self.config, self._model.spans, self.component_id)
