@@ -15,7 +15,8 @@ BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
-.PHONY: help demo test check bench bench-outbox bench-simulation bench-polling proto schema pictures plots kafka lock clean
+.PHONY: help demo test check faults faults-long bench bench-outbox bench-simulation bench-polling bench-jitter bench-edge \
+  bench-peers bench-soak proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,7 +41,15 @@ check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
 
-bench: bench-outbox bench-simulation bench-polling ## every benchmark; each prints a ratio against its limit, then one line of JSON
+faults: $(VENV)/.installed ## the fault table: real Kafka, agents, ingest and plants; exit 1 when a row is lost, doubled or unexplained
+	@$(BIN)/python -m bench.faults
+
+faults-long: $(VENV)/.installed ## the same with 20 seeds of each fault, then the fault tests at length (hours)
+	@$(BIN)/python -m bench.faults --seeds 20
+	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
+
+# Without bench-soak, which takes an hour, and bench-peers, which installs another program.
+bench: bench-outbox bench-simulation bench-polling bench-jitter bench-edge ## the benchmarks; each prints figures beside their limits, then one line of JSON
 
 bench-outbox: $(VENV)/.installed ## rows/s that the outbox commits, against a bare SQLite table
 	@$(BIN)/python -m bench.outbox
@@ -50,6 +59,18 @@ bench-simulation: $(VENV)/.installed ## component-rows/s of a simulated fleet, a
 
 bench-polling: $(VENV)/.installed ## points/s and CPU per point of the Modbus source, against a bare pymodbus loop
 	@$(BIN)/python -m bench.polling
+
+bench-jitter: $(VENV)/.installed ## how late polls begin while Kafka is away, against while it is there
+	@$(BIN)/python -m bench.poll_jitter
+
+bench-edge: $(VENV)/.installed ## the whole agent: points/s, CPU, memory, latency to an acknowledged record, catch-up
+	@$(BIN)/python -m bench.edge
+
+bench-peers: $(VENV)/.installed ## the agent beside ThingsBoard Gateway (fetched into .bench/): CPU per point, and both under three faults
+	@$(BIN)/python -m bench.peers
+
+bench-soak: $(VENV)/.installed ## a week in an hour (50 minutes): memory and files stay flat; draws docs/pictures/soak.png
+	@$(BIN)/python -m bench.soak
 
 proto: $(VENV)/.installed ## regenerate shared/src/shared/wire from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=shared/src --pyi_out=shared/src --grpc_python_out=shared/src proto/shared/wire/*.proto

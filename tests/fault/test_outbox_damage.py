@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.health import Metrics
-from edge_agent.outbox import Outbox, OutboxStore, Replaced
+from edge_agent.outbox import Outbox, OutboxStore, Replaced, recovery
 from edge_agent.outbox.recovery import SET_ASIDE_KEPT
 from edge_agent.recorder import Event, Recorder
 from shared.log_key import LogKey
@@ -74,6 +74,7 @@ def test_a_file_of_garbage_is_set_aside_and_its_rows_are_explained(tmp_path):
         kept, explained = account.check(store)
         assert explained == {(old_id, n) for n in range(41, 181)}
         assert {name for name in kept if name[0] == old_id} == set()
+        assert store.stats().given_up_rows == 140
     assert len(asides(path)) == 1
 
 
@@ -208,6 +209,24 @@ def test_a_row_that_changed_on_the_disk_is_given_up_and_not_forwarded(tmp_path):
         other.close()
         _, explained = account.check(store)
         assert explained == {(store.store_id, 3)}
+
+
+def test_nothing_of_a_new_store_is_settled_while_rows_of_the_damaged_one_wait(tmp_path):
+    """`settled_seq` is the newest store's own number; what it says of the centre's ledger is true."""
+    path = tmp_path / "o.db"
+    filled(path)
+    with OutboxStore(path) as store:
+        old_id, base = store.store_id, store.stats().last_seq
+    recovery.replace(path, "for this test")
+    with OutboxStore(path) as store:
+        store.commit(batch(1_000))
+        stats, rows = store.stats(), store.pending(0, 1_000)
+        assert (stats.last_seq, stats.settled_seq, stats.pending_rows) == (6, 0, base - 40 + 6)
+        assert {row.store_id for row in rows} == {old_id, store.store_id}
+        store.acknowledge([row.seq for row in rows if row.store_id == old_id][:-1])
+        assert store.stats().settled_seq == 0
+        store.acknowledge([row.seq for row in rows if row.store_id == old_id or row.number <= 2])
+        assert (store.stats().settled_seq, store.stats().last_seq) == (2, 6)
 
 
 def test_only_the_newest_damaged_files_are_kept(tmp_path):

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 import pytest
+import structlog
 
 from edge_agent.health import Metrics
 from edge_agent.outbox import Outbox, OutboxStore, store
@@ -58,13 +59,18 @@ async def test_polls_go_on_while_the_disk_is_full_and_the_loss_is_explained(tmp_
             await recorder.keep([telemetry(0)], [Event(AuditEvent.AGENT_STARTED, SITE)])
             disk.fail_at, disk.lasting, disk.full = 0, True, full
             before = utc_now()
-            for cycle in range(1, 6):
-                await recorder.keep([telemetry(cycle)], [Event(AuditEvent.ALERT, KEY)])
-                await recorder.checkpoint()
-                assert "cannot be written" in (recorder.failing or "")
-            disk.work()
-            await recorder.keep([telemetry(6)])
+            with structlog.testing.capture_logs() as lines:
+                for cycle in range(1, 6):
+                    await recorder.keep([telemetry(cycle)], [Event(AuditEvent.ALERT, KEY)])
+                    await recorder.checkpoint()
+                    assert "cannot be written" in (recorder.failing or "")
+                disk.work()
+                await recorder.keep([telemetry(6)])
+                await recorder.keep([])
             assert recorder.failing is None
+            begun, over = lines  # a line a failed commit would fill the disk that is full
+            assert begun["event"].startswith("not kept")
+            assert (over["event"], over["lost_records"]) == ("kept again", 10)
             rows = await asyncio.to_thread(outbox.pending, 0, 100)
             [gap] = [GapRecord.model_validate_json(r.record.body) for r in rows if r.record.schema == "gap/1"]
             assert (gap.from_seq, gap.to_seq, gap.count, gap.reason) == (3, 12, 10, "disk_full")

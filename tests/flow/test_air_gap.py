@@ -2,7 +2,9 @@
 
 import json
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from edge_agent.audit.log import AuditLog, origin
 from edge_agent.bundle import OutboxFile, Signer
 from edge_agent.bundle import export as write_bundles
 from edge_agent.commands.export import export as export_command
+from edge_agent.outbox import recovery
 from shared.errors import ConfigError, Retryable
 from shared.log_key import LogKey
 from shared.schemas import TOPICS, AuditEvent, Outgoing, utc_now
@@ -191,6 +194,37 @@ def test_the_command_exports_what_the_centre_takes(site, imported, tmp_path, cap
     for wrong, problem in (({"site": "TX09"}, "--site"), ({"data_dir": tmp_path}, "no audit.pem")):
         with pytest.raises(ConfigError, match=problem):
             export_command(**where | wrong, since="2026-01-01", to=site.courier)
+
+
+def test_rows_that_changed_on_the_disk_are_named_and_not_exported(site, imported, tmp_path, capsys):
+    """Of a salvaged outbox, which has two stores: each store's bundle has its sound rows alone."""
+    site.live(2)
+    old_id, path = site.backlog.store_id, tmp_path / "site" / "outbox.db"
+    site.backlog.ask(site.backlog.store.__exit__)
+    recovery.replace(path, "for this test")
+    site.backlog = OneThread(path)
+    site.live(2)
+    change_bodies(path, 3, 4, 10)  # rows 3 and 4 of the old store, row 2 of the new
+    (tmp_path / "fleet.yaml").write_text("TX01: {R1: {coolant_pump: {}}}")
+    where = {"config": tmp_path / "fleet.yaml", "site": "TX01", "data_dir": tmp_path / "site"}
+    export_command(**where, since=site.since.isoformat(), to=site.courier, as_json=True)
+    done = json.loads(capsys.readouterr().out)
+    new_id = site.backlog.store_id
+    assert done["corrupt"] == {old_id: [[3, 4]], new_id: [[2, 2]]}
+    assert done["rows"] == 13
+    assert imported()[0] == 0
+    spans = LakeReader(Layout(site.centre).lake).spans()
+    assert spans == {old_id: [(1, 2), (5, 8)], new_id: [(1, 1), (3, 8)]}
+    export_command(**where, since=site.since.isoformat(), to=tmp_path / "other")
+    assert f"left out, not what was committed: 2 rows of store {old_id}: 3 to 4\n" in capsys.readouterr().out
+
+
+def change_bodies(path: Path, *seqs: int) -> None:
+    """What a failing disk does; SQLite does not notice."""
+    with closing(sqlite3.connect(path)) as db:
+        for seq in seqs:
+            db.execute("UPDATE records SET body = CAST(body || ' ' AS BLOB) WHERE seq = ?", (seq,))
+        db.commit()
 
 
 def test_a_full_medium_leaves_whole_bundles_and_no_half(site, monkeypatch):

@@ -1,8 +1,10 @@
 """The ledger over a lake that was filled through Kafka's protocol."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 import typer
@@ -13,6 +15,7 @@ from control_plane.ingest.completeness import read_accounts
 from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
+from edge_agent.outbox import recovery
 from shared.errors import Retryable
 from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import OneThread, broker, forwarding, ingesting, site_status, telemetry, until
@@ -70,6 +73,36 @@ def test_a_row_that_could_not_be_read_is_explained(tmp_path):
     [found] = read_accounts(lake)
     assert (found.produced, found.arrived, found.explained) == (3, 2, {"rejected": 1})
     assert LakeReader(lake).spans() == {backlog.store_id: [(1, 1), (3, 3)]}
+
+
+@pytest.mark.slow
+def test_a_salvaged_outbox_has_two_stores_that_both_add_up(tmp_path, monkeypatch):
+    """Rows of the damaged store that waited arrive under it, the unreadable one is explained, and a
+    heartbeat of the new store settles nothing while any of them waits."""
+    monkeypatch.setattr("control_plane.ingest.consumer.PROGRESS_PERIOD_S", 0.2)
+    backlog, lake, path = OneThread(tmp_path / "o.db"), tmp_path / "lake", tmp_path / "o.db"
+    old_id = backlog.store_id
+    backlog.ask(backlog.store.commit, [telemetry(cycle) for cycle in range(10)])
+    backlog.ask(backlog.store.__exit__)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE records SET body = X'00' WHERE seq = 4")
+        db.commit()
+    recovery.replace(path, "for this test")
+    backlog = OneThread(path)
+    commit = lambda *records: backlog.ask(backlog.store.commit, records)  # noqa: E731
+    commit(*(gap.outgoing() for i in backlog.ask(backlog.store.incidents, "TX01") for gap in i.gaps))
+    commit(telemetry(10), site_status(backlog.ask(backlog.store.stats), backlog.store_id))
+    with broker() as address, ingesting(lake, address) as ingest, forwarding(backlog, address):
+        until(lambda: ingest.accepted == 12 and backlog.pending_rows() == 0)
+        until(lambda: Progress(lake / FILE_NAME).final_seq == {backlog.store_id: 0})
+        commit(site_status(backlog.ask(backlog.store.stats), backlog.store_id))
+        until(lambda: Progress(lake / FILE_NAME).final_seq == {backlog.store_id: 3})
+    found = {account.store_id: account for account in read_accounts(lake)}
+    old, new = found[old_id], found[backlog.store_id]
+    assert (old.produced, old.arrived, old.explained, old.not_yet) == (10, 9, {"corrupt": 1}, 0)
+    assert (new.produced, new.arrived, new.not_yet) == (4, 4, 0)
+    assert old.complete
+    assert new.complete
 
 
 def test_an_older_lake_gets_the_new_columns(tmp_path, monkeypatch):

@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import (
@@ -18,16 +20,23 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from control_plane.commands.import_ import import_
+from control_plane.ingest import consumer
+from control_plane.ingest.telemetry import consume_telemetry
 from edge_agent.app import Agent
+from edge_agent.audit.log import origin
+from edge_agent.bundle import OutboxFile, Signer, export
 from edge_agent.forward import Forwarder, publish_telemetry, settings
 from edge_agent.settings import AgentSettings
 from edge_agent.simulation import ReactorSimulator
 from shared.errors import ConfigError, Retryable
-from shared.kafka_client import load_client_settings
+from shared.kafka_client import VARIABLE, load_client_settings
+from shared.log_key import LogKey
 from shared.reactor_config import load_fleet, parse_fleet
 from shared.schemas import Alert, AlertKind, ComponentId, Outgoing, Severity, utc_now
 from tests.flow.test_agent import NOWHERE, Rig
 from tests.flow.test_outbox_to_lake import lake_cycles
+from tests.support.dying_ingest import AtOnce
 from tests.support.kafka import KafkaBroker
 from tests.support.kafka_tls import PASSWORD, authority, client_file
 from tests.support.pipeline import (
@@ -216,6 +225,32 @@ def test_the_right_password_over_tls_delivers_on_both_sides(tmp_path, secure, ou
     with ingesting(tmp_path / "lake", address, client=client) as ingest, thread(forwarder.run, 0.0):
         until(lambda: ingest.accepted == 20)
     assert lake_cycles(tmp_path / "lake", "coolant_pump") == list(range(20))
+
+
+@pytest.mark.slow
+def test_an_import_and_consume_telemetry_reach_a_broker_with_tls_and_a_password(
+    tmp_path, secure, outbox, monkeypatch, capsys
+):
+    """A courier's bundle goes by way of that broker to the lake, the settings in a file for both."""
+    monkeypatch.setattr(consumer, "Consumer", AtOnce)
+    address, ca = secure
+    file = client_file(tmp_path, ca)
+    commit(outbox, *map(telemetry, range(20)))
+    key = LogKey.load_or_create(tmp_path / "audit.pem")
+    signer = Signer("TX01", "c" * 64, origin("TX01"), key)
+    with OutboxFile(tmp_path / "o.db") as rows:
+        export(rows, datetime(2020, 1, 1, tzinfo=UTC), tmp_path / "courier", signer, lambda _: None)
+    keys, centre = tmp_path / "keys", tmp_path / "centre"
+    keys.write_text(f"{signer.verifier}\n")
+    for name, value in (("PM_DATA_DIR", centre), ("PM_KAFKA", address), (VARIABLE, file)):
+        monkeypatch.setenv(name, str(value))
+    with thread(lambda stop: consume_telemetry("telemetry_raw", stop=stop)):
+        until((centre / "lake" / "telemetry").exists)
+        with pytest.raises(typer.Exit) as ended:
+            import_(tmp_path / "courier", centre, address, keys, file, as_json=True)
+        assert ended.value.exit_code == 0
+        until(lambda: lake_cycles(centre / "lake", "coolant_pump") == list(range(20)))
+    assert json.loads(capsys.readouterr().out)[0]["sent"] == 20
 
 
 @pytest.mark.slow

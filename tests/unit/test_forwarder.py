@@ -4,9 +4,12 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+import structlog
 from confluent_kafka import KafkaError, KafkaException
 from prometheus_client import CollectorRegistry
 
+from control_plane.ingest.consumer import Ingest
+from control_plane.ingest.known_rows import KnownRows
 from edge_agent.forward import ForwardCollector, Forwarder, forwarder, holds, in_flight
 from edge_agent.forward.backoff import Backoff
 from edge_agent.forward.verdict import Verdict, verdict
@@ -298,6 +301,25 @@ def test_a_topic_that_librdkafka_knows_is_missing_is_held_too(monkeypatch):
 
     backlog = forwarded(monkeypatch, Knows({}), row(1, "prediction/1"), row(2), row(3, "prediction/1"))
     assert backlog.acknowledged == [2, 1, 3]
+
+
+def test_a_broker_that_stays_away_is_logged_once_with_the_reason_that_says_most():
+    """Each reconnection fails twice over, in words that differ by a time: no line for each."""
+    ours = Forwarder(LateBacklog(threading.Event()), "127.0.0.1:1", "TX01", "c" * 64)
+    ingest = Ingest("127.0.0.1:1", [], KnownRows())
+    with structlog.testing.capture_logs() as lines:
+        for attempt in range(50):
+            for part in (ours, ingest):
+                part._on_error(KafkaError(KafkaError._TRANSPORT, f"refused (after {attempt}ms)"))
+                part._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+        assert ours.trouble == "refused (after 49ms)"
+        for part in (ours, ingest):
+            part._on_error(KafkaError(KafkaError._AUTHENTICATION, "wrong password"))
+        ours._taken(ROW, "telemetry_raw", None)
+        ours._taken(ROW, "telemetry_raw", None)
+    assert [line["reason"] for line in lines[:4]] == ["refused (after 0ms)"] * 2 + ["wrong password"] * 2
+    assert [line["event"] for line in lines[4:]] == ["Kafka takes records again"]
+    assert ours.trouble is None
 
 
 def test_what_holds_the_forwarder_up_is_a_metric():

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge_agent.health import BacklogWatch, Changes, Health, Metrics, Problem, Vitals, judge
 from edge_agent.health.judgement import CODES
+from edge_agent.outbox import Stats
 
 WELL = Vitals(moved_s=0.5, moved_s_max=33.0, good_s=0.5, poll_period_s=1.0, values_good=180)
 SICK = {
@@ -45,6 +46,7 @@ METRICS = {
     "edge_predictions": ("counter", set()),
     "edge_alerts": ("counter", {"kind"}),
     "edge_outbox_commit_failures": ("counter", set()),
+    "edge_outbox_rows_dropped": ("counter", set()),
     "edge_outbox_rows": ("gauge", set()),
     "edge_outbox_rows_max": ("gauge", set()),
     "edge_outbox_bytes": ("gauge", set()),
@@ -103,12 +105,12 @@ def test_a_problem_is_logged_when_it_begins_and_when_it_is_over():
 def test_a_backlog_that_does_not_move_is_told_from_one_that_does():
     """Stalled counts from the last row that Kafka took, and only while rows wait."""
     metrics, clock = Metrics(), SimpleNamespace(s=0.0)
-    watch = BacklogWatch(metrics, 10, lambda: 1_000.0 + clock.s, lambda: clock.s)
+    watch = BacklogWatch(metrics, 10, 1_000, lambda: 1_000.0 + clock.s, lambda: clock.s)
 
     def see(pending: int, delivered: int, dead: int = 0) -> float:
         clock.s += 10
         oldest_ms = 1_000_000 if pending else None
-        watch.see(SimpleNamespace(pending_rows=pending, oldest_ms=oldest_ms, size_bytes=1), delivered, dead)
+        watch.see(outbox_stats(pending, oldest_ms=oldest_ms), delivered, dead)
         return watch.stalled_s
 
     assert [see(5, 0), see(9, 0), see(7, 4), see(8, 4), see(0, 12, 2), see(0, 12, 2)] == [10, 20, 0, 10, 0, 0]
@@ -118,6 +120,40 @@ def test_a_backlog_that_does_not_move_is_told_from_one_that_does():
     text = generate_latest(metrics.registry).decode()
     assert "edge_forwarded_rows_total 12.0" in text
     assert "edge_dead_letters_total 2.0" in text
+
+
+def outbox_stats(rows: int, size: int = 0, given_up: int = 0, oldest_ms: int | None = None) -> Stats:
+    return Stats(rows, 100, oldest_ms, 1, 0, size, 0, given_up)
+
+
+def test_the_bound_that_is_nearer_counts_whether_rows_or_bytes():
+    """Few large rows fill the outbox as well as many small ones."""
+    watch = BacklogWatch(Metrics(), 10, 1_000)
+    shares = []
+    for rows, size in ((9, 100), (1, 950), (0, 0)):
+        watch.see(outbox_stats(rows, size), 0, 0)
+        shares.append(watch.share)
+    assert shares == [0.9, 0.95, 0.0]
+
+
+def test_rows_given_up_are_counted():
+    """What the outbox says of it, and never less than it once said."""
+    metrics = Metrics()
+    watch = BacklogWatch(metrics, 10, 1_000)
+    for given_up in (0, 7, 7, 9):
+        watch.see(outbox_stats(1, given_up=given_up), 0, 0)
+    assert "edge_outbox_rows_dropped_total 9.0" in generate_latest(metrics.registry).decode()
+
+
+def test_the_reason_says_what_kafka_answers_and_which_topics_are_held():
+    """Once, with the graver of the two problems that it explains."""
+    held = {"alerts": "the topic does not exist"}
+    late = replace(WELL, oldest_s=301.0, kafka_says="Authentication failed", held=held)
+    why = ": Authentication failed; topic alerts: the topic does not exist"
+    assert [p.text for p in judge(late)] == [f"the oldest row that waits is 301 s old{why}"]
+    away, lag = (p.text for p in judge(replace(late, undelivered_s=31.0, kafka="k:9092")))
+    assert away == f"Kafka at k:9092 took no row for 31 s; 0 wait{why}"
+    assert lag == "the oldest row that waits is 301 s old"
 
 
 def families() -> dict[str, object]:

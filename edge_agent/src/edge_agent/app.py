@@ -95,8 +95,9 @@ class Agent:
         self._poller = Poller(own.site, self._config, recorder, metrics)
         self._centre = Centre(own, self._outbox, recorder, self._poller, metrics)
         self._reloader = Reloader(own, self._poller, recorder, self._outbox, self._forwarder, metrics)
-        self._backlog = BacklogWatch(metrics, own.outbox.pending_rows_max)
-        self._vitals = SiteVitals(own, self._poller, recorder, self._reloader, self._backlog)
+        bounds = own.outbox
+        self._backlog = BacklogWatch(metrics, bounds.pending_rows_max, bounds.pending_bytes_max)
+        self._vitals = SiteVitals(own, self._poller, recorder, self._reloader, self._backlog, self._forwarder)
 
     async def _work(self, stop: asyncio.Event) -> None:
         """The parts that run side by side until `stop`."""

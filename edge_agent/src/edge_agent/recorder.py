@@ -57,12 +57,19 @@ class Recorder:
                 except Replaced as replaced:
                     log.error("outbox replaced", reason=str(replaced))
                     await self._keep(records, events)
-                self._unkept, self.failing = None, None
+                self._tell_if_over()
             except Retryable as error:
                 self._unkept = _counted(self._unkept or Loss(self._site_id), records, events)
+                if self.failing is None:
+                    log.error("not kept, until the outbox takes records again", reason=str(error))
                 self.failing = str(error)
                 self._metrics.commit_failures.inc()
-                log.error("not kept", records=len(records), reason=str(error))
+
+    def _tell_if_over(self) -> None:
+        """One line for all that was not kept, once something is kept again."""
+        if self._unkept is not None:
+            log.warning("kept again", lost_records=sum(self._unkept.by_schema.values()))
+        self._unkept, self.failing = None, None
 
     async def _keep(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         if self._behind:

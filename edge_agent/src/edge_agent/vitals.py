@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from math import inf
 
+from edge_agent.forward import Forwarding
 from edge_agent.health import BacklogWatch, Health, Problem, Vitals, judge
 from edge_agent.poller import Poller
 from edge_agent.recorder import Recorder
@@ -21,9 +22,10 @@ class SiteVitals:
         recorder: Recorder,
         reloader: Reloader,
         backlog: BacklogWatch,
+        forwarding: Forwarding,
     ) -> None:
         self._settings, self._poller, self._recorder = settings, poller, recorder
-        self._reloader, self._backlog = reloader, backlog
+        self._reloader, self._backlog, self._forwarding = reloader, backlog, forwarding
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong."""
@@ -45,6 +47,8 @@ class SiteVitals:
                 oldest_s=backlog.oldest_s,
                 undelivered_s=backlog.stalled_s,
                 kafka=self._settings.kafka,
+                kafka_says=self._forwarding.trouble,
+                held=self._forwarding.held,
                 clock_step_s=step_s,
                 clock_step_ago_s=now - stepped_at,
                 config_refused=self._reloader.refused,

@@ -32,6 +32,7 @@ from shared.bundle import Bundle
 from shared.checkpoint import NoteError, VerifierKey, parse_verifier_key
 from shared.command_line import console
 from shared.errors import ConfigError, Rejected, Retryable, Untrusted
+from shared.kafka_client import VARIABLE, KafkaClientSettings, load_client_settings
 
 SITE_KEY = "pm-stack-smr/"  # begins the name of a site's key
 
@@ -47,6 +48,9 @@ def import_(
     ] = None,
     key: Annotated[
         Path | None, typer.Option(help="verifier keys, a line each, of sites that have never called")
+    ] = None,
+    kafka_client_config: Annotated[
+        Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +70,8 @@ def import_(
         raise ConfigError(str(folder), ["holds no file that ends in .bundle"])
     layout = Layout(data_dir)
     key_of = _keys(layout, key)
-    with _way(layout, kafka) as take:
+    client = load_client_settings(kafka_client_config if kafka else None)
+    with _way(layout, kafka, client) as take:
         shown = track(files, "bundles", console=Console(stderr=True), disable=not sys.stderr.isatty())
         rows = [_import_one(path, key_of, take) for path in shown]
     if as_json:
@@ -87,10 +92,10 @@ def _import_one(path: Path, key_of: KeyOf, take: Take) -> Row:
 
 
 @contextmanager
-def _way(layout: Layout, kafka: str | None) -> Iterator[Take]:
+def _way(layout: Layout, kafka: str | None, client: KafkaClientSettings) -> Iterator[Take]:
     """What becomes of a bundle that was found good."""
     if kafka:
-        publisher = Publisher(kafka)
+        publisher = Publisher(kafka, client)
 
         def publish(bundle: Bundle, path: Path) -> Row:
             publisher.publish(bundle, path)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -72,9 +72,11 @@ class FileDeadLetters:
 class Publisher:
     """Puts bundles' rows on Kafka's topics, for the ingest that runs."""
 
-    def __init__(self, bootstrap: str) -> None:
-        settings = {"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True}
-        self._producer = Producer(settings | {"message.timeout.ms": int(PUBLISH_DEADLINE_S * 1000)})
+    def __init__(self, bootstrap: str, client: Mapping[str, str] | None = None) -> None:
+        """`client`: librdkafka's TLS and SASL settings, none for a broker without them."""
+        own = {"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True}
+        own["message.timeout.ms"] = int(PUBLISH_DEADLINE_S * 1000)
+        self._producer = Producer({**(client or {}), **own})
 
     def publish(self, bundle: Bundle, path: Path) -> None:
         """Returns when Kafka holds every row; Retryable when it does not take them."""

@@ -60,7 +60,7 @@ class Ingest:
         self._topics = [*topics, *(topic + DLQ_SUFFIX for topic in topics)]
         self._intake = Intake(sinks, known, progress or Progress())
         self._next_look_s = 0.0
-        self._trouble: str | None = None  # what librdkafka last complained of, since a batch came
+        self._trouble: int | None = None  # the kind of what librdkafka last complained of, since a batch came
 
     @property
     def accepted(self) -> int:
@@ -93,9 +93,10 @@ class Ingest:
 
     def _on_error(self, error: KafkaError) -> None:
         """librdkafka goes on trying; a person should know why it must."""
-        if error.str() != self._trouble:
-            self._trouble = error.str()
-            log.warning("Kafka is out of reach", reason=self._trouble)
+        known = self._trouble is not None and error.code() == KafkaError._ALL_BROKERS_DOWN  # which says less
+        if error.code() != self._trouble and not known:
+            self._trouble = error.code()
+            log.warning("Kafka is out of reach", reason=error.str())
 
     def _step(self, consumer: Consumer, dead_letters: "KafkaDeadLetters", stop: threading.Event) -> None:
         messages = consumer.consume(BATCH_MESSAGES_MAX, BATCH_WAIT_S)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from control_plane.sinks.arrival import Arrival, Sink
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
 from shared.errors import ConfigError
+from shared.kafka_client import VARIABLE, load_client_settings
 from shared.reactor_config import FleetConfig
 from shared.schemas import TOPICS
 
@@ -59,6 +60,7 @@ def consume_telemetry(
     routes: Sequence[Route] = (),
     *,
     bootstrap: str | None = None,
+    client: Mapping[str, str] | None = None,
     known: KnownRows | None = None,
     stop: threading.Event | None = None,
 ) -> None:
@@ -66,11 +68,15 @@ def consume_telemetry(
 
     Without routes all goes to the lake of PM_DATA_DIR, which knows what it holds. Sinks of your own get
     each record at least once: `known` are the rows that they hold already. Kafka is at `bootstrap`, else
-    at PM_KAFKA. What cannot be read goes to `<topic>.dlq`.
+    at PM_KAFKA; its TLS and SASL settings are `client`, else those in the file that KAFKA_CLIENT_CONFIG
+    names. What cannot be read goes to `<topic>.dlq`.
     """
     if topic not in TOPICS:
         raise ConfigError("topic", [f"found {topic!r}; there are {', '.join(TOPICS)}"])
     address = bootstrap or os.environ.get("PM_KAFKA", "127.0.0.1:9092")
+    if client is None:
+        file = os.environ.get(VARIABLE)
+        client = load_client_settings(Path(file) if file else None)
     with ExitStack() as held:
         if not routes:
             lake = _lake()
@@ -79,8 +85,9 @@ def consume_telemetry(
             writer.create()
             routes, known = [Route(writer)], KnownRows(LakeReader(lake).spans())
         ingest = Ingest(
-            address, [Routed(routes)], known or KnownRows(), topics=[topic], group=f"{GROUP}-{topic}"
-        )
+            address, [Routed(routes)], known or KnownRows(), topics=[topic], group=f"{GROUP}-{topic}",
+            client=client,
+        )  # fmt: skip
         ingest.run(stop or threading.Event())
 
 

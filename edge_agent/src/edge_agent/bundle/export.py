@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from edge_agent.bundle.outbox_file import OutboxFile, StorePart
@@ -19,11 +20,19 @@ PART = ".part"  # a bundle that is being written
 
 @dataclass
 class Exported:
-    """`bundles` were written, with `rows` rows in all; the folder's bundles held `rows_there` before."""
+    """`bundles` were written, with `rows` rows in all; the folder's bundles held `rows_there` before.
+
+    `corrupt` are `(store_id, row)` that are in no bundle, because they are not what was committed.
+    """
 
     bundles: list[Path] = field(default_factory=list)
     rows: int = 0
     rows_there: int = 0
+    corrupt: list[tuple[str, int]] = field(default_factory=list)
+
+    def leave_out(self, store_id: str, row: int) -> None:
+        """This one is not what was committed."""
+        self.corrupt.append((store_id, row))
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ def export(
 ) -> Exported:
     """Write what is committed since `since` and not yet in a bundle of `folder`; `tell` gets rows done.
 
-    Each file appears whole or not at all. Retryable when the folder will not take it: what is there is
-    whole, and the same call goes on from there.
+    Each file appears whole or not at all. A row that is not what was committed is in none and is named.
+    Retryable when the folder will not take it: what is there is whole, and the same call goes on from there.
     """
     done = Exported()
     try:
@@ -60,7 +69,7 @@ def export(
             done.rows_there += sum(manifest.rows for manifest in there)
             tell(done.rows_there)
             for missing in _missing(part, there):
-                for rows in cut(outbox.rows(missing)):
+                for rows in cut(outbox.rows(missing, partial(done.leave_out, part.store_id))):
                     _write(folder, origin, rows, signer, done)
                     tell(len(rows))
     except OSError as error:

@@ -1,11 +1,12 @@
 """The outbox file as a reader sees it: its stores and their committed rows, acknowledged or not."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from edge_agent.outbox.rows import is_intact
 from shared.bundle import BundleRow
 from shared.errors import ConfigError, Retryable
 from shared.schemas import Outgoing
@@ -65,16 +66,20 @@ class OutboxFile:
         ]
         return [part for part in parts if part.size > 0]
 
-    def rows(self, part: StorePart) -> Iterator[BundleRow]:
-        """The part's rows, in order."""
+    def rows(self, part: StorePart, corrupt: Callable[[int], None]) -> Iterator[BundleRow]:
+        """The part's rows, in order; `corrupt` is told the number of one that is not what was committed."""
+        crc = "crc" if self._has_checksums() else "NULL"
         sql = (
-            "SELECT seq, schema, key, time_ms, body FROM records"
+            f"SELECT seq, schema, key, time_ms, body, {crc} FROM records"  # noqa: S608 - two constants
             " WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?"
         )
         at, end = part.base + part.first, part.base + part.last
         while page := self._ask(sql, at, end, PAGE_ROWS):
-            for seq, schema, key, time_ms, body in page:
-                yield BundleRow(seq - part.base, Outgoing(schema, key, time_ms, body))
+            for seq, *record, crc in page:
+                if is_intact(seq, record, crc):
+                    yield BundleRow(seq - part.base, Outgoing(*record))
+                else:
+                    corrupt(seq - part.base)
             at = page[-1][0] + 1
 
     def _stores(self) -> list[tuple[int, str]]:
@@ -82,6 +87,10 @@ class OutboxFile:
         if self._ask("SELECT 1 FROM sqlite_master WHERE name = 'stores'"):
             return self._ask("SELECT base, store_id FROM stores ORDER BY base")
         return self._ask("SELECT 0, value FROM meta WHERE key = 'store_id'")
+
+    def _has_checksums(self) -> bool:
+        """An older agent's rows have none."""
+        return bool(self._ask("SELECT 1 FROM pragma_table_info('records') WHERE name = 'crc'"))
 
     def _ask(self, sql: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
         try:

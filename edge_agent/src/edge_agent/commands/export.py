@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from edge_agent.audit.log import origin
-from edge_agent.bundle import OutboxFile, Signer
+from edge_agent.bundle import Exported, OutboxFile, Signer
 from edge_agent.bundle import export as write_bundles
+from edge_agent.outbox.gaps import runs
 from shared.errors import ConfigError
 from shared.log_key import LogKey
 from shared.reactor_config import load_fleet
@@ -30,8 +31,9 @@ def export(
     """Write committed records as signed bundles, for a courier or a one-way gateway.
 
     Records that Kafka acknowledged are in, as long as the outbox keeps them; none counts as delivered by
-    this. The centre takes them with `control-plane import`, and drops what it has already. The key that is
-    printed is what it checks them with: where the site has never called, bring it by another way.
+    this. A record that does not fit its checksum is left out and named. The centre takes them with
+    `control-plane import`, and drops what it has already. The key that is printed is what it checks them
+    with: where the site has never called, bring it by another way.
 
     Example: edge-agent export --config reactor_config.yaml --site TX01 --data-dir /var/lib/edge-agent
     --since 2026-03-01T00:00:00Z --to /media/courier
@@ -52,12 +54,25 @@ def export(
         done = write_bundles(outbox, start, to, signer, lambda rows: bar.advance(task, rows))
     if as_json:
         found = {"bundles": [str(path) for path in done.bundles], "rows": done.rows}
-        print(json.dumps(found | {"rows_there": done.rows_there, "key": str(signer.verifier)}))
+        found |= {"rows_there": done.rows_there, "key": str(signer.verifier), "corrupt": _by_store(done)}
+        print(json.dumps(found))
         return
     for path in done.bundles:
         print(path)
     print(f"{done.rows} rows in {len(done.bundles)} new bundles; {done.rows_there} rows were there before")
+    for store_id, spans in _by_store(done).items():
+        rows = sum(last - first + 1 for first, last in spans)
+        named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in spans)
+        print(f"left out, not what was committed: {rows} rows of store {store_id}: {named}")
     print(f"signed with {signer.verifier}")
+
+
+def _by_store(done: Exported) -> dict[str, list[tuple[int, int]]]:
+    """The rows left out, as unbroken runs."""
+    stores = dict.fromkeys(store_id for store_id, _ in done.corrupt)
+    return {
+        store_id: runs(sorted(row for found, row in done.corrupt if found == store_id)) for store_id in stores
+    }
 
 
 def _time(text: str) -> datetime:

@@ -6,7 +6,7 @@ cycles without an outbox. Never: a row acknowledged on anything but a delivery r
 """
 
 from edge_agent.forward.forwarder import Backlog, Forwarder
-from edge_agent.forward.metrics import ForwardCollector
+from edge_agent.forward.metrics import ForwardCollector, Forwarding
 from edge_agent.forward.publish import publish_telemetry
 
-__all__ = ["Backlog", "ForwardCollector", "Forwarder", "publish_telemetry"]
+__all__ = ["Backlog", "ForwardCollector", "Forwarder", "Forwarding", "publish_telemetry"]

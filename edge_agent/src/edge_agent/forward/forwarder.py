@@ -93,6 +93,7 @@ class Forwarder:
         self.dead_lettered = 0
         self.restarts = 0
         self.trouble: str | None = None  # what librdkafka last complained of, until a record is delivered
+        self._trouble_code: int | None = None
 
     @property
     def held(self) -> dict[str, str]:
@@ -234,7 +235,9 @@ class Forwarder:
         self._acked.append(row.seq)
         self._poison.pop(row.seq, None)
         self._backoff.reset()
-        self.trouble = None
+        if self.trouble is not None:
+            log.info("Kafka takes records again")
+            self.trouble = self._trouble_code = None
         if reason:
             self.dead_lettered += 1
             log.error("record set aside", topic=topic, key=row.record.key, seq=row.number, reason=reason)
@@ -278,9 +281,11 @@ class Forwarder:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
             self._broken = self._broken or error.str()
-        elif error.str() != self.trouble:
+        elif self.trouble is None or error.code() != KafkaError._ALL_BROKERS_DOWN:  # which says less
             self.trouble = error.str()
-            log.warning("Kafka is out of reach; the outbox keeps what is committed", reason=self.trouble)
+            if error.code() != self._trouble_code:
+                self._trouble_code = error.code()
+                log.warning("Kafka is out of reach; the outbox keeps what is committed", reason=self.trouble)
 
 
 class _DeadlineAfter:

@@ -4,8 +4,8 @@
 *Degraded* is one that is, with something missing that a person should know of.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import Final, NamedTuple
@@ -49,6 +49,8 @@ class Vitals:
     oldest_s: float = 0.0
     undelivered_s: float = 0.0
     kafka: str = ""
+    kafka_says: str | None = None  # the client's newest complaint
+    held: Mapping[str, str] = field(default_factory=dict)  # topics that take nothing, and why
     clock_step_s: float = 0.0
     clock_step_ago_s: float = inf
     config_refused: str | None = None
@@ -97,10 +99,18 @@ def _of_what_is_kept(v: Vitals) -> list[Problem]:
         found.append(Problem("outbox_nearly_full", text))
     if v.undelivered_s > STALLED_S:
         text = f"Kafka at {v.kafka} took no row for {v.undelivered_s:.0f} s; {v.outbox_rows:,} wait"
-        found.append(Problem("kafka_away", text))
+        found.append(Problem("kafka_away", f"{text}{_why(v)}"))
     if v.oldest_s > LAG_S:
-        found.append(Problem("forward_lag", f"the oldest row that waits is {v.oldest_s:.0f} s old"))
+        text = f"the oldest row that waits is {v.oldest_s:.0f} s old"
+        found.append(Problem("forward_lag", text if found else f"{text}{_why(v)}"))
     return found
+
+
+def _why(v: Vitals) -> str:
+    """What is known of why rows wait."""
+    known = [v.kafka_says] if v.kafka_says else []
+    known += [f"topic {topic}: {reason}" for topic, reason in v.held.items()]
+    return f": {'; '.join(known)}" if known else ""
 
 
 def _of_the_rest(v: Vitals) -> list[Problem]:

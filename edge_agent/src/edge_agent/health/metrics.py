@@ -44,6 +44,9 @@ class Metrics:
         self.predictions = Counter("edge_predictions_total", "Windows scored", registry=r)
         self.alerts = Counter("edge_alerts_total", "Alerts raised", ["kind"], registry=r)
         self.commit_failures = Counter("edge_outbox_commit_failures_total", "Commits refused", registry=r)
+        self.outbox_dropped = Counter(
+            "edge_outbox_rows_dropped_total", "Rows given up, each named by a gap record", registry=r
+        )
         self.outbox_rows = Gauge("edge_outbox_rows", "Rows not yet acknowledged by Kafka", registry=r)
         self.outbox_rows_max = Gauge("edge_outbox_rows_max", "Where the oldest give way", registry=r)
         self.outbox_bytes = Gauge("edge_outbox_bytes", "Size of the outbox file", registry=r)

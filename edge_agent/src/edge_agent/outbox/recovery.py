@@ -53,8 +53,8 @@ class Salvage:
         return [(first, last) for first, last in between if first <= last]
 
 
-def replace(path: Path, why: str) -> None:
-    """Build the new file beside the damaged one, then let them change places.
+def replace(path: Path, why: str) -> int:
+    """Build the new file beside the damaged one, then let them change places; how many rows are given up.
 
     sqlite3.Error or OSError when there is no room for it: nothing has happened then, try again.
     """
@@ -63,13 +63,15 @@ def replace(path: Path, why: str) -> None:
         part.unlink(missing_ok=True)
     now = datetime.now(UTC)
     aside = path.with_name(f"{path.name}.damaged-{now:%Y%m%dT%H%M%S.%fZ}")
-    _build(path, fresh, {"why": why, "at": now.isoformat(), "file": aside.name if path.exists() else ""})
+    told: dict[str, object] = {"why": why, "at": now.isoformat(), "file": aside.name if path.exists() else ""}
+    given_up = _build(path, fresh, told)
     for part, kept in zip(file_set(path), file_set(aside), strict=True):
         if part.exists():
             part.rename(kept)
     fresh.rename(path)
     _flush_folder(path.parent)
     _forget_oldest(path)
+    return given_up
 
 
 def finish_interrupted(path: Path) -> None:
@@ -85,7 +87,7 @@ def _fresh(path: Path) -> Path:
     return path.with_name(f"{path.name}.new")
 
 
-def _build(path: Path, fresh: Path, told: dict[str, object]) -> None:
+def _build(path: Path, fresh: Path, told: dict[str, object]) -> int:
     found = Salvage()
     new = connect(fresh, journal="DELETE")
     try:
@@ -100,6 +102,7 @@ def _build(path: Path, fresh: Path, told: dict[str, object]) -> None:
             _begin_store(new, found)
     finally:
         new.close()
+    return sum(last - first + 1 for first, last in missing)
 
 
 def _begin_store(new: sqlite3.Connection, found: Salvage) -> None:

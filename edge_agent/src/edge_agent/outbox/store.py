@@ -78,6 +78,7 @@ class OutboxStore:
         self._commits = self._first_pending = 0
         self._open_again_s = 0.0
         self._known = Stats(0, 0, None, 0, 0, 0, 0, 0)
+        self._given_up_before = 0  # with files and openings before this one
         self.has_incidents = False
 
     def __enter__(self) -> Self:
@@ -117,7 +118,7 @@ class OutboxStore:
 
     def _replace(self, why: Exception) -> None:
         self._close()
-        recovery.replace(self._path, str(why))
+        self._given_up_before += recovery.replace(self._path, str(why))
         self._begin()
 
     def _begin(self) -> None:
@@ -127,6 +128,8 @@ class OutboxStore:
         self._db = db = file.connect(self._path)
         file.check(db)
         file.migrate(db)
+        if hasattr(self, "_records"):
+            self._given_up_before += self._records.counts.given_up_rows
         self._records, self._leaves = Records(db), Leaves(db)
         if not self._records.load():
             raise Damaged("the index of pending rows does not have the rows of the table")
@@ -337,6 +340,6 @@ class OutboxStore:
                 settled_seq=max(0, (oldest[1] - 1 if oldest else counts.last_seq) - base),
                 pending_bytes=counts.pending_bytes,
                 acked_rows=counts.acked_rows,
-                given_up_rows=counts.given_up_rows,
+                given_up_rows=self._given_up_before + counts.given_up_rows,
             )
         return self._known
