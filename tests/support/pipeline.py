@@ -18,7 +18,7 @@ from shared.listen import free_port
 from shared.schemas import Outgoing, SiteStatus, Telemetry, utc_now
 from tests.support.services import running
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 CONFIG_HASH = "c" * 64
 
 
