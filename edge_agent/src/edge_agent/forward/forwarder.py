@@ -160,7 +160,7 @@ class Forwarder:
         for row in rows:
             if self._careful and row.seq > max(self._suspects):
                 break
-            ours = lane.urgent == (row.record.schema in URGENT_SCHEMAS)
+            ours = lane.urgent or row.record.schema not in URGENT_SCHEMAS
             if ours and not (self._in_flight.room(urgent=lane.urgent) and self._offer(producer, row)):
                 break
             lane.after = row.seq
@@ -208,7 +208,8 @@ class Forwarder:
         record = stub or row.record
         config_hash = self._configs.of(row.store_id, row.number)
         marks = headers(record, row.store_id, row.number, config_hash)
-        marks |= {"reason": reason} if reason else {}
+        if reason:
+            marks["reason"] = reason
 
         def reported(error: KafkaError | None, _: Message) -> None:
             self._in_flight.remove(row.seq)
@@ -233,15 +234,17 @@ class Forwarder:
 
     def _taken(self, row: PendingRow, topic: str, reason: str | None) -> None:
         self._acked.append(row.seq)
-        self._poison.pop(row.seq, None)
         self._backoff.reset()
+        if self._poison:
+            self._poison.pop(row.seq, None)
         if self.trouble is not None:
             log.info("Kafka takes records again")
             self.trouble = self._trouble_code = None
         if reason:
             self.dead_lettered += 1
             log.error("record set aside", topic=topic, key=row.record.key, seq=row.number, reason=reason)
-        self._release(topic)
+        if self._holds:
+            self._release(topic)
 
     def _release(self, topic: str) -> None:
         """Read again what was passed over while the topic was held; what is in flight is not sent twice."""

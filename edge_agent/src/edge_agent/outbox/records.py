@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
+from edge_agent.outbox.gaps import runs
 from edge_agent.outbox.limits import ROW_OVERHEAD_BYTES, OutboxLimits
 from edge_agent.outbox.rows import checksum
 from shared.schemas import Outgoing
@@ -119,14 +120,18 @@ class Records:
 
     def acknowledge(self, seqs: Collection[int], now_ms: int) -> None:
         """Note that these need not be sent again; rows that are not pending stay as they are."""
-        rows, size = self._sized(
-            f"UPDATE records SET acked_ms = {now_ms:d} WHERE acked_ms IS NULL AND {_AMONG} RETURNING {_SIZE}",  # noqa: S608
-            seqs,
-        )
-        self.counts.pending_rows -= rows
-        self.counts.pending_bytes -= size
-        self.counts.acked_rows += rows
-        self.counts.acked_bytes += size
+        counts = self.counts
+        for first, last in runs(seqs):
+            among = "acked_ms IS NULL AND seq BETWEEN ? AND ?"
+            rows, size = self._db.execute(
+                f"SELECT count(*), ifnull(sum({_SIZE}), 0) FROM records WHERE {among}",  # noqa: S608
+                (first, last),
+            ).fetchone()
+            self._db.execute(f"UPDATE records SET acked_ms = ? WHERE {among}", (now_ms, first, last))  # noqa: S608
+            counts.pending_rows -= rows
+            counts.pending_bytes -= size
+            counts.acked_rows += rows
+            counts.acked_bytes += size
 
     def prune(self, rows_max: int) -> None:
         """Drop up to so many of the oldest acknowledged rows."""

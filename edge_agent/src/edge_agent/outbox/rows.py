@@ -59,10 +59,22 @@ class Stores:
         """Whether a store of this id was begun there."""
         return (base, store_id) in self._begun
 
+    def rows(self, found: Sequence[tuple[int, Outgoing]]) -> list[Row]:
+        """Committed records by row number, ascending, in their stores."""
+        if not found:
+            return []
+        (base, store_id), last = self._at(found[0][0]), self._at(found[-1][0])
+        if (base, store_id) == last:
+            return [Row(seq, record, store_id, seq - base) for seq, record in found]
+        return [Row(seq, record, *self.place(seq)) for seq, record in found]
+
     def place(self, seq: int) -> tuple[str, int]:
         """`(store_id, number)` of a row."""
-        base, store_id = self._begun[bisect_left(self._bases, seq) - 1]
+        base, store_id = self._at(seq)
         return store_id, seq - base
+
+    def _at(self, seq: int) -> tuple[int, str]:
+        return self._begun[bisect_left(self._bases, seq) - 1]
 
     def split(self, first: int, last: int) -> Iterator[tuple[str, int, int]]:
         """`(store_id, first, last)` of the rows `first` to `last`, a part for each store."""

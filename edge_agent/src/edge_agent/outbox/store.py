@@ -293,10 +293,11 @@ class OutboxStore:
                     f"WHERE {which} AND seq > ? ORDER BY seq LIMIT ?",
                     (after_seq, limit),
                 ).fetchall()
-            broken = [seq for seq, *record, crc in found if not is_intact(seq, record, crc)]
+            records = [(row[0], Outgoing._make(row[1:5])) for row in found]
+            crcs = (row[5] for row in found)
+            broken = [seq for (seq, r), crc in zip(records, crcs, strict=True) if not is_intact(seq, r, crc)]
             if not broken:
-                place = self._stores.place
-                return [Row(seq, Outgoing(*record), *place(seq)) for seq, *record, _ in found]
+                return self._stores.rows(records)
             self._give_up(broken)
 
     def _give_up(self, broken: list[int]) -> None:
