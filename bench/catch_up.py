@@ -11,6 +11,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from edge_agent import collector
 from edge_agent.forward import Forwarder
 from edge_agent.forward.settings import producer_config
 from edge_agent.outbox import Outbox, OutboxLimits, OutboxStore
@@ -30,6 +31,7 @@ Figures = dict[str, float]
 
 def catch_up(path: Path, bootstrap: str) -> Figures:
     """Records per second of both, and the ratio."""
+    collector.settle()  # for both, as the agent does
     bare_s = _from_memory(bootstrap)
     ours_s = asyncio.run(_from_outbox(path, bootstrap))
     figures = {

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from edge_agent import __version__
+from edge_agent import __version__, collector
 from edge_agent.centre import APART_RETRY_S, Centre
 from edge_agent.forward import ForwardCollector, Forwarder
 from edge_agent.health import BacklogWatch, Changes, HealthServer, Metrics
@@ -73,6 +73,7 @@ class Agent:
             recorder = Recorder(self._outbox, self._settings.site, key, self._metrics)
             await recorder.open()
             self._compose(recorder)
+            collector.settle()
             with HealthServer(host, port, self._metrics.registry, self._vitals.health):
                 await self._note(
                     AuditEvent.AGENT_STARTED, version=__version__, store_id=self._outbox.store_id

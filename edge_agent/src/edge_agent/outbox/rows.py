@@ -38,6 +38,19 @@ def is_intact(seq: int, record: Sequence[Any], crc: int | None) -> bool:
         return False
 
 
+def broken(found: Sequence[tuple[Any, ...]]) -> list[int]:
+    """Which of the rows `(seq, schema, key, time_ms, body, crc)` are not intact; `is_intact` for many."""
+    wrong = []
+    for seq, schema, key, time_ms, body, crc in found:
+        try:
+            known = crc32(b"%d %d" % (seq, time_ms), _names(schema, key))
+            if crc is not None and crc32(body, known) != crc:
+                wrong.append(seq)
+        except (TypeError, ValueError):
+            wrong.append(seq)
+    return wrong
+
+
 @lru_cache(_CACHED_NAMES)
 def _names(schema: str, key: str) -> int:
     return crc32(f"{schema} {key}".encode())

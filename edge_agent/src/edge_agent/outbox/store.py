@@ -18,7 +18,7 @@ from edge_agent.outbox.gaps import Loss, runs
 from edge_agent.outbox.leaves import Leaves
 from edge_agent.outbox.limits import OutboxLimits, WhenFull
 from edge_agent.outbox.records import Records
-from edge_agent.outbox.rows import Row, Stores, is_intact
+from edge_agent.outbox.rows import Row, Stores, broken
 from edge_agent.outbox.schema import IS_URGENT
 from shared.errors import Retryable
 from shared.merkle import Frontier
@@ -293,12 +293,10 @@ class OutboxStore:
                     f"WHERE {which} AND seq > ? ORDER BY seq LIMIT ?",
                     (after_seq, limit),
                 ).fetchall()
-            records = [(row[0], Outgoing._make(row[1:5])) for row in found]
-            crcs = (row[5] for row in found)
-            broken = [seq for (seq, r), crc in zip(records, crcs, strict=True) if not is_intact(seq, r, crc)]
-            if not broken:
-                return self._stores.rows(records)
-            self._give_up(broken)
+            wrong = broken(found)
+            if not wrong:
+                return self._stores.rows([(row[0], Outgoing._make(row[1:5])) for row in found])
+            self._give_up(wrong)
 
     def _give_up(self, broken: list[int]) -> None:
         told = {"why": "rows are not what was committed", "file": "", "rows": runs(broken)}
