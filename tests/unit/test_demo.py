@@ -1,10 +1,13 @@
-"""What the demo makes of the product's configuration."""
+"""What the demo makes of the product's configuration, and of what the parts stored."""
 
 from pathlib import Path
 
 from demo.settings import REPLAY_SITE, Demo, write_config
+from demo.summary import outbox_rows
+from edge_agent.outbox import OutboxStore
 from edge_agent.simulation.replay import Recording
 from shared.reactor_config import load_fleet
+from shared.schemas import Outgoing
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,3 +25,13 @@ def test_without_recordings_the_rig_replays_a_pump_that_was_simulated(tmp_path):
     recording.load()
     [[row]] = recording.rows()
     assert set(row.values.values()) == {1.0}
+
+
+def test_every_row_of_an_outbox_is_counted_also_what_was_acknowledged(tmp_path):
+    """Under the store's id and the row's number, as the lake has them."""
+    with OutboxStore(tmp_path / "outbox.db") as store:
+        store.commit([Outgoing("telemetry/1", "TX01/R1/pump", n, b"%d" % n) for n in range(3)])
+        store.acknowledge([1])
+        store_id = store.store_id
+    rows = [(store_id, n + 1, "telemetry/1", b"%d" % n) for n in range(3)]
+    assert list(outbox_rows(tmp_path)) == rows
