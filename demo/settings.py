@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from control_plane.layout import Layout
+from shared.config_defaults import builtin_types
 from shared.listen import free_port
 
 CONSOLE_PORT = 8080  # the one a person types; another is taken when it is in use
@@ -86,7 +87,9 @@ def write_config(demo: Demo, source: Path) -> list[str]:
     site, reactor, component, fault = FAULT
     document[site][reactor][component]["faults"] = [{"type": fault, "at_cycle": demo.fault_cycle}]
     if demo.recordings is None:  # without recorded data the rig is a pump of the simulator's
-        document[REPLAY_SITE]["LOOP1"] = {"reactor_type": "test_rig", "coolant_pump": {}}
+        tags = builtin_types()["coolant_pump"]["tags"]
+        columns = {name: tag | {"column": name} for name, tag in tags.items()}
+        document[REPLAY_SITE]["LOOP1"] = {"reactor_type": "test_rig", "coolant_pump": {"tags": columns}}
     demo.config.write_text(yaml.safe_dump(document, sort_keys=False))
     return list(document)
 

@@ -4,15 +4,14 @@ Nothing here is a counter that the demo kept while it ran.
 """
 
 import json
-import sqlite3
 import struct
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from control_plane.sinks.lake import LakeReader
 from demo.settings import Demo
+from edge_agent.outbox.reader import OutboxReader
 from shared.schemas import Quality
 
 Row = dict[str, Any]
@@ -20,10 +19,10 @@ Row = dict[str, Any]
 
 def outbox_rows(folder: Path) -> Iterator[tuple[str, int, str, bytes]]:
     """`(store_id, seq, schema, body)` of every row that a site's outbox committed and still holds."""
-    with closing(sqlite3.connect(f"file:{folder / 'outbox.db'}?mode=ro", uri=True)) as db:
-        [(store_id,)] = db.execute("SELECT value FROM meta WHERE key = 'store_id'")
-        for seq, schema, body in db.execute("SELECT seq, schema, body FROM records ORDER BY seq"):
-            yield store_id, seq, schema, body
+    with OutboxReader(folder / "outbox.db") as outbox:
+        for seen in outbox.rows(acknowledged=True):
+            row = seen.row
+            yield row.store_id, row.number, row.record.schema, row.record.body
 
 
 def ledger(path: Path) -> dict[tuple[str, int], Row]:

@@ -234,8 +234,8 @@ def test_what_is_in_flight_is_bounded_while_kafka_is_silent(monkeypatch):
         def poll(self, timeout):
             return
 
-    broker = Silent({})
-    bound = in_flight.IN_FLIGHT_ROWS_MAX
+    broker, bound = Silent({}), 500  # fewer than in service: all of them are sent within the time
+    monkeypatch.setattr(in_flight, "IN_FLIGHT_ROWS_MAX", bound)
     rows = [*map(row, range(1, 2 * bound)), row(2 * bound, "alert/1")]
     backlog = forwarded(monkeypatch, broker, *rows, drain_s=2.0)
     assert backlog.acknowledged == []
