@@ -1,8 +1,8 @@
 """A backlog of 1,000,000 records in the outbox is forwarded, against the same producer fed from memory.
 
-*The same producer* is the agent's own forwarder, with its headers, order, delivery reports and lanes; only the
-reading of rows and the noting of acknowledgements cost nothing there. A bare loop over librdkafka with one
-constant set of headers, which can tell neither what arrived nor send a row again, is shown beside them.
+*The same producer* is the agent's own forwarder, with its headers, order, delivery reports and lanes; only
+reading rows and noting acknowledgements cost nothing there. A bare loop over librdkafka with one constant set
+of headers, which can neither tell what arrived nor send a row again, is shown beside them.
 """
 
 import asyncio

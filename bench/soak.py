@@ -1,9 +1,9 @@
 """A week in an hour: the agent over 60,480 polls, a week of a site that is polled each 10 s.
 
 Polls come at 20 Hz instead, so that the week takes 50 minutes; every "day" the broker is away for an "hour"
-(18 s). Samples are taken each "10 minutes"; the plot shows resident memory and the outbox' files. The first four
-days fill what is kept on purpose (200,000 acknowledged rows); flat: the last day's median is at most 1.1 times
-the fifth day's.
+(18 s). Samples are taken each "10 minutes"; the plot shows resident memory and the outbox' files. The first
+four days fill what is kept on purpose (200,000 acknowledged rows); flat: the last day's median is at most 1.1
+times the fifth day's.
 """
 
 import argparse

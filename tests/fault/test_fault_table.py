@@ -6,12 +6,14 @@ FAULT_SEED replays a run. `make faults` has a scene for each fault, `make faults
 import json
 import os
 import secrets
+from collections.abc import Iterator
 
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from bench.fault_account import Reckoning
 from bench.faults import BOTH_KILLED, SITE_FAULTS, Played, play
+from tests.support.kafka import running_kafka
 
 SEED = os.environ.get("FAULT_SEED", str(secrets.randbelow(2**32)))
 ROWS_MIN = 100  # of a site that polls two components four times a second for some 20 s
@@ -20,9 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def played(kafka_of_the_run, tmp_path_factory) -> Played:
+def played(tmp_path_factory) -> Iterator[Played]:
     folder, rows = tmp_path_factory.mktemp("scene"), [*SITE_FAULTS, BOTH_KILLED]
-    return play(kafka_of_the_run, folder, SEED, rows, [BOTH_KILLED, "broker killed and back"])
+    with running_kafka(tmp_path_factory.mktemp("kafka")) as broker:  # it will be killed
+        yield play(broker, folder, SEED, rows, [BOTH_KILLED, "broker killed and back"])
 
 
 def test_nothing_is_lost_under_any_fault(played):
