@@ -11,6 +11,9 @@ from shared import listen
 from tests.support.kafka import KafkaBroker, running_kafka
 from tests.support.kafka_tls import authority, listener_settings
 
+# Beginnings of files whose tests share what costs many seconds to start, or ports that a person knows.
+TOGETHER = ("test_kafka", "test_fault_table", "test_demo", "test_opcua_security", "test_console")
+
 
 def pytest_configure() -> None:
     """Each process of a parallel run looks for free ports in a part of its own: none takes another's."""
@@ -29,14 +32,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Whoever is idle takes the next test."""
-    return OneBroker(config, log)
+    return Together(config, log)
 
 
-class OneBroker(LoadScopeScheduling):
-    """Each test goes where there is room, but those of Kafka to one process: a broker costs seconds."""
+class Together(LoadScopeScheduling):
+    """Each test goes where there is room, but these files' to one process each."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "kafka" if "/test_kafka" in nodeid else nodeid
+        return next((name for name in TOGETHER if f"/{name}" in nodeid), nodeid)
 
 
 def _length(item: pytest.Item) -> float:
