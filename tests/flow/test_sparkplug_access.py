@@ -38,6 +38,14 @@ pytestmark = [  # paho leaves a socket whose handshake failed to the garbage col
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_socket_is_left_to_the_next_test():
+    """paho leaves the socket of a failed TLS handshake to the garbage collector; it is found here, and not
+    in the midst of another test."""
+    yield
+    gc.collect()
+
+
 class Authority:
     """A CA that signs certificates into a folder."""
 

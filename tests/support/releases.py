@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from securesystemslib.signer import CryptoSigner
 
 from control_plane.layout import Layout
 from control_plane.release.controller import start_rollout
@@ -135,7 +138,7 @@ class Centre:
             (trust / "image_root.json").write_bytes(self.image.root.read_bytes())
             (trust / "director_root.json").write_bytes(director.root.read_bytes())
 
-    def signer(self, name: str):
+    def signer(self, name: str) -> CryptoSigner:
         return load_signer(self.keys / f"{name}.pem", PASSPHRASE)
 
     def approve(self, proposal: Path, *names: str) -> None:
@@ -160,7 +163,7 @@ class Centre:
         """A metadata file, for a test to change."""
         return self.layout.repository / repository / "metadata" / name
 
-    def change_json(self, path: Path, change) -> None:
+    def change_json(self, path: Path, change: Callable[[Any], object]) -> None:
         """Rewrite a signed file without signing it again."""
         document = json.loads(path.read_text())
         change(document)

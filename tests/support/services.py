@@ -19,7 +19,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> 
     deadline = time.monotonic() + START_DEADLINE_S
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
-            raise RuntimeError(f"{process.args} ended with {process.returncode}")
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
             return
         time.sleep(0.05)
