@@ -32,6 +32,7 @@ STEADY_UNITS, STEADY_S = 100, 60.0
 LATENCY_UNITS, LATENCY_S = 10, 60.0
 LATENCY_TICK_S = 1.017  # each change comes 17 ms later in the poll's period than the one before
 BARE_CYCLES = 8  # before the agent, and as many after
+DISTINCT_TICKS = 4  # of numbers that come in turn
 PHASE = 0.5  # of the period, between the wall clock's second, when the agent polls, and a change
 
 POINTS_PER_S_MIN = 0.999 * STEADY_UNITS * TAGS / PERIOD_S  # the measured time is no whole number of polls
@@ -74,7 +75,7 @@ def _plant(folder: Path, units: int, tick_s: float) -> Iterator[tuple[Path, int,
     folder.mkdir()
     config, port = folder / "fleet.json", free_port()
     write_config(config, units, port, PERIOD_S)
-    with serving(config, tick_s, PHASE * PERIOD_S) as times:
+    with serving(config, tick_s, PHASE * PERIOD_S, DISTINCT_TICKS) as times:
         yield config, port, times
 
 

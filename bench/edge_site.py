@@ -30,8 +30,8 @@ from shared.config_defaults import FIRST_TAG_ADDRESS
 from shared.features import FEATURES_PER_TAG, FeatureSpec
 from shared.listen import free_port
 from shared.onnx_model import OnnxModel
-from shared.reactor_config import load_fleet
-from shared.schemas import GoldenWindow, Manifest, utc_now
+from shared.reactor_config import Component, load_fleet
+from shared.schemas import ComponentId, GoldenWindow, Manifest, utc_now
 from tests.support.releases import Centre
 from tests.support.web import served
 
@@ -61,15 +61,19 @@ def write_config(
 
 
 @contextmanager
-def serving(config: Path, tick_s: float, phase_s: float) -> Iterator[Any]:
+def serving(config: Path, tick_s: float, phase_s: float, distinct: int | None = None) -> Iterator[Any]:
     """The plant's server in a process of its own; gives the wall clock's time of each tick, by number.
 
-    The first tick is `phase_s` after a whole second, the others follow each `tick_s`.
+    The first tick is `phase_s` after a whole second, the others follow each `tick_s`. With `distinct` so many
+    ticks' numbers come in turn, worked out before, so that the server of a large plant is not what is
+    measured; the cycle register counts on.
     """
     context = multiprocessing.get_context("spawn")
     times: Any = context.Array(c_double, TICK_TIMES_MAX, lock=False)
     ready = context.Value(c_longlong, 0)
-    process = context.Process(target=_serve, args=(config, tick_s, phase_s, times, ready), daemon=True)
+    process = context.Process(
+        target=_serve, args=(config, tick_s, phase_s, times, ready, distinct), daemon=True
+    )
     process.start()
     try:
         _until(lambda: bool(ready.value) or not process.is_alive(), "the Modbus server")
@@ -81,23 +85,53 @@ def serving(config: Path, tick_s: float, phase_s: float) -> Iterator[Any]:
         process.join()
 
 
-def _serve(config: Path, tick_s: float, phase_s: float, times: Any, ready: Any) -> None:
-    asyncio.run(_serve_ticks(config, tick_s, phase_s, times, ready))
+def _serve(config: Path, tick_s: float, phase_s: float, times: Any, ready: Any, distinct: int | None) -> None:
+    asyncio.run(_serve_ticks(config, tick_s, phase_s, times, ready, distinct))
 
 
-async def _serve_ticks(config: Path, tick_s: float, phase_s: float, times: Any, ready: Any) -> None:
+async def _serve_ticks(
+    config: Path, tick_s: float, phase_s: float, times: Any, ready: Any, distinct: int | None
+) -> None:
     """New numbers in every register each `tick_s`; the cycle register says which tick they are of."""
     fleet = load_fleet(config)
-    async with PlantServer(HOST, fleet.sites[SITE].plant.port, fleet.components(SITE)) as server:
-        components = server.components.items()
+    async with TickingServer(HOST, fleet.sites[SITE].plant.port, fleet.components(SITE)) as server:
+        if distinct is not None:
+            server.prepare(distinct)
         began_s = math.ceil(time.time()) + phase_s
         for tick in range(TICK_TIMES_MAX):
             await asyncio.sleep(max(0.0, began_s + tick * tick_s - time.time()))
             times[tick] = time.time()
-            for component_id, component in components:
-                values = {tag: float(tick * TICK_STEP + int(tag[1:])) for tag in component.tags}
-                server.show(component_id, tick, values)
+            server.tick(tick)
             ready.value = 1
+
+
+class TickingServer(PlantServer):
+    """Shows a tick of all components at once; a tag's number tells tag and tick."""
+
+    def __init__(self, host: str, port: int, components: Mapping[ComponentId, Component]) -> None:
+        super().__init__(host, port, components)
+        self._prepared: list[dict[ComponentId, Any]] = []
+
+    def prepare(self, distinct: int) -> None:
+        """Work out so many ticks before."""
+        for tick in range(distinct):
+            self._show_numbers(tick)
+            self._prepared.append(dict(self._images))
+
+    def tick(self, tick: int) -> None:
+        """All registers are of this tick now."""
+        if not self._prepared:
+            self._show_numbers(tick)
+            return
+        for component_id, image in self._prepared[tick % len(self._prepared)].items():
+            holding = image["holding"].copy()
+            holding[:2] = divmod(tick, 1 << 16)  # the cycle register: the first two, high word first
+            self._images[component_id] = {**image, "holding": holding}
+
+    def _show_numbers(self, tick: int) -> None:
+        for component_id, component in self.components.items():
+            values = {tag: float(tick * TICK_STEP + int(tag[1:])) for tag in component.tags}
+            self.show(component_id, tick, values)
 
 
 def release() -> tuple[Manifest, bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.edge_site import SITE, TAGS, release
+from edge_agent import collector
 from edge_agent.line import Line
 from edge_agent.outbox import OutboxStore
 from edge_agent.scoring import Scorer
@@ -29,6 +30,7 @@ async def stages(config: Path, period_s: float) -> CpuSeconds:
     for line in lines.values():
         line.use(scorer)
     spent: CpuSeconds = {}
+    collector.settle()  # as the agent does
     with TemporaryDirectory() as folder, OutboxStore(Path(folder) / "outbox.db") as store:
         async with source_for(SITE, fleet.sites[SITE].plant, components) as source:
             for poll in range(WARM_POLLS + POLLS):

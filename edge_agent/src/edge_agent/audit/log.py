@@ -72,4 +72,5 @@ class AuditLog:
 def _without_window(prediction: Prediction | None) -> Prediction | None:
     if prediction is None or type(prediction) is Prediction:
         return prediction
-    return Prediction.model_validate(prediction.model_dump(exclude={"window"}))
+    fields = {name: getattr(prediction, name) for name in Prediction.model_fields}
+    return Prediction.model_construct(**fields)  # its fields have been checked
