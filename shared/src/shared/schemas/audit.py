@@ -1,6 +1,7 @@
 """What goes on the record, and the signed statement of how long the record is."""
 
 from enum import StrEnum
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import rfc8785
@@ -42,6 +43,11 @@ class AuditEntry(SiteRecord):
 
     def leaf(self) -> bytes:
         """The bytes that are hashed into the log: RFC 8785 JSON, the same on every machine."""
+        return self.canonical
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """The leaf, worked out once: a site hashes it and sends it."""
         return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def outgoing(self) -> Outgoing:
