@@ -37,7 +37,7 @@ PHASE = 0.5  # of the period, between the wall clock's second, when the agent po
 
 POINTS_PER_S_MIN = (
     0.995 * STEADY_UNITS * TAGS / PERIOD_S
-)  # begun and ended on a poll, seen 0.1 s late at most
+)  # from poll to poll, each seen 0.1 s late at most
 BARE_RATIO_MAX = 1.7
 RSS_MIB_MAX = 400.0
 P99_MS_MAX = 1.3e3 * PERIOD_S
