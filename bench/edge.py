@@ -35,9 +35,7 @@ BARE_CYCLES = 8  # before the agent, and as many after
 DISTINCT_TICKS = 4  # of numbers that come in turn
 PHASE = 0.5  # of the period, between the wall clock's second, when the agent polls, and a change
 
-POINTS_PER_S_MIN = (
-    0.995 * STEADY_UNITS * TAGS / PERIOD_S
-)  # from poll to poll, each seen 0.1 s late at most
+POINTS_PER_S_MIN = 0.995 * STEADY_UNITS * TAGS / PERIOD_S  # from poll to poll, each seen 0.1 s late at most
 BARE_RATIO_MAX = 1.7
 RSS_MIB_MAX = 400.0
 P99_MS_MAX = 1.3e3 * PERIOD_S

@@ -178,7 +178,15 @@ SITE_FAULTS: dict[str, Callable[[FaultSite], None]] = {
     "outbox damaged": _damaged,
     "clock set": _clock_set,
 }
+
+
+def _bound_reached(site: FaultSite) -> None:
+    time.sleep(0.8 * AWAY_S)  # by now the outbox is full; what gave way is still in the forwarder's memory
+    site.kill_agent()
+
+
 BOUND = "outbox bound reached"  # beside the sites of the scene in which the broker is away longest
+BESIDE = {BOUND: _bound_reached}
 ROWS = (*CENTRE_FAULTS, BOUND, *SITE_FAULTS)
 GIVES_UP = (BOUND, "outbox disk full")  # a run in which nothing had to be given up there shows nothing
 
@@ -328,9 +336,8 @@ def _inject(scene: Scene, centre_rows: Sequence[str]) -> None:
             CENTRE_FAULTS[row](scene)
 
     with ThreadPoolExecutor(len(scene.sites) + 1) as pool:
-        running = [
-            pool.submit(SITE_FAULTS[site.row], site) for site in scene.sites if site.row in SITE_FAULTS
-        ]
+        own = SITE_FAULTS | BESIDE
+        running = [pool.submit(own[site.row], site) for site in scene.sites if site.row in own]
         running.append(pool.submit(of_the_centre))
         for fault in running:
             fault.result()
