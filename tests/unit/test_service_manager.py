@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_agent.systemd import ServiceManager, manager
+from edge_agent.systemd import ServiceManager, notify
 
 
 class FakeSocket:
@@ -31,7 +31,7 @@ class FakeSocket:
 def socket(monkeypatch):
     FakeSocket.sent, FakeSocket.room = [], 1000
     fake = SimpleNamespace(socket=FakeSocket, AF_UNIX=0, SOCK_DGRAM=0)
-    monkeypatch.setattr(manager, "socket", fake)
+    monkeypatch.setattr(notify, "socket", fake)
     return FakeSocket
 
 

@@ -6,6 +6,6 @@ systemd started the agent.
 """
 
 from edge_agent.systemd.logs import configure_logs
-from edge_agent.systemd.manager import ServiceManager
+from edge_agent.systemd.notify import ServiceManager
 
 __all__ = ["ServiceManager", "configure_logs"]
