@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -70,6 +72,16 @@ def kill(folder: Path, name: str) -> None:
     os.kill(table[name], signal.SIGKILL)
 
 
+def wait_for_answer(url: str) -> None:
+    """Until the console is there again."""
+    deadline = time.monotonic() + ORDERLY_S
+    while time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.5)
+    pytest.fail(f"{url} did not answer within {ORDERLY_S} s")
+
+
 def look_at_the_console(url: str, pictures: Path) -> None:
     """What a person sees while the demo runs; the pictures are those of the README (`make pictures`)."""
     with page() as found:
@@ -110,7 +122,7 @@ def test_claims_hold_when_an_agent_and_the_centre_are_killed(checkout, start_dem
     kill(checkout, "agent-TX01")
     time.sleep(6)
     kill(checkout, "centre")
-    time.sleep(8)  # it is started again within a second, and then reads its lake
+    wait_for_answer(url)  # it is started again within a second, and then reads its lake
     pictures = Path(os.environ.get("PICTURES", checkout))
     look_at_the_console(url, pictures)
     rest, _ = demo.communicate(timeout=END_DEADLINE_S)

@@ -37,6 +37,7 @@ DELAY_MAX_S = 1.5 * TIMEOUT_S
 DOWN_MAX_S = 2 * TIMEOUT_S
 TICK_S = 0.04  # of the plant; a poll takes some milliseconds
 BROKEN_POLLS, BROKEN_SEED = 1_000, 7  # of a reader that is broken on purpose
+BROKEN_RUNS = 10  # at most; on a busy machine most polls of one are too late to read anything
 HOST = "127.0.0.1"
 TAGS = 3
 LIFETIME_PUBLISHES = 50  # instead of 600: the plants soon forget the connections that were lost
@@ -231,8 +232,11 @@ class WritingConnection(OpcUaConnection):
 async def test_source_that_trusts_too_much_is_found_out(plants, monkeypatch, name, broken, told):
     """The oracle can fail: values of another cycle, or of the namespace that has the old index, are seen."""
     monkeypatch.setattr(f"edge_agent.sources.opcua.{name}", broken)
-    tally = await run(plants, BROKEN_POLLS, BROKEN_SEED)
-    assert any(told in wrong for wrong in tally.wrong)
+    for more in range(BROKEN_RUNS):
+        tally = await run(plants, BROKEN_POLLS, BROKEN_SEED + more)
+        if any(told in wrong for wrong in tally.wrong):
+            return
+    pytest.fail(f"{name} was not found out: {told!r} was not among what was wrong")
 
 
 async def test_source_that_writes_is_found_out(plants, monkeypatch):

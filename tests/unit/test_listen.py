@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import ConfigError
-from shared.listen import parse_endpoint, require_loopback
+from shared.listen import free_port, parse_endpoint, require_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
@@ -29,3 +29,10 @@ def test_an_endpoint_needs_host_and_port(text):
 def test_an_ipv6_endpoint_is_understood():
     """Brackets belong to the notation, not to the host."""
     assert parse_endpoint("[::1]:8080", "--listen") == ("::1", 8080)
+
+
+def test_a_free_port_is_given_once(monkeypatch):
+    """Who asked first may not have bound it yet: the second gets another."""
+    monkeypatch.setattr("shared.listen.LISTEN_PORTS", range(20_000, 20_064))
+    ports = [free_port() for _ in range(32)]
+    assert len(set(ports)) == len(ports)

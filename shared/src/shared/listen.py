@@ -48,10 +48,14 @@ def listener(address: str, option: str) -> socket.socket:
         ) from error
 
 
+_given: set[int] = set()  # by free_port in this process; what asked may not have bound it yet
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago, of those that no outgoing connection is given."""
+    """A TCP port that was free a moment ago, of those that no outgoing connection is given; never one twice."""
     while True:
-        port = secrets.choice(LISTEN_PORTS)
+        port = secrets.choice([port for port in LISTEN_PORTS if port not in _given])
+        _given.add(port)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((host, port))
             return port
