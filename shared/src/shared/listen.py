@@ -52,7 +52,7 @@ _given: set[int] = set()  # by free_port in this process; what asked may not hav
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago, of those that no outgoing connection is given; never one twice."""
+    """A TCP port that was free a moment ago, which no outgoing connection is given; never one twice."""
     while True:
         port = secrets.choice([port for port in LISTEN_PORTS if port not in _given])
         _given.add(port)
