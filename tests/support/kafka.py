@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # public
 
 from shared.listen import free_port
@@ -18,7 +18,7 @@ from shared.listen import free_port
 INFRA = Path(__file__).parents[2] / "infra"
 LAUNCHER = INFRA / "kafka" / "kafka.sh"
 FETCH_DEADLINE_S = 600.0
-START_DEADLINE_S = 60.0  # alone it takes 5 s
+START_DEADLINE_S = 120.0  # alone it takes 5 s
 CALL_DEADLINE_S = 20.0
 FAST_START = "-Xms96m -Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
@@ -126,25 +126,53 @@ class KafkaBroker:
         """A client for administration."""
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
 
-    def create_topics(self) -> None:
-        """The topics of infra/kafka/topics.conf; none of them may be there yet."""
-        admin = self.admin()
-        for made in admin.create_topics(topics(), operation_timeout=CALL_DEADLINE_S).values():
-            made.result(CALL_DEADLINE_S)
+    def create_topics(self, **telemetry: str) -> None:
+        """The topics of infra/kafka/topics.conf in place of all that are there.
 
-    def reset(self) -> None:
+        `telemetry` are settings of telemetry_raw beside those of the file.
+        """
+        wanted = topics()
+        wanted[[t.topic for t in wanted].index("telemetry_raw")].config.update(telemetry)
+        end = time.monotonic() + START_DEADLINE_S
+        while not self._created(wanted):  # what is deleted is there for a moment longer
+            if time.monotonic() > end:
+                raise TimeoutError(f"topics of before are still at {self.bootstrap}")
+            self._delete_topics()
+
+    def reset(self, **telemetry: str) -> None:
         """Empty topics and no consumer group: as new, for the next test."""
+        end = time.monotonic() + START_DEADLINE_S
+        while self._groups_left() and time.monotonic() < end:
+            time.sleep(0.5)  # a member that was killed belongs to its group until its session times out
+        self._delete_topics()
+        self.create_topics(**telemetry)
+
+    def _groups_left(self) -> bool:
+        """Delete every consumer group; whether one has members and stays."""
         admin = self.admin()
         groups = [g.group_id for g in admin.list_consumer_groups().result(CALL_DEADLINE_S).valid]
-        for ended in admin.delete_consumer_groups(groups).values() if groups else ():
-            ended.result(CALL_DEADLINE_S)
+        deleted = admin.delete_consumer_groups(groups).values() if groups else ()
+        return any(future.exception(CALL_DEADLINE_S) for future in deleted)
+
+    def _created(self, wanted: list[NewTopic]) -> bool:
+        """Whether each topic is made; False when one of before is in the way."""
+        admin = self.admin()
+        made = admin.create_topics(wanted, operation_timeout=CALL_DEADLINE_S)
+        errors = [future.exception(CALL_DEADLINE_S) for future in made.values()]
+        for error in filter(None, errors):
+            code = error.args[0].code() if isinstance(error, KafkaException) else None
+            if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise error
+        return not any(errors)
+
+    def _delete_topics(self) -> None:
+        admin = self.admin()
         while names := [
             name for name in admin.list_topics(timeout=CALL_DEADLINE_S).topics if name[:2] != "__"
         ]:
             for gone in admin.delete_topics(names, operation_timeout=CALL_DEADLINE_S).values():
                 with suppress(KafkaException):  # deleted already; the broker's list is a moment behind
                     gone.result(CALL_DEADLINE_S)
-        self.create_topics()
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the broker was not started"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-START_DEADLINE_S = 90.0  # the console takes 5 s alone, 30 s among ten busy processes
+START_DEADLINE_S = 180.0  # the console takes 5 s alone, 30 s among ten busy processes
 BIN = Path(sys.executable).parent
 
 
