@@ -6,14 +6,17 @@ Never: state fitted anywhere but in the spec or the model's graph, clocks, I/O, 
 
 from shared.features.regimes import fit_normalisation
 from shared.features.spec import GROUPS, WINDOW_CYCLES, FeatureSpec, Group, Normalisation
-from shared.features.windows import window_features
+from shared.features.stream import FeatureStream
+from shared.features.windows import history_features, window_features
 
 __all__ = [
     "GROUPS",
     "WINDOW_CYCLES",
     "FeatureSpec",
+    "FeatureStream",
     "Group",
     "Normalisation",
     "fit_normalisation",
+    "history_features",
     "window_features",
 ]
