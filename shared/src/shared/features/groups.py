@@ -61,7 +61,8 @@ def _present(table: _Masked) -> Floats:
 def _change(table: _Masked) -> Floats:
     """Value less that of the row before; 0 (of either sign) where one of the two is missing."""
     tail = slice(-(table.rows + 1), None)
-    filled, before, present = (x[..., tail, :] for x in (table.filled, table.before, table.present))
+    filled, before = table.filled[..., tail, :], table.before[..., tail, :]
+    present = table.present[..., tail, :]
     change = np.zeros_like(filled)
     np.subtract(filled[..., 1:, :], before[..., :-1, :], out=change[..., 1:, :])
     change[..., 1:, :] *= present[..., 1:, :] & present[..., :-1, :]
