@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shared.errors import ConfigError
 from shared.features import WINDOW_CYCLES, unit_columns, unit_features, unit_spec
 from shared.features.spec import WINDOW_CYCLES_MAX
+from shared.features.units import UNIT_GROUPS
 
 IDENTITY = ("site_id", "reactor_id", "component")
 UNIT = (*IDENTITY, "run", "unit")  # what tells one history from another, as far as the table has it
@@ -83,6 +84,11 @@ def _table_problems(df: pd.DataFrame, metrics: Sequence[Hashable], window_size: 
         problems.append(f"no metric column; besides identity and labels the table has none of: {found}")
     repeated = sorted({str(name) for name in df.columns[df.columns.duplicated()]})
     problems += [f"column {name!r} comes twice; keep one" for name in repeated]
+    made = {f"{metric}_{group}" for metric in metrics for group in (*UNIT_GROUPS[1:], "relative")}
+    made |= {"cycles_since_start", "cycles_since_fault"}
+    problems += [
+        f"column {name!r} has the name of a feature; rename it or drop it" for name in metrics if name in made
+    ]
     if not 2 <= window_size <= WINDOW_CYCLES_MAX:
         problems.append(f"window_size {window_size}; 2 to {WINDOW_CYCLES_MAX} cycles are possible")
     if not repeated:
