@@ -1,7 +1,7 @@
 """Anomaly detection (PRD 4.5): trained on normal cycles only, with a stated budget of false alarms."""
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ LABELS = frozenset(
 )
 
 Method = Literal["mahalanobis", "pca", "isolation_forest", "lof"]
-Points = ArrayLike | pd.DataFrame
+Points: TypeAlias = ArrayLike | pd.DataFrame  # noqa: UP040 - pandas is untyped here
 
 
 class AnomalyDetector:
@@ -34,6 +34,7 @@ class AnomalyDetector:
     `method`: `mahalanobis`, `pca` (Hotelling's T2 and Q), `isolation_forest`, or `lof` (for comparison, not
     exported). After `fit`, `threshold` may be set to any number. `false_alarm_budget` is per 1,000 normal
     cycles; the threshold is that quantile of the normal scores times `margin` (distances 4/3, else 1).
+    `drift_rows` and `shrinkage` are those of `Mahalanobis`.
     """
 
     def __init__(
@@ -43,18 +44,19 @@ class AnomalyDetector:
         false_alarm_budget: float = FALSE_ALARM_BUDGET,
         margin: float | None = None,
         drift_rows: float = 0.0,
+        shrinkage: float = 0.0,
         seed: int = 0,
     ) -> None:
         if not 0 < false_alarm_budget < 1000:
             raise ValueError(
                 f"false_alarm_budget is {false_alarm_budget:g}; between 0 and 1,000 alarms per 1,000 cycles"
             )
-        if drift_rows and method != "mahalanobis":
-            raise ValueError(f"drift_rows is for the method mahalanobis; found {method}")
+        if (drift_rows or shrinkage) and method != "mahalanobis":
+            raise ValueError(f"drift_rows and shrinkage are for the method mahalanobis; found {method}")
         self.method: Method = method
         self.false_alarm_budget = false_alarm_budget
         self.margin = margin if margin is not None else _margin(method)
-        self.model = _model(method, drift_rows, seed)
+        self.model = _model(method, drift_rows, shrinkage, seed)
         self.columns: tuple[str, ...] | None = None
         self.dimensions: int | None = None
 
@@ -156,10 +158,10 @@ def _margin(method: Method) -> float:
     return DISTANCE_MARGIN if method in ("mahalanobis", "pca") else 1.0
 
 
-def _model(method: Method, drift_rows: float, seed: int) -> Model:
+def _model(method: Method, drift_rows: float, shrinkage: float, seed: int) -> Model:
     match method:
         case "mahalanobis":
-            return Mahalanobis(drift_rows)
+            return Mahalanobis(drift_rows, shrinkage)
         case "pca":
             return PrincipalComponents()
         case "isolation_forest":

@@ -35,21 +35,24 @@ class Mahalanobis:
     quadratic form of the inverse covariance cancels large numbers.
 
     `drift_rows` > 0 widens the cloud by how far each tag wanders in so many rows: the points must then be
-    one recording in the order of time.
+    one recording in the order of time. `shrinkage` from 0 to 1 takes that share off what tags have in common:
+    for few or smoothed points, whose covariances are mostly chance.
     """
 
-    def __init__(self, drift_rows: float = 0.0) -> None:
+    def __init__(self, drift_rows: float = 0.0, shrinkage: float = 0.0) -> None:
         self.drift_rows = drift_rows
+        self.shrinkage = shrinkage
 
     def fit(self, points: Floats, limit_quantile: float) -> Self:  # noqa: ARG002 - one statistic, no own limit
         """Learn the cloud."""
         covariance = EmpiricalCovariance(store_precision=False).fit(points)
-        spread = covariance.covariance_
-        ridge = RIDGE * np.maximum(np.diag(spread), SPREAD_MIN**2)
+        variance = np.diag(covariance.covariance_)
+        spread = (1 - self.shrinkage) * covariance.covariance_ + self.shrinkage * np.diag(variance)
+        widening = RIDGE * np.maximum(variance, SPREAD_MIN**2)
         if self.drift_rows:
-            ridge = ridge + drift_variance(points, self.drift_rows)
+            widening = widening + drift_variance(points, self.drift_rows)
         self.mean: Floats = covariance.location_
-        self.whitening: Floats = np.linalg.inv(np.linalg.cholesky(spread + np.diag(ridge))).T
+        self.whitening: Floats = np.linalg.inv(np.linalg.cholesky(spread + np.diag(widening))).T
         return self
 
     def score(self, points: Floats) -> Floats:

@@ -31,8 +31,10 @@ class Settings:
     """How our row is made; `skab_settings.yaml` says why."""
 
     train_rows: int
+    clip_std: float
     ewma_weight: float
     drift_rows: float
+    shrinkage: float
     false_alarm_budget: float
     margin: float
 
@@ -120,15 +122,19 @@ def judge_ours(recording: Recording, settings: Settings) -> Floats:
 
 
 def fit_level(settings: Settings, method: Method = "mahalanobis") -> Fit:
-    """What a release does: standardise on the training rows, smooth, then `AnomalyDetector`."""
+    """What a release does: standardise on the training rows, clip, smooth, then `AnomalyDetector`."""
 
     def fit(training: Floats) -> Judge:
         mean, std = training.mean(axis=0), np.maximum(training.std(axis=0), STD_MIN)
-        detector = _detector(method, settings).fit(level((training - mean) / std, settings.ewma_weight))
+
+        def points(rows: Floats) -> Floats:
+            clipped = np.clip((rows - mean) / std, -settings.clip_std, settings.clip_std)
+            return level(clipped, settings.ewma_weight)
+
+        detector = _detector(method, settings).fit(points(training))
 
         def judge(test: Floats) -> Floats:
-            both = (np.vstack([training, test]) - mean) / std
-            return detector.score(level(both, settings.ewma_weight)[len(training) :]) / detector.threshold
+            return detector.score(points(np.vstack([training, test]))[len(training) :]) / detector.threshold
 
         return judge
 
@@ -160,6 +166,7 @@ def _detector(method: Method, settings: Settings) -> AnomalyDetector:
         false_alarm_budget=settings.false_alarm_budget,
         margin=settings.margin,
         drift_rows=settings.drift_rows,
+        shrinkage=settings.shrinkage,
     )
 
 
