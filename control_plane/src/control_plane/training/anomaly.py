@@ -25,7 +25,7 @@ LABELS = frozenset(
 )
 
 Method = Literal["mahalanobis", "pca", "isolation_forest", "lof"]
-Points: TypeAlias = ArrayLike | pd.DataFrame  # noqa: UP040 - pandas is untyped here
+Points: TypeAlias = ArrayLike | pd.DataFrame
 
 
 class AnomalyDetector:

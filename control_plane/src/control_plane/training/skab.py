@@ -67,6 +67,11 @@ class Counts:
         )
 
     @property
+    def points(self) -> int:
+        """How many were judged."""
+        return self.found + self.false + self.missed + self.quiet
+
+    @property
     def f1(self) -> float:
         """0 to 1; 0 where there is nothing to find and nothing was said."""
         return 2 * self.found / max(1, 2 * self.found + self.false + self.missed)

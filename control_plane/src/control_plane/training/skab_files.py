@@ -93,7 +93,7 @@ def _recording(file: Path, folder: Path, train_rows: int) -> Recording:
     labels = _numbers(table[train_rows:], LABEL)
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"column {LABEL!r} holds {labels[~np.isin(labels, (0, 1))][0]:g}; 0 or 1 is right")
-    name = file.relative_to(folder).as_posix()
+    name = f"{folder.resolve().name}/{file.relative_to(folder).as_posix()}"
     return Recording(name, values[:train_rows], values[train_rows:], labels == 1, sha256(data).hexdigest())
 
 
