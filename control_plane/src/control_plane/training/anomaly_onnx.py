@@ -17,14 +17,15 @@ SCORE_PARITY_MAX = 1e-5  # between ONNX and the detector, relative above 1
 INPUT, SCORE, LABEL = "points", "anomaly_score", "is_anomaly"
 
 Nodes = list[onnx.NodeProto]
-Constants = dict[str, NDArray[np.generic]]
+Constants = dict[str, ArrayLike]
 
 
 def detector_to_onnx(detector: AnomalyDetector, golden: ArrayLike) -> bytes:
-    """`points` `(N, D)` float32 -> `anomaly_score` `(N,)` float32, `is_anomaly` `(N,)` bool, threshold inside.
+    """`points` `(N, D)` float32 -> `anomaly_score` `(N,)` float32, `is_anomaly` `(N,)` bool.
 
-    A NaN is an anomaly for the distances. ValueError for a method that is not exported; RuntimeError when
-    onnxruntime labels one of the `golden` points `(n, D)` otherwise than the detector, or scores it apart.
+    The threshold is inside. A NaN is an anomaly for the distances. ValueError for a method that is not
+    exported; RuntimeError when onnxruntime labels one of the `golden` points `(n, D)` otherwise than the
+    detector, or scores it apart.
     """
     model = detector.model
     if isinstance(model, IsolationTrees):

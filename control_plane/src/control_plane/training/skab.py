@@ -128,22 +128,25 @@ def judge_ours(recording: Recording, settings: Settings) -> Floats:
 
 def fit_level(settings: Settings, method: Method = "mahalanobis") -> Fit:
     """What a release does: standardise on the training rows, clip, smooth, then `AnomalyDetector`."""
+    return lambda training: LevelJudge(training, settings, method)
 
-    def fit(training: Floats) -> Judge:
-        mean, std = training.mean(axis=0), np.maximum(training.std(axis=0), STD_MIN)
 
-        def points(rows: Floats) -> Floats:
-            clipped = np.clip((rows - mean) / std, -settings.clip_std, settings.clip_std)
-            return level(clipped, settings.ewma_weight)
+class LevelJudge:
+    """A detector of the training rows' level, which goes on from them into the test rows."""
 
-        detector = _detector(method, settings).fit(points(training))
+    def __init__(self, training: Floats, settings: Settings, method: Method = "mahalanobis") -> None:
+        self.training, self.settings = training, settings
+        self.mean, self.std = training.mean(axis=0), np.maximum(training.std(axis=0), STD_MIN)
+        self.detector = _detector(method, settings).fit(self._levels(training))
 
-        def judge(test: Floats) -> Floats:
-            return detector.score(points(np.vstack([training, test]))[len(training) :]) / detector.threshold
+    def __call__(self, test: Floats) -> Floats:
+        """Score over threshold of each test row, from it and the rows before it."""
+        levels = self._levels(np.vstack([self.training, test]))[len(self.training) :]
+        return self.detector.score(levels) / self.detector.threshold
 
-        return judge
-
-    return fit
+    def _levels(self, rows: Floats) -> Floats:
+        clip = self.settings.clip_std
+        return level(np.clip((rows - self.mean) / self.std, -clip, clip), self.settings.ewma_weight)
 
 
 def level(values: Floats, weight: float) -> Floats:
@@ -158,7 +161,8 @@ def fit_published_forest(training: Floats) -> Judge:
 
     def judge(test: Floats) -> Floats:
         outside = pd.Series((forest.predict(test) == -1).astype(float))
-        return 2.0 * outside.rolling(PUBLISHED_MEDIAN_ROWS).median().fillna(0.0).to_numpy(np.float64)
+        smoothed: Floats = outside.rolling(PUBLISHED_MEDIAN_ROWS).median().fillna(0.0).to_numpy(np.float64)
+        return 2.0 * smoothed
 
     return judge
 

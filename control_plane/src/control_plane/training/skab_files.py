@@ -25,6 +25,7 @@ SENSORS = (
 LABEL = "anomaly"
 WITHOUT_LABELS = "anomaly-free"  # name of the recording that is no test
 CHECKSUMS = "skab_checksums.txt"  # of the published files that this project has seen
+VALUE_MAX = 1e9  # in any sensor's unit; no sensor of the rig comes near
 FILE_BYTES_MAX = 64 * 2**20  # the published files have 0.1 MB
 
 Floats = NDArray[np.float64]
@@ -90,6 +91,8 @@ def _recording(file: Path, folder: Path, train_rows: int) -> Recording:
     if len(table) <= train_rows:
         raise ValueError(f"has {len(table)} rows; more than {train_rows} are needed, which train")
     values = np.column_stack([_numbers(table, name) for name in SENSORS])
+    if not np.ptp(values[:train_rows], axis=0).any():
+        raise ValueError(f"no sensor moves in the first {train_rows} rows; there is nothing to learn")
     labels = _numbers(table[train_rows:], LABEL)
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"column {LABEL!r} holds {labels[~np.isin(labels, (0, 1))][0]:g}; 0 or 1 is right")
@@ -121,11 +124,11 @@ def _table(data: bytes) -> pd.DataFrame:
 
 def _numbers(table: pd.DataFrame, name: str) -> Floats:
     """One column as finite numbers."""
-    numbers = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(~np.isfinite(numbers))
+    numbers: Floats = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero(~(np.abs(numbers) <= VALUE_MAX))
     if len(wrong):
         row = int(table.index[wrong[0]])
         raise ValueError(
-            f"row {row + 1}, column {name!r} is {table[name].iloc[wrong[0]]!r}; a number is needed"
+            f"row {row + 1}, column {name!r} is {table[name].iloc[wrong[0]]!r}; a number is right"
         )
     return numbers
