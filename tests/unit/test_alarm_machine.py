@@ -14,7 +14,7 @@ from shared.schemas import Alert, AlertState, ComponentId, Severity, Telemetry
 
 PUMP = ComponentId("TX01", "R1", "coolant_pump")
 ON_DELAY, OFF_DELAY, HIGH, DEADBAND = 2, 3, 100.0, 10.0
-EXAMPLES = int(os.environ.get("ALARM_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("ALARM_EXAMPLES", "40"))
 HOUR = timedelta(hours=1)
 
 
@@ -66,7 +66,7 @@ class AlarmMachine(RuleBasedStateMachine):
     def read(self, value, times):
         for _ in range(times):
             self.now += timedelta(seconds=1)
-            metrics = {tag: 1.0 for tag in self.component.tags} | {"flow_rate": value}
+            metrics = dict.fromkeys(self.component.tags, 1.0) | {"flow_rate": value}
             found = self.rules.update(
                 Telemetry(timestamp=self.now, **PUMP._asdict(), cycle=1, metrics=metrics)
             )

@@ -52,7 +52,8 @@ def prediction(is_anomaly=False, rul=80.0, state="ok", score=None):
     return Prediction(
         timestamp=NOW, **PUMP._asdict(), prediction_id="p", cycle=1,
         model={"name": "m", "version": 1, "sha256": "0" * 64}, feature_spec_hash="0" * 64,
-        window_sha256="0" * 64, rul_state=state, rul=rul if state == "ok" else None, anomaly_score=score or (2.0 if is_anomaly else 0.2),
+        window_sha256="0" * 64, rul_state=state, rul=rul if state == "ok" else None,
+        anomaly_score=score or (2.0 if is_anomaly else 0.2),
         anomaly_threshold=1.0, is_anomaly=is_anomaly, ood_score=0, ood_threshold=1, is_ood=False, raw={},
         inference_time_ms=1, runtime="test",
     )  # fmt: skip
