@@ -17,7 +17,7 @@ from edge_agent.outbox.reader import OutboxReader
 from shared.command_line import console
 from shared.config_errors import describe
 from shared.errors import ConfigError, Rejected, Retryable
-from shared.schemas import utc_now
+from shared.schemas import Alert, utc_now
 
 ID_CHARS_SHOWN = 8
 LOOK_S = 0.05  # between two looks for the agent's answer
@@ -106,6 +106,42 @@ def reset(
     Example: edge-agent alarm reset 3f2a91c0 --data-dir /var/lib/edge-agent --by "A. Reyes"
     """
     _ask("reset", alert, data_dir, operator, reason, wait_s)
+
+
+@app.command()
+def hygiene(*, data_dir: DataDirOption, as_json: JsonOption = False) -> None:
+    """How often an operator is called, against EEMUA 191 and ISA-18.2, over all that the outbox still holds.
+
+    Example: edge-agent alarm hygiene --data-dir /var/lib/edge-agent
+    """
+    from edge_agent.alarms.hygiene import IN_TEN_MINUTES_MAX, PER_TEN_MINUTES_MAX, measure
+
+    alerts: list[Alert] = []
+    first_ms = last_ms = None
+    with OutboxReader(data_dir / "outbox.db") as reader:
+        for seen in reader.rows(acknowledged=True):
+            record = seen.row.record
+            first_ms = record.time_ms if first_ms is None else min(first_ms, record.time_ms)
+            last_ms = record.time_ms if last_ms is None else max(last_ms, record.time_ms)
+            if record.schema == Alert.SCHEMA and seen.intact:
+                alerts.append(Alert.model_validate_json(record.body))
+    if first_ms is None or last_ms is None or first_ms == last_ms:
+        raise ConfigError("--data-dir", [f"{data_dir} holds no records yet to measure over"])
+    found = measure(alerts, timedelta(milliseconds=last_ms - first_ms))
+    if as_json:
+        print(json.dumps(found._asdict() | {"acceptable": found.acceptable}))
+        return
+    table = Table(f"over {found.hours:.1f} h", "found", "at most")
+    table.add_row(
+        "calls for an operator per 10 min, on average",
+        f"{found.calls_per_ten_minutes:.2f}",
+        f"{PER_TEN_MINUTES_MAX:g}",
+    )
+    table.add_row("in the worst 10 min", str(found.worst_ten_minutes), str(IN_TEN_MINUTES_MAX))
+    table.add_row("chattering alerts", str(found.chattering), "0")
+    table.add_row("standing for longer than a day", str(found.stale), "")
+    table.add_row("calls, alerts, events", f"{found.calls}, {found.alerts}, {found.events}", "")
+    console().print(table)
 
 
 def _alarms(data_dir: Path) -> list[dict[str, Any]]:
