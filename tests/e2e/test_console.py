@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,25 @@ def test_the_fleet_is_seen_an_alert_arrives_and_a_component_opens(fleet):
             expect(found.get_by_test_id(f"chart-{name}").locator("svg path").first).to_be_attached(
                 timeout=SEEN_WITHIN_MS
             )
+
+
+def test_an_event_is_one_row_and_a_shelved_alert_is_said_to_be_shelved(fleet):
+    """Two alerts of one event are a row with a part; what an operator put aside stands apart, in words."""
+    living, url = fleet
+    with page() as found:
+        living.tell(alert(PUMP, utc_now()))
+        living.tell(
+            alert(PUMP, utc_now(), "a2", kind="rul_low", subject="rul", message="RUL 8", event_id="a1")
+        )
+        found.goto(f"{url}/alerts", wait_until="networkidle")
+        expect(found.get_by_test_id("alert-part")).to_contain_text("Anomaly", timeout=SEEN_WITHIN_MS)
+        expect(found.get_by_test_id("alert-row")).to_have_count(1)
+        now = utc_now()
+        put_aside = {"operator": "A. Reyes", "reason": "being repaired", "until": now + timedelta(hours=1)}
+        living.tell(alert(PUMP, now, state="shelved", **put_aside))
+        expect(found.get_by_text("by A. Reyes: being repaired")).to_be_visible(timeout=SEEN_WITHIN_MS)
+        expect(found.get_by_text("Shelved", exact=True)).to_have_count(2)  # the section and the alert
+        expect(found.get_by_test_id("alert-row")).to_have_count(2)
 
 
 def test_what_falls_silent_is_said_to_be_and_its_old_number_is_not_shown(fleet):

@@ -160,6 +160,7 @@ def alert(
     kind: str = "anomaly",
     subject: str = "anomaly",
     message: str = "Anomaly score 7.4 is above its threshold 3.0",
+    **more: str | datetime,
 ) -> Alert:
     """One transition of an alert."""
     return Alert(
@@ -174,6 +175,7 @@ def alert(
         value=7.4,
         threshold=3.0,
         message=message,
+        **more,
     )
 
 

@@ -10,9 +10,10 @@ import pytest
 from control_plane.api.component_rules import Newest, component_view, stale_after_s
 from control_plane.api.fleet_state import CLEARED_ALERTS_MAX, FleetState
 from control_plane.api.history import BUCKETS_MAX, component_history, curve, thinned
-from control_plane.api.models import Freshness, Level
+from control_plane.api.models import AlertStatus, Freshness, Level
 from control_plane.api.single_flight import SingleFlight
 from control_plane.console import wording
+from control_plane.console.alert_rows import events
 from shared.reactor_config import parse_fleet
 from shared.schemas import ComponentId
 
@@ -57,7 +58,7 @@ def prediction(age_s=1.0, cycle=100, state="ok", rul=100.0, score=0.5, mode="act
     }
 
 
-def transition(state, age_s, alert_id="a", seq=1, severity="alarm"):
+def transition(state, age_s, alert_id="a", seq=1, severity="alarm", **more):
     return {
         **KEY._asdict(),
         "timestamp": NOW - timedelta(seconds=age_s),
@@ -71,7 +72,7 @@ def transition(state, age_s, alert_id="a", seq=1, severity="alarm"):
         "value": 4.0,
         "threshold": 3.0,
         "message": f"{state} {alert_id}",
-    }
+    } | more
 
 
 def view(newest, period_s=0.5):
@@ -181,6 +182,71 @@ def test_alert_ends_are_joined_whatever_order_they_arrive_in():
     )
     state.take_alerts([transition("raised", 2, seq=3)])
     assert [a.standing for a in state.alerts()] == [True]
+
+
+def told(*transitions):
+    state = FleetState()
+    state.take_alerts(transitions)
+    return state.alerts()
+
+
+def test_an_alert_that_escalates_is_one_alert_with_its_new_severity():
+    [alert] = told(transition("raised", 9, severity="warning"), transition("escalated", 5, seq=2))
+    assert (alert.status, alert.severity, alert.message) == (AlertStatus.RAISED, "alarm", "escalated a")
+    assert alert.raised_at == NOW - timedelta(seconds=9)
+
+
+def test_a_shelved_alert_does_not_stand_and_is_not_forgotten():
+    """The component is no alarm, and not normal: who shelved it, until when and why is said in words."""
+    until = NOW + timedelta(hours=1)
+    shelved = transition("shelved", 5, seq=2, operator="A. Reyes", reason="being repaired", until=until)
+    [alert] = told(transition("raised", 9), shelved)
+    assert (alert.standing, alert.status) == (False, AlertStatus.SHELVED)
+    assert wording.alert_word(alert) == "Shelved"
+    note = wording.alert_note(alert, NOW)
+    assert note == "shelved until 13:00:00 UTC by A. Reyes: being repaired"
+    found = view(Newest(telemetry(), prediction(score=9.0), [alert]))
+    assert (found.level, found.reasons) == (Level.DEGRADED, ["shelved: raised a"])
+
+
+def test_an_unshelved_alert_stands_until_it_clears():
+    rows = [transition("raised", 9), transition("shelved", 8, seq=2), transition("unshelved", 7, seq=3)]
+    assert [a.standing for a in told(*rows)] == [True]
+    assert [a.status for a in told(*rows, transition("cleared", 7, seq=4))] == [AlertStatus.CLEARED]
+
+
+def test_a_latched_alert_stands_as_a_warning_until_its_reset():
+    [alert] = told(transition("raised", 9), transition("returned", 5, seq=2))
+    assert (alert.standing, wording.alert_word(alert)) == (True, "Returned")
+    assert "reset" in wording.alert_note(alert, NOW)
+    found = view(Newest(telemetry(), prediction(), [alert]))
+    assert (found.level, found.reasons) == (
+        Level.WARNING,
+        ["returned to normal, to be reset: raised a"],
+    )
+
+
+def test_what_a_site_without_its_state_raises_anew_ends_the_old_alert():
+    """One alert stands for one thing; the same alert raised again is not another."""
+    old, new = sorted(told(transition("raised", 90, "old"), transition("raised", 9, "new", seq=2)), key=_age)
+    assert (old.alert_id, old.status, old.cleared_at) == ("old", AlertStatus.CLEARED, new.raised_at)
+    assert new.standing
+    other = told(transition("raised", 90, "old"), transition("raised", 9, "new", subject="another"))
+    assert all(alert.standing for alert in other)
+
+
+def _age(alert):
+    return alert.raised_at
+
+
+def test_alerts_of_one_event_are_one_row_with_the_gravest_on_top():
+    rows = [
+        transition("raised", 9, "a", severity="warning", event_id="a"),
+        transition("raised", 8, "b", event_id="a", subject="rul"),
+        transition("raised", 7, "c", subject="flow_rate"),
+    ]
+    found = events(told(*rows))
+    assert [[alert.alert_id for alert in event] for event in found] == [["c"], ["b", "a"]]
 
 
 def test_standing_alerts_are_never_dropped_for_space():

@@ -44,7 +44,7 @@ class Kept:
     def __init__(self) -> None:
         self.records = []
 
-    async def keep(self, records, events=()):
+    async def keep(self, records, events=(), notes=None):
         self.records += records
 
 

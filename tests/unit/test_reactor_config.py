@@ -163,3 +163,40 @@ def test_a_changed_number_changes_the_hash():
 
 def test_the_reactor_types_are_told_alike_in_both_places():
     assert get_args(ReactorType) == REACTOR_TYPES
+
+
+ALARMS = {
+    "component_types": {
+        "battery": {
+            "tags": {"voltage": {"unit": "V"}},
+            "alarms": {"limit": {"on_delay": 7, "latching": True}, "sensor": {"on_delay": 9}},
+        }
+    },
+    "TX01": {"R1": {"battery": {"alarms": {"limit": {"on_delay": 4}, "anomaly": {"deadband": 0.2}}}}},
+}
+
+
+def test_alarm_settings_are_the_components_then_its_types_then_the_defaults():
+    """Setting by setting: a component that changes one delay keeps what its type says of the others."""
+    alarms = parse_fleet(ALARMS, "t").components()[ComponentId("TX01", "R1", "battery")].alarms
+    assert (alarms.limit.on_delay, alarms.limit.latching, alarms.limit.off_delay) == (4, True, 5)
+    assert (alarms.sensor.on_delay, alarms.anomaly.deadband, alarms.rul_low.on_delay) == (9, 0.2, 2)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"alarms": {"limit": {"on_delay": 0}}}, "on_delay"),
+        ({"alarms": {"anomaly": {"deadband": 1.0}}}, "deadband"),
+        ({"alarms": {"pressure": {}}}, "pressure"),
+        ({"alarms": {"sensor": {"deadband": 0.1}}}, "deadband"),
+        ({"alarms": None}, "alarms"),
+        (
+            {"thresholds": {"limits": {"flow_rate": {"low": 1, "high": 2, "deadband": 0.5}}}},
+            "leaves nothing between low 1.0 and high 2.0",
+        ),
+    ],
+)
+def test_alarm_settings_that_cannot_be_are_refused(section, said):
+    with pytest.raises(ConfigError, match=said):
+        parse_fleet({"TX01": {"R1": {"coolant_pump": section}}}, "t")

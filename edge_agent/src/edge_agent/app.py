@@ -11,6 +11,7 @@ within `DRAIN_DEADLINE_S`, the outbox closes last. Nothing the network does stop
     centre.py    models, commands and co-signatures, from and to the centre
     reload.py    SIGHUP: reads the configuration again
     vitals.py    how the site is, for health/ to judge
+    alarms/      what operators do about alarms; alarms of an earlier run
     recorder.py  records and their audit entries, durable together
 """
 
@@ -21,7 +22,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from edge_agent import __version__, collector
-from edge_agent.centre import APART_RETRY_S, Centre
+from edge_agent.alarms import AlarmDesk, RequestSpool
+from edge_agent.centre import APART_RETRY_S, Centre, stand_apart
 from edge_agent.forward import ForwardCollector, Forwarder
 from edge_agent.health import BacklogWatch, Changes, HealthServer, Metrics
 from edge_agent.outbox import Outbox, OutboxStore
@@ -95,6 +97,7 @@ class Agent:
         self._recorder = recorder
         self._poller = Poller(own.site, self._config, recorder, metrics)
         self._centre = Centre(own, self._outbox, recorder, self._poller, metrics)
+        self._desk = AlarmDesk(RequestSpool(own.data_dir), self._poller, recorder)
         self._reloader = Reloader(own, self._poller, recorder, self._outbox, self._forwarder, metrics)
         bounds = own.outbox
         self._backlog = BacklogWatch(metrics, bounds.pending_rows_max, bounds.pending_bytes_max)
@@ -103,6 +106,7 @@ class Agent:
     async def _work(self, stop: asyncio.Event) -> None:
         """The parts that run side by side until `stop`."""
         await self._centre.resume()
+        await self._desk.resume()
         async with self._poller, asyncio.TaskGroup() as tasks:
             started = [
                 tasks.create_task(work)
@@ -112,6 +116,7 @@ class Agent:
                     self._every(CHECKPOINT_PERIOD_S, self._recorder.checkpoint),
                     self._centre.look_for_updates(),
                     self._centre.follow(),
+                    stand_apart("alarms", self._desk.run),
                     self._say_when_ready(),
                     self._manager.watch(lambda: self._poller.alive),
                     self._reload_when_told(),

@@ -7,6 +7,7 @@ COMMANDS = {
     "read": "Poll a site's devices once or for ever, and print each tag with its quality.",
     "run": "Look after one site: poll, score, keep, forward; until SIGTERM.",
     "buffer": "What this site has recorded and Kafka has not acknowledged yet.",
+    "alarm": "This site's standing, latched and shelved alarms; shelve, unshelve, reset.",
     "export": "Write committed records as signed bundles, for a courier or a one-way gateway.",
     "certificate": "Make a certificate and its key, for OPC UA.",
     "model": "The models this site runs.",

@@ -1,7 +1,6 @@
 """One component's way from a reading to records. Pure: no I/O, no clock."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from edge_agent.recorder import Detail, Event
 from edge_agent.scoring import AlertRules, Scorer
@@ -10,6 +9,22 @@ from edge_agent.window import WindowBuffer
 from shared.errors import Rejected
 from shared.reactor_config import Component
 from shared.schemas import Alert, AuditEvent, ComponentId, PredictionRecord, Record, Telemetry
+
+NOTE_PREFIX = "alarms:"
+
+
+def note_name(component_id: ComponentId) -> str:
+    """Under which name a component's alerts are noted."""
+    return f"{NOTE_PREFIX}{component_id.key}"
+
+
+def alert_event(alert: Alert) -> Event:
+    """What the audit log says of an alert: who did it too, where an operator did."""
+    detail: Detail = {"alert_id": alert.alert_id, "kind": alert.kind, "state": alert.state}
+    said = {"operator": alert.operator, "reason": alert.reason}
+    said["until"] = alert.until.isoformat() if alert.until else None
+    detail |= {name: text for name, text in said.items() if text}
+    return Event(AuditEvent.ALERT, alert.key, detail=detail)
 
 
 @dataclass
@@ -22,7 +37,6 @@ class Line:
     rules: AlertRules = field(init=False)
     window: WindowBuffer | None = None
     scorer: Scorer | None = None
-    open_alerts: dict[str, Alert] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.guard = FreshnessGuard()
@@ -49,23 +63,11 @@ class Line:
                 records.append(prediction)
                 events.append(Event(AuditEvent.PREDICTION, prediction.key, prediction=prediction))
                 alerts += self.rules.update(prediction)
-        for a in alerts:
-            events.append(Event(AuditEvent.ALERT, a.key, detail=self.detail(a)))
-            if a.state == "raised":
-                self.open_alerts[a.alert_id] = a
-            else:
-                self.open_alerts.pop(a.alert_id, None)
-        return [*records, *alerts], events
+        return [*records, *alerts], events + [alert_event(alert) for alert in alerts]
 
-    def end(self, now: datetime) -> list[Alert]:
-        """What clears the alerts that are open: nobody watches this component as it was any more."""
-        changes = {"state": "cleared", "timestamp": now, "message": "cleared: the configuration changed"}
-        return [alert.model_copy(update=changes) for alert in self.open_alerts.values()]
-
-    @staticmethod
-    def detail(alert: Alert) -> Detail:
-        """What the audit log says of an alert."""
-        return {"alert_id": alert.alert_id, "kind": alert.kind, "state": alert.state}
+    def notes(self) -> dict[str, str]:
+        """What is to be kept of its alerts with the records, by name; nothing when it is kept already."""
+        return {note_name(self.component_id): self.rules.note()} if self.rules.changed else {}
 
     def _score(self, telemetry: Telemetry) -> PredictionRecord | None:
         if self.window is None or self.scorer is None:

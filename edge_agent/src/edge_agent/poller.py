@@ -7,7 +7,7 @@ beyond the plant. A new configuration is taken between two polls.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf
 from types import TracebackType
@@ -16,13 +16,13 @@ from typing import Final, Protocol, Self
 import structlog
 
 from edge_agent.health import Metrics
-from edge_agent.line import Line
+from edge_agent.line import Line, alert_event, note_name
 from edge_agent.recorder import Event
 from edge_agent.schedule import PollSchedule
 from edge_agent.scoring import Scorer
 from edge_agent.site_config import SiteConfig
 from edge_agent.sources import Source, read_s_max, source_for
-from shared.schemas import Alert, AuditEvent, ComponentId, PredictionRecord, Record, Telemetry, utc_now
+from shared.schemas import Alert, AlertState, ComponentId, PredictionRecord, Record, Telemetry, utc_now
 
 SLEEP_S_MAX: Final = 1.0  # then look at the clocks again: one may have been set, or the period changed
 STALL_S: Final = 30.0  # for a busy machine or disk, beyond what a poll of a silent plant takes
@@ -36,7 +36,9 @@ log = structlog.get_logger()
 class Keeps(Protocol):
     """The recorder's part in this."""
 
-    async def keep(self, records: Sequence[Record], events: Sequence[Event] = ()) -> None: ...
+    async def keep(
+        self, records: Sequence[Record], events: Sequence[Event] = (), notes: Mapping[str, str] | None = None
+    ) -> None: ...
 
 
 class Poller:
@@ -115,6 +117,7 @@ class Poller:
         self._count(readings)
         records: list[Record] = []
         events: list[Event] = []
+        notes: dict[str, str] = {}
         for reading in readings:
             line = self._lines[reading.component_id]
             fresh = line.guard.check(reading)
@@ -125,13 +128,14 @@ class Poller:
                 new_records, new_events = line.take(fresh)
             records += new_records
             events += new_events
+            notes |= line.notes()
             self._metrics.predictions.inc(sum(isinstance(r, PredictionRecord) for r in new_records))
             for alert in new_records:
-                if isinstance(alert, Alert) and alert.state == "raised":
+                if isinstance(alert, Alert) and alert.state is AlertState.RAISED:
                     self._metrics.alerts.labels(alert.kind).inc()
         if records:
             with self._metrics.commit_seconds.time():
-                await self._recorder.keep(records, events)
+                await self._recorder.keep(records, events, notes)
 
     def _count(self, readings: Sequence[Telemetry]) -> None:
         self.polls += 1
@@ -152,6 +156,12 @@ class Poller:
             self.last_step = step_s, time.monotonic()
             self._metrics.clock_steps.inc()
             log.warning("the clock was set; polls go on", by_s=round(step_s, 3))
+
+    @asynccontextmanager
+    async def lines(self) -> AsyncIterator[Mapping[ComponentId, Line]]:
+        """What is watched, by component; the body runs between two polls."""
+        async with self._between_polls:
+            yield self._lines
 
     # --- another configuration ------------------------------------------------------------------
 
@@ -200,10 +210,10 @@ class Poller:
 
     async def _end(self, lines: Sequence[Line]) -> None:
         """Clear the alerts of components that are no longer watched as they were."""
-        cleared = [alert for line in lines for alert in line.end(utc_now())]
+        cleared = [alert for line in lines for alert in line.rules.end(utc_now())]
         if cleared:
-            events = [Event(AuditEvent.ALERT, a.key, detail=Line.detail(a)) for a in cleared]
-            await self._recorder.keep(cleared, events)
+            notes = {note_name(line.component_id): "" for line in lines}
+            await self._recorder.keep(cleared, [alert_event(alert) for alert in cleared], notes)
 
     def _new_source(self, config: SiteConfig) -> Source:
         return source_for(self._site_id, config.plant, config.components)

@@ -1,7 +1,7 @@
 """Records and what goes on the record, made durable together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -12,7 +12,9 @@ from edge_agent.health import Metrics
 from edge_agent.outbox import Incident, Loss, Outbox, Replaced
 from shared.errors import Retryable
 from shared.log_key import LogKey
-from shared.schemas import AuditEntry, AuditEvent, Outgoing, Prediction, Record, utc_now
+from shared.schemas import Alert, AuditEntry, AuditEvent, Outgoing, Prediction, Record, utc_now
+
+ALERTS_OWED_MAX = 1_000  # that wait for the disk; the oldest beyond it are lost like other records
 
 log = structlog.get_logger()
 
@@ -35,6 +37,9 @@ class Recorder:
         self._outbox, self._site_id, self._key, self._metrics = outbox, site_id, key, metrics
         self._lock = asyncio.Lock()
         self._unkept: Loss | None = None
+        self._owed: list[Alert] = []  # that the disk would not take: an alert is not given up for that
+        self._owed_notes: dict[str, str] = {}
+        self._notes: dict[str, str] = {}  # as they are kept, for a file that has to be begun anew
         self._behind = True  # the log here may not be the one that is committed
         self.failing: str | None = None
         self.log = AuditLog(site_id, key)
@@ -48,22 +53,41 @@ class Recorder:
         self.log = AuditLog(self._site_id, self._key, start=await self._outbox.audit_log())
         self._behind = False
 
-    async def keep(self, records: Sequence[Record], events: Sequence[Event] = ()) -> None:
-        """Commit; when the disk will not take it, say so, go on, and put the loss on the record later."""
+    async def notes(self) -> dict[str, str]:
+        """What was noted before, by name; Retryable while the outbox cannot be read."""
+        self._notes = await self._outbox.notes()
+        return dict(self._notes)
+
+    async def keep(
+        self, records: Sequence[Record], events: Sequence[Event] = (), notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Commit, with the notes that say what came of it; when the disk will not take it, say so, go on,
+        and put the loss on the record later. Alerts and notes are not lost: they go with the next commit.
+        """
         async with self._lock:
+            noted = self._owed_notes | dict(notes or {})
             try:
                 try:
-                    await self._keep(records, events)
+                    await self._keep([*self._owed, *records], events, noted)
                 except Replaced as replaced:
                     log.error("outbox replaced", reason=str(replaced))
-                    await self._keep(records, events)
+                    await self._keep([*self._owed, *records], events, self._notes | noted)
+                self._notes |= noted
+                self._owed, self._owed_notes = [], {}
                 self._tell_if_over()
             except Retryable as error:
-                self._unkept = _counted(self._unkept or Loss(self._site_id), records, events)
+                self._not_kept(records, events, noted)
                 if self.failing is None:
                     log.error("not kept, until the outbox takes records again", reason=str(error))
                 self.failing = str(error)
                 self._metrics.commit_failures.inc()
+
+    def _not_kept(self, records: Sequence[Record], events: Sequence[Event], noted: dict[str, str]) -> None:
+        owed = [*self._owed, *(record for record in records if isinstance(record, Alert))]
+        lost: list[Record] = [record for record in records if not isinstance(record, Alert)]
+        lost += owed[:-ALERTS_OWED_MAX]
+        self._unkept = _counted(self._unkept or Loss(self._site_id), lost, events)
+        self._owed, self._owed_notes = owed[-ALERTS_OWED_MAX:], noted
 
     def _tell_if_over(self) -> None:
         """One line for all that was not kept, once something is kept again."""
@@ -71,7 +95,9 @@ class Recorder:
             log.warning("kept again", lost_records=sum(self._unkept.by_schema.values()))
         self._unkept, self.failing = None, None
 
-    async def _keep(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+    async def _keep(
+        self, records: Sequence[Record], events: Sequence[Event], notes: Mapping[str, str]
+    ) -> None:
         if self._behind:
             await self._catch_up()
         incidents = await self._outbox.incidents(self._site_id) if self._outbox.has_incidents else []
@@ -84,7 +110,7 @@ class Recorder:
         ]
         gaps = [gap for incident in incidents for gap in incident.gaps]
         rows = [record.outgoing() for record in (*gaps, *records, *entries)]
-        await self._commit(rows, [incident.number for incident in incidents])
+        await self._commit(rows, [incident.number for incident in incidents], notes)
 
     def _own_events(self, incidents: Sequence[Incident]) -> list[Event]:
         """What befell the record itself."""
@@ -94,10 +120,10 @@ class Recorder:
             found.append(Event(AuditEvent.AUDIT_FAILURE, self._site_id, detail={"records": lost}))
         return found
 
-    async def _commit(self, rows: list[Outgoing], settled: Sequence[int]) -> None:
+    async def _commit(self, rows: list[Outgoing], settled: Sequence[int], notes: Mapping[str, str]) -> None:
         """Wait for the disk's answer even when cancelled: log and outbox must not come to differ."""
         self._behind = True  # entries that did not become durable were never there
-        commit = asyncio.ensure_future(self._outbox.commit(rows, self._unkept, settled))
+        commit = asyncio.ensure_future(self._outbox.commit(rows, self._unkept, settled, notes))
         try:
             await asyncio.shield(commit)
         finally:

@@ -78,7 +78,19 @@ def _component(
     merged["tags"] = _tags(part.get("tags", common.get("tags")))
     if isinstance(part.get("thresholds", {}), dict):
         merged["thresholds"] = common.get("thresholds", {}) | part.get("thresholds", {})
+    merged["alarms"] = _alarms(common.get("alarms", {}), part.get("alarms", {}))
     return merged
+
+
+def _alarms(common: Any, own: Any) -> Any:
+    """A component changes single settings of single kinds; the others are its type's."""
+    if not (isinstance(common, dict) and isinstance(own, dict)):
+        return own
+    kinds = common | own
+    for kind, settings in kinds.items():
+        if isinstance(settings, dict) and isinstance(common.get(kind), dict):
+            kinds[kind] = common[kind] | settings
+    return kinds
 
 
 def _tags(tags: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from shared.alarm_config import Alarms
 from shared.config_defaults import with_defaults
 from shared.config_errors import describe, load_yaml
 from shared.errors import ConfigError
@@ -106,15 +107,29 @@ class Tag(Section):
 
 
 class Limit(Section):
-    """Fixed limits of a tag, in its unit; an alert is raised outside them."""
+    """Fixed limits of a tag, in its unit; an alert is raised outside, and clears inside by `deadband`."""
 
     low: float | None = None
     high: float | None = None
+    deadband: float | None = Field(
+        default=None, ge=0, description="in the tag's unit; left out, alarms.limit.deadband of the limit"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"low {self.low} must be below high {self.high}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_clear(self) -> Self:
+        if self.low is None or self.high is None or self.deadband is None:
+            return self
+        if 2 * self.deadband >= self.high - self.low:
+            raise ValueError(
+                f"deadband {self.deadband} leaves nothing between low {self.low} and high {self.high} "
+                f"where the alarm could clear; below {(self.high - self.low) / 2:g} does"
+            )
         return self
 
 
@@ -176,6 +191,7 @@ class Component(Section):
     readable_gaps: tuple[Gap, ...] = ()
     tags: dict[Name, Tag] = Field(min_length=1)
     thresholds: Thresholds = Field(default_factory=Thresholds)
+    alarms: Alarms = Field(default_factory=Alarms)
 
     def node_ids(self, component_id: ComponentId) -> dict[str, str]:
         """Over OPC UA, where each tag is, and the cycle counter where there is one."""

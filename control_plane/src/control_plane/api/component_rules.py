@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from control_plane.api.models import (
+    AlertStatus,
     AlertView,
     ComponentView,
     Freshness,
@@ -32,7 +33,7 @@ def stale_after_s(poll_period_s: float) -> float:
 
 
 class Newest(NamedTuple):
-    """A component's newest rows (None: nothing has arrived) and its standing alerts."""
+    """A component's newest rows (None: nothing has arrived), and its standing and its shelved alerts."""
 
     telemetry: Row | None
     prediction: Row | None
@@ -160,10 +161,7 @@ def _level(
     alerts: Sequence[AlertView],
 ) -> tuple[Level, list[str]]:
     """The gravest finding, and every finding in words, gravest first."""
-    found = [
-        (Level.ALARM if alert.severity is Severity.ALARM else Level.WARNING, alert.message)
-        for alert in alerts
-    ]
+    found = [_of_alert(alert) for alert in alerts]
     if fresh is not Freshness.LIVE:
         return Level.NO_DATA, [text for _, text in found]
     told = {(alert.kind, alert.subject) for alert in alerts}
@@ -181,6 +179,15 @@ def _level(
     order = list(Level)
     found.sort(key=lambda finding: order.index(finding[0]))
     return (found[0][0] if found else Level.NORMAL), [text for _, text in found]
+
+
+def _of_alert(alert: AlertView) -> tuple[Level, str]:
+    """A shelved alert is no alarm, and nothing that is well either."""
+    if alert.status is AlertStatus.SHELVED:
+        return Level.DEGRADED, f"shelved: {alert.message}"
+    if alert.status is AlertStatus.RETURNED:
+        return Level.WARNING, f"returned to normal, to be reset: {alert.message}"
+    return (Level.ALARM if alert.severity is Severity.ALARM else Level.WARNING), alert.message
 
 
 def _words(name: str) -> str:

@@ -15,6 +15,7 @@ from control_plane.api.history_follower import HistoryFollower
 from control_plane.api.lake_follower import LAKE_ERRORS, LakeFollower
 from control_plane.api.models import (
     AlertList,
+    AlertStatus,
     AlertView,
     Completeness,
     ComponentHistory,
@@ -84,7 +85,7 @@ class FleetView:
         return next((c for c in snapshot.components if c.key == key.key), None)
 
     async def alerts(self) -> AlertList:
-        """Standing alerts, then those cleared, each newest first."""
+        """Standing alerts, then those shelved, then those cleared, each newest first."""
         return (await self._look.get())[1]
 
     async def completeness(self) -> Completeness:
@@ -141,16 +142,21 @@ class FleetView:
         now = self._clock()
         alerts = sorted(self._follower.state.alerts(), key=lambda a: not a.standing)
         standing = [alert for alert in alerts if alert.standing]
-        sites = [self._site(site_id, site, standing, now) for site_id, site in self._fleet.sites.items()]
+        shelved = [alert for alert in alerts if alert.status is AlertStatus.SHELVED]
+        told = [*standing, *shelved]
+        sites = [self._site(site_id, site, told, now) for site_id, site in self._fleet.sites.items()]
         levels = Counter(c.level for s in sites for r in s.reactors for c in r.components)
         snapshot = FleetSnapshot(
             taken_at=now,
             problem=problem,
             counts={level: levels[level] for level in Level},
             standing_alerts=standing,
+            shelved_alerts=shelved,
             sites=sites,
         )
-        listed = alerts[: max(len(standing), ALERTS_LISTED_MAX)]
+        listed = [*told, *(a for a in alerts if a.status is AlertStatus.CLEARED)][
+            : max(len(told), ALERTS_LISTED_MAX)
+        ]
         return snapshot, AlertList(taken_at=now, problem=problem, alerts=listed)
 
     def _count_rows(self) -> Completeness:
@@ -160,14 +166,14 @@ class FleetView:
             stores, problem = [], str(error)
         return Completeness(taken_at=self._clock(), problem=problem, stores=stores)
 
-    def _site(self, site_id: str, site: Site, standing: list[AlertView], now: datetime) -> SiteView:
+    def _site(self, site_id: str, site: Site, told: list[AlertView], now: datetime) -> SiteView:
         state, period_s = self._follower.state, site.plant.poll_period_s
         reactors = []
         for reactor_id, reactor in site.reactors.items():
             components = []
             for name, config in reactor.components.items():
                 key = ComponentId(site_id, reactor_id, name)
-                own = [a for a in standing if (a.site_id, a.reactor_id, a.component) == key]
+                own = [a for a in told if (a.site_id, a.reactor_id, a.component) == key]
                 newest = Newest(state.telemetry.get(key), state.predictions.get(key), own)
                 components.append(component_view(key, config, period_s, newest, now))
             reactors.append(

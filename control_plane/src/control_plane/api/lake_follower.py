@@ -28,7 +28,8 @@ PREDICTIONS = [
 ]
 _ALERTS = [
     *_PLACE,
-    *("alert_id", "kind", "severity", "state", "subject", "value", "threshold", "message"),
+    *("alert_id", "event_id", "kind", "severity", "state", "subject", "value", "threshold", "message"),
+    *("operator", "reason", "until"),
 ]
 _STATUS = ["site_id", "timestamp", "seq", "agent_version", "outbox_rows", "polls", "polls_failed"]
 _GAPS = ["site_id", "gap_store_id", "from_seq", "to_seq", "count"]

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import computed_field
+
 from control_plane.ingest.completeness import Account
 from shared.schemas import AlertKind, Frozen, Quality, RulState, Severity, UtcTime
 
@@ -65,10 +67,24 @@ class PredictionView(Frozen):
     model: ModelView
 
 
+class AlertStatus(StrEnum):
+    """Where an alert stands, whatever transition led there."""
+
+    RAISED = "raised"
+    RETURNED = "returned"  # to normal; it is latched and waits for its reset at the site
+    SHELVED = "shelved"  # put aside by an operator of the site
+    CLEARED = "cleared"
+
+
 class AlertView(Frozen):
-    """An alert from its raising to its clearing; `standing` while its last transition was a raising."""
+    """An alert from its raising to its clearing; `standing` while it needs someone: raised or returned.
+
+    `operator`, `reason` and `until` are those of the last thing that an operator did to it, if it was
+    the last thing that happened. Alerts of one event share `event_id`.
+    """
 
     alert_id: str
+    event_id: str
     site_id: str
     reactor_id: str
     component: str
@@ -81,7 +97,17 @@ class AlertView(Frozen):
     cycle: int | None
     raised_at: UtcTime | None
     cleared_at: UtcTime | None
-    standing: bool
+    changed_at: UtcTime
+    status: AlertStatus
+    operator: str | None = None
+    reason: str | None = None
+    until: UtcTime | None = None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def standing(self) -> bool:
+        """Whether it needs someone now."""
+        return self.status in (AlertStatus.RAISED, AlertStatus.RETURNED)
 
 
 class ComponentView(Frozen):
@@ -153,6 +179,7 @@ class FleetSnapshot(Frozen):
     problem: str | None
     counts: dict[Level, int]
     standing_alerts: list[AlertView]
+    shelved_alerts: list[AlertView]
     sites: list[SiteView]
 
     @property

@@ -1,16 +1,35 @@
-"""Alerts as rows: what, where, since when. A list is redrawn only when one of its alerts changed."""
+"""Alerts as rows: what, where, since when. Alerts of one event are one row, with its parts beneath.
+
+A list is redrawn only when one of its alerts changed.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from control_plane.api.models import AlertView
+from control_plane.api.models import AlertStatus, AlertView
 from control_plane.console import wording
 from control_plane.console.parts import Text, attribute, box, visible
 from shared.schemas import Severity
 
+Event = list[AlertView]  # its gravest alert first
+
+PARTS_MAX = 8  # of one event that are listed: a device that is gone has as many dead tags as it has tags
+
+
+def events(alerts: Sequence[AlertView]) -> list[Event]:
+    """The alerts by event, in the order of each event's newest alert; within one the gravest first."""
+    found: dict[str, Event] = {}
+    for alert in alerts:
+        found.setdefault(alert.event_id, []).append(alert)
+    return [sorted(parts, key=_weight) for parts in found.values()]
+
+
+def _weight(alert: AlertView) -> tuple[bool, bool]:
+    return alert.status is not AlertStatus.RAISED, alert.severity is not Severity.ALARM
+
 
 class AlertRows:
-    """A list of alerts, at most `rows_max` of them, with a word where there is none."""
+    """A list of events, at most `rows_max` of them, with a word where there is none."""
 
     def __init__(self, rows_max: int, empty: str, with_place: bool = True) -> None:
         self._rows_max, self._with_place = rows_max, with_place
@@ -29,34 +48,66 @@ class AlertRows:
         self._shown = list(alerts)
         visible(self._empty, not alerts)
         self._rows.clear()
+        found = events(alerts)
         with self._rows:
-            for alert in alerts[: self._rows_max]:
-                _row(alert, now, self._with_place)
-        hidden = max(0, len(alerts) - self._rows_max)
+            for event in found[: self._rows_max]:
+                _row(event, now, self._with_place)
+        hidden = max(0, len(found) - self._rows_max)
         visible(self._more, hidden > 0)
         self._more_text.show(f"and {hidden} more")
 
 
-def _row(alert: AlertView, now: datetime, with_place: bool) -> None:
+def _row(event: Event, now: datetime, with_place: bool) -> None:
+    alert, *parts = event
     kind = "alert-row" if with_place else "alert-row alert-row-here"
     with box(kind).props('data-testid="alert-row" role="listitem"') as row:
-        attribute(row, "data-level", alert.severity.value if alert.standing else "normal")
-        with box("chip") as chip:
-            attribute(chip, "data-level", alert.severity.value if alert.standing else "normal")
-            box("shape", "span").props("aria-hidden=true")
-            Text(_word(alert), tag="span")
+        attribute(row, "data-level", _level(alert))
+        _chip(alert)
         if with_place:
             place = f"{alert.site_id}/{alert.reactor_id}/{alert.component}"
             with box("alert-place", "a").props(f'href="/component/{place}"'):
                 Text(f"{alert.site_id} · {alert.reactor_id} · {wording.title(alert.component)}")
-        Text(alert.message, "alert-message")
+        with box("alert-message"):
+            Text(alert.message)
+            _note(alert, now)
         Text(_times(alert, now), "alert-time")
+        if parts:
+            _parts(parts, now)
 
 
-def _word(alert: AlertView) -> str:
-    if not alert.standing:
-        return "Cleared"
-    return "Alarm" if alert.severity is Severity.ALARM else "Warning"
+def _parts(parts: Event, now: datetime) -> None:
+    """What belongs to the same event."""
+    with box("alert-parts"):
+        for part in parts[:PARTS_MAX]:
+            with box("alert-part").props('data-testid="alert-part"') as row:
+                attribute(row, "data-level", _level(part))
+                _chip(part)
+                with box("alert-message"):
+                    Text(part.message)
+                    _note(part, now)
+                Text(_times(part, now), "alert-time")
+        if len(parts) > PARTS_MAX:
+            Text(f"and {len(parts) - PARTS_MAX} more of the same event", "muted")
+
+
+def _chip(alert: AlertView) -> None:
+    with box("chip") as chip:
+        attribute(chip, "data-level", _level(alert))
+        box("shape", "span").props("aria-hidden=true")
+        Text(wording.alert_word(alert), tag="span")
+
+
+def _note(alert: AlertView, now: datetime) -> None:
+    words = wording.alert_note(alert, now)
+    if words:
+        Text(words, "muted alert-note")
+
+
+def _level(alert: AlertView) -> str:
+    """The colour, which only repeats the word."""
+    if alert.status is AlertStatus.RAISED:
+        return alert.severity.value
+    return "degraded" if alert.status is AlertStatus.RETURNED else "normal"
 
 
 def _times(alert: AlertView, now: datetime) -> str:

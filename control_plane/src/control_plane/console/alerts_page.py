@@ -1,6 +1,6 @@
-"""`/alerts`: what stands, and what has passed."""
+"""`/alerts`: what stands, what an operator put aside, and what has passed."""
 
-from control_plane.api.models import AlertList, FleetSnapshot
+from control_plane.api.models import AlertList, AlertStatus, FleetSnapshot
 from control_plane.console.alert_rows import AlertRows
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Text, box
@@ -18,11 +18,14 @@ class AlertsPage:
                 Text("Alerts", "page-title", "h1")
             Text("Standing", "section-title", "h2")
             self._standing = AlertRows(ROWS_MAX, "No alert is standing.")
+            Text("Shelved", "section-title", "h2")
+            self._shelved = AlertRows(ROWS_MAX, "No alert is shelved.")
             Text("Cleared", "section-title", "h2")
             self._cleared = AlertRows(ROWS_MAX, "No alert has been cleared yet.")
 
     def show(self, alerts: AlertList, snapshot: FleetSnapshot) -> None:
-        """Standing alerts, then cleared ones, newest first."""
+        """Standing alerts, then shelved and cleared ones, newest first."""
         self._frame.show(snapshot)
         self._standing.show([a for a in alerts.alerts if a.standing], snapshot.taken_at)
-        self._cleared.show([a for a in alerts.alerts if not a.standing], snapshot.taken_at)
+        for rows, status in ((self._shelved, AlertStatus.SHELVED), (self._cleared, AlertStatus.CLEARED)):
+            rows.show([a for a in alerts.alerts if a.status is status], snapshot.taken_at)

@@ -52,9 +52,9 @@ class Frame:
         self.content = box("content", "main")
 
     def show(self, snapshot: FleetSnapshot) -> None:
-        """Clock, number of standing alerts, and whether the lake answers."""
+        """Clock, number of events that stand, and whether the lake answers."""
         self._clock.show(wording.clock(snapshot.taken_at))
-        standing = len(snapshot.standing_alerts)
+        standing = len({alert.event_id for alert in snapshot.standing_alerts})
         self._count.show(str(standing))
         visible(self._count, standing > 0)
         self._problem.show(f"History cannot be read. {snapshot.problem}" if snapshot.problem else "")

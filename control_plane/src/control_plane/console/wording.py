@@ -4,9 +4,17 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 
-from control_plane.api.models import ComponentView, Freshness, Level, PredictionView, Reading
+from control_plane.api.models import (
+    AlertStatus,
+    AlertView,
+    ComponentView,
+    Freshness,
+    Level,
+    PredictionView,
+    Reading,
+)
 from control_plane.ingest.completeness import Account
-from shared.schemas import RulState
+from shared.schemas import RulState, Severity
 
 NOTHING = "\N{EM DASH}"
 UNITS: Mapping[str, str] = {"degC": "°C", "degF": "°F", "m3/h": "m³/h", "m/s2": "m/s²"}
@@ -126,6 +134,30 @@ def model(prediction: PredictionView | None) -> str:
     if prediction is None:
         return "no model"
     return f"{prediction.model.name} v{prediction.model.version} · {prediction.model.short}"
+
+
+def alert_word(alert: AlertView) -> str:
+    """How grave it is now, or that it is not."""
+    if alert.status is AlertStatus.RAISED:
+        return "Alarm" if alert.severity is Severity.ALARM else "Warning"
+    return {AlertStatus.RETURNED: "Returned", AlertStatus.SHELVED: "Shelved"}.get(alert.status, "Cleared")
+
+
+def alert_note(alert: AlertView, now: datetime) -> str:
+    """What became of it at the site, and by whom; nothing for one that simply stands or has cleared."""
+    by = f" by {alert.operator}" if alert.operator else ""
+    why = f": {alert.reason}" if alert.reason else ""
+    match alert.status:
+        case AlertStatus.SHELVED:
+            return f"shelved until {clock(alert.until, now)}{by}{why}"
+        case AlertStatus.RETURNED:
+            return "returned to normal; latched until it is reset at the site"
+        case AlertStatus.CLEARED if by:
+            return f"reset{by}{why}"
+        case AlertStatus.RAISED if why:
+            return f"unshelved{by}{why}"
+        case _:
+            return ""
 
 
 def verdict(account: Account) -> tuple[Level, str]:

@@ -64,7 +64,11 @@ class InfluxWriter:
                 case PredictionRecord() as record:
                     self._add("prediction", "prediction", record.model_dump(), _prediction_fields(record))
                 case Alert() as record:
-                    fields = {"message": record.message, "state": record.state, "severity": record.severity}
+                    fields = {
+                        "message": record.message,
+                        "state": record.state.value,
+                        "severity": record.severity,
+                    }
                     self._add("alert", "alert", record.model_dump(), fields | {"kind": str(record.kind)})
                 case _:
                     pass

@@ -78,6 +78,7 @@ TABLES: dict[str, TableSpec] = {
         [
             *_COMPONENT,
             ("alert_id", _TEXT),
+            ("event_id", _TEXT),
             ("kind", _TEXT),
             ("severity", _TEXT),
             ("state", _TEXT),
@@ -85,6 +86,9 @@ TABLES: dict[str, TableSpec] = {
             ("value", _REAL),
             ("threshold", _REAL),
             ("message", _TEXT),
+            ("operator", _TEXT),
+            ("reason", _TEXT),
+            ("until", pa.timestamp("us", "UTC")),
         ],
     ),
     AuditEntry.SCHEMA: _table(

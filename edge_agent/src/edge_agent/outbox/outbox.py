@@ -1,7 +1,7 @@
 """The outbox as the agent uses it: one thread owns the file, everyone else asks it."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
@@ -44,13 +44,21 @@ class Outbox:
         return self._store.has_incidents
 
     async def commit(
-        self, records: Sequence[Outgoing], unkept: Loss | None = None, settled: Collection[int] = ()
+        self,
+        records: Sequence[Outgoing],
+        unkept: Loss | None = None,
+        settled: Collection[int] = (),
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         """Make `records` durable together; Retryable when the disk will not take them.
 
-        `unkept` and `settled` as for `OutboxStore.commit`.
+        `unkept`, `settled` and `notes` as for `OutboxStore.commit`.
         """
-        await self._ask(self._store.commit, records, unkept, settled)
+        await self._ask(self._store.commit, records, unkept, settled, notes)
+
+    async def notes(self) -> dict[str, str]:
+        """The notes that are kept beside the records."""
+        return await self._ask(self._store.notes)
 
     async def incidents(self, site_id: str) -> list[Incident]:
         """What befell rows and is not on the record yet."""

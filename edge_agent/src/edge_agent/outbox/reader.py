@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from edge_agent.outbox import anchor as anchors
+from edge_agent.outbox import notes
 from edge_agent.outbox.file import connect_to_read, file_set
 from edge_agent.outbox.limits import ROW_OVERHEAD_BYTES
 from edge_agent.outbox.rows import Row, Stores, is_intact
@@ -95,6 +96,10 @@ class OutboxReader:
             sum(part.stat().st_size for part in file_set(self._path) if part.exists()),
             [str(part) for part in aside],
         )
+
+    def notes(self) -> dict[str, str]:
+        """What was noted beside the records, by name."""
+        return notes.read(self._db)
 
     def rows(self, acknowledged: bool = False, limit: int | None = None) -> Iterator[Seen]:
         """Pending rows in order; with `acknowledged`, also those that are kept after it."""

@@ -14,12 +14,14 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
 from edge_agent.outbox import anchor as anchors
+from edge_agent.outbox import notes
 from edge_agent.outbox.file import connect, connect_to_read, file_set, migrate, transaction
 from edge_agent.outbox.gaps import Run, merged
 from edge_agent.outbox.leaves import Leaves, begin
@@ -127,6 +129,7 @@ def _copy(path: Path, new: sqlite3.Connection, found: Salvage) -> None:
     try:
         if _take_stores(old, found):
             _take_log(old, found)
+            _take_notes(old, new)
             _take_rows(old, new, found)
     finally:
         old.close()
@@ -157,6 +160,11 @@ def _take_log(old: sqlite3.Connection, found: Salvage) -> None:
         return
     if whole and (found.log is None or leaves.frontier.size > found.log.size):
         found.log = leaves.frontier
+
+
+def _take_notes(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error, TypeError, AttributeError):
+        notes.write(new, notes.read(old))
 
 
 def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage) -> None:

@@ -4,13 +4,13 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from edge_agent.outbox import anchor as anchors
-from edge_agent.outbox import file, recovery
+from edge_agent.outbox import file, notes, recovery
 from edge_agent.outbox.anchor import Anchor, AnchorWriter
 from edge_agent.outbox.eviction import make_room, refuse_new
 from edge_agent.outbox.file import Damaged, is_damage, is_foreign, transaction
@@ -191,12 +191,17 @@ class OutboxStore:
     # --- writing ---------------------------------------------------------------------------------
 
     def commit(
-        self, records: Sequence[Outgoing], unkept: Loss | None = None, settled: Collection[int] = ()
+        self,
+        records: Sequence[Outgoing],
+        unkept: Loss | None = None,
+        settled: Collection[int] = (),
+        noted: Mapping[str, str] | None = None,
     ) -> None:
         """Append `records` in one transaction, flushed to disk; Retryable when the disk will not take it.
 
         Beyond the bound rows give way, and a gap record says which. `unkept` counts records that could
         not be committed before: they get numbers and a gap record now. `settled` incidents are done with.
+        `noted` replaces notes by name; an empty one is removed.
         """
         with self._use("written") as db, self._all_or_nothing(db):
             if unkept is not None:
@@ -205,6 +210,7 @@ class OutboxStore:
             make_room(self._records, self._stores, self._limits)
             for number in settled:
                 db.execute("DELETE FROM incidents WHERE id = ?", (number,))
+            notes.write(db, noted or {})
             self._commits += 1
             tidy = self._commits % PRUNE_EVERY_COMMITS == 0
             if tidy:
@@ -319,6 +325,11 @@ class OutboxStore:
         """The newest leaves of the site's log, in order."""
         with self._use("read"):
             yield from self._leaves.kept()
+
+    def notes(self) -> dict[str, str]:
+        """The notes, by name."""
+        with self._use("read") as db:
+            return notes.read(db)
 
     def audit_log(self) -> Frontier:
         """The site's log as it is committed."""

@@ -4,7 +4,7 @@ Enters: JSON bytes or keyword arguments. Leaves: validated records, or pydantic'
 Never: I/O, clocks, defaults that hide a missing value.
 """
 
-from shared.schemas.alert import Alert, AlertKind, Severity
+from shared.schemas.alert import Alert, AlertKind, AlertState, Severity
 from shared.schemas.audit import AuditEntry, AuditEvent, SignedCheckpoint
 from shared.schemas.base import ComponentId, Frozen, Outgoing, Record, UtcTime, utc_now
 from shared.schemas.prediction import ModelRef, Prediction, PredictionRecord, RulState
@@ -21,6 +21,7 @@ __all__ = [
     "URGENT_SCHEMAS",
     "Alert",
     "AlertKind",
+    "AlertState",
     "Assignment",
     "AuditEntry",
     "AuditEvent",
