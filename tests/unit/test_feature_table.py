@@ -168,7 +168,7 @@ ODD = [None, True, 7, -1, 2**60, 0.5, np.nan, np.inf, 1e300, "", "x", pd.NA, pd.
 COLUMNS = ["site_id", "component", "run", "cycle", "timestamp", "flow_rate", "fault", "true_RUL"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 4))
 def test_any_table_gives_finite_features_or_a_refusal(chance, rows):
     df = table(runs=1, rows=rows)

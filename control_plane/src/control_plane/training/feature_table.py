@@ -117,7 +117,10 @@ def _type_problems(df: pd.DataFrame, metrics: Sequence[Hashable]) -> list[str]:
 
 
 def _times(df: pd.DataFrame) -> pd.Series:
-    return pd.to_datetime(df["timestamp"], utc=True, format="ISO8601", errors="coerce")
+    column = df["timestamp"]
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        column = column.astype(str)  # a number is no time
+    return pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
 
 
 def _unit_problems(

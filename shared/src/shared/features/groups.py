@@ -15,14 +15,14 @@ Bits = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
 
-def grouped(known: Floats, present: Bits, spec: FeatureSpec, rows: int) -> Floats:
-    """The spec's groups of the last `rows` rows, `(..., rows, F)`, of masked values `(..., n, T)`.
+def grouped(known: Floats, present: Bits, spec: FeatureSpec, out: Floats) -> None:
+    """The spec's groups of masked values `(..., n, T)`, of the last rows, as many as `out` `(..., S, F)` has.
 
-    n is a window's rows, or those of a history; then only what `W` rows before a row is looked at.
+    n is a window's rows, or those of a history; then a row is made of those of its window alone.
     """
     window, count = spec.window_cycles, spec.rolling_cycles or spec.window_cycles
-    table = _Masked(known, present, *_filled(known, present, window), window, count, rows)
-    return np.concatenate([_GROUPS[group](table) for group in spec.groups], axis=-1)
+    table = _Masked(known, present, *_filled(known, present, window), window, count, out.shape[-2])
+    np.concatenate([_GROUPS[group](table) for group in spec.groups], axis=-1, out=out)
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def _value(table: _Masked) -> Floats:
     return table.filled[..., -table.rows :, :]
 
 
-def _present(table: _Masked) -> Floats:
-    return table.present[..., -table.rows :, :].astype(np.float32)
+def _present(table: _Masked) -> Bits:
+    return table.present[..., -table.rows :, :]
 
 
 def _change(table: _Masked) -> Floats:
@@ -80,7 +80,7 @@ def _cycles(table: _Masked) -> Floats:
     return cycles[..., -table.rows :, np.newaxis]
 
 
-_GROUPS: dict[Group, Callable[[_Masked], Floats]] = {
+_GROUPS: dict[Group, Callable[[_Masked], Floats | Bits]] = {
     "value": _value,
     "change": _change,
     "present": _present,

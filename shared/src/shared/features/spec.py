@@ -99,7 +99,8 @@ class FeatureSpec(BaseModel):
     @property
     def shape(self) -> tuple[int, int]:
         """`(S, F)`: rows and features that leave for one window."""
-        return self.steps or self.window_cycles, len(self.columns)
+        per_tag = len(self.groups) - ("cycles" in self.groups)
+        return self.steps or self.window_cycles, per_tag * len(self.tags) + ("cycles" in self.groups)
 
     def hash(self) -> str:
         """SHA-256 of the spec as RFC 8785 JSON, in hex."""

@@ -34,12 +34,13 @@ def window_features(values: Floats, spec: FeatureSpec) -> Floats:
             f"found windows of {values.shape[-2:]} cycles x tags; {spec.component_type} has {expected}"
         )
     windows = values.reshape(-1, *expected)
-    step = max(1, BLOCK_VALUES // (expected[0] * expected[1]))
-    if len(windows) <= step:
-        return _features(values, spec)
     out = np.empty((len(windows), *spec.shape), np.float32)
+    step = max(1, BLOCK_VALUES // (expected[0] * expected[1]))
     for start in range(0, len(windows), step):
-        out[start : start + step] = _features(windows[start : start + step], spec)
+        known, present = _masked(windows[start : start + step], spec)
+        if spec.smoothing < 1:
+            known = _smoothed(known, present, np.float32(spec.smoothing))
+        grouped(known, present, spec, out[start : start + step])
     return out.reshape(*values.shape[:-2], *spec.shape)
 
 
@@ -55,32 +56,25 @@ def history_features(values: Floats, spec: FeatureSpec) -> Floats:
         raise ValueError(
             f"found a history of shape {values.shape}; {spec.component_type} has (rows, {len(spec.tags)})"
         )
-    out = np.empty((len(values), len(spec.columns)), np.float32)
+    out = np.empty((len(values), spec.shape[1]), np.float32)
     rows, halo = max(spec.window_cycles, BLOCK_VALUES // len(spec.tags)), spec.window_cycles - 1
     padded = np.concatenate(
         [np.full((1, len(spec.tags)), np.nan, np.float32), values]
     )  # before the first row
     for start in range(0, len(values), rows):
-        into = out[start : start + rows]
-        into[...] = _rows(padded[max(0, start + 1 - halo) : start + 1 + rows], spec)[-len(into) :]
+        _rows(padded[max(0, start + 1 - halo) : start + 1 + rows], spec, out[start : start + rows])
     return out
 
 
-def _features(windows: Floats, spec: FeatureSpec) -> Floats:
-    known, present = _masked(windows, spec)
-    if spec.smoothing < 1:
-        known = _smoothed(known, present, np.float32(spec.smoothing))
-    return grouped(known, present, spec, spec.shape[0])
-
-
-def _rows(block: Floats, spec: FeatureSpec) -> Floats:
-    """Features of each row of a part of a history that begins W - 1 rows early, or at its start."""
+def _rows(block: Floats, spec: FeatureSpec, out: Floats) -> None:
+    """Features of the last rows of a part of a history that begins W - 1 rows early, or before its start."""
     known, present = _masked(block, spec)
     if spec.smoothing == 1:
-        return grouped(known, present, spec, len(known))
-    known, present = (_windows(part, spec.window_cycles) for part in (known, present))
+        grouped(known, present, spec, out)
+        return
+    known, present = (_windows(part, spec.window_cycles)[-len(out) :] for part in (known, present))
     smoothed = _smoothed(known, present, np.float32(spec.smoothing))  # each window has its own start
-    return grouped(smoothed, present, spec, 1)[:, 0]
+    grouped(smoothed, present, spec, out[:, np.newaxis])
 
 
 def _windows(rows: NDArray[Any], count: int) -> NDArray[Any]:
@@ -107,13 +101,16 @@ def _masked(values: Floats, spec: FeatureSpec) -> tuple[Floats, Bits]:
 
 def _smoothed(known: Floats, present: Bits, weight: np.float32) -> Floats:
     """Exponential average along the rows from the first good value on; a missing row repeats the last."""
-    out = np.empty((known.shape[-2], *known.shape[:-2], known.shape[-1]), np.float32)
-    level = np.zeros_like(known[..., 0, :])
-    seen = np.zeros_like(present[..., 0, :])
-    for row, into in enumerate(out):
-        now, good = known[..., row, :], present[..., row, :]
-        step = np.where(seen, level + weight * (now - level), now)
-        level = np.where(good, step, level)
-        seen = seen | good
-        into[...] = level
+    seen = np.logical_or.accumulate(present, axis=-2)
+    weights = np.where(present, weight, np.float32(0))
+    np.copyto(weights[..., 0, :], 1, where=present[..., 0, :])
+    np.copyto(weights[..., 1:, :], 1, where=present[..., 1:, :] & ~seen[..., :-1, :])
+    values, shares = (np.moveaxis(part, -2, 0) for part in (known, weights))
+    out = np.empty(values.shape, np.float32)
+    level = np.zeros(values.shape[1:], np.float32)
+    for now, share, into in zip(values, shares, out, strict=True):
+        np.subtract(now, level, out=into)
+        into *= share
+        into += level
+        level = into
     return np.ascontiguousarray(np.moveaxis(out, 0, -2))
