@@ -159,6 +159,19 @@ async def test_alerts_that_the_disk_would_not_take_go_with_the_next_commit(tmp_p
         assert site.alerts() == raised
 
 
+def test_a_disk_that_takes_no_answer_stops_no_request(tmp_path, monkeypatch):
+    """The request is done with all the same; the next one is not kept waiting."""
+    spool, asked = RequestSpool(tmp_path), request()
+    spool.ask(asked)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("edge_agent.alarms.requests._write", full)
+    spool.answer(asked.request, done="shelved")
+    assert spool.take() == []
+
+
 async def test_a_note_that_is_not_readable_stops_no_start(tmp_path):
     async with Outbox(OutboxStore(tmp_path / "outbox.db")) as outbox:
         site = Site(tmp_path, outbox)

@@ -81,10 +81,15 @@ class RequestSpool:
     # --- the agent --------------------------------------------------------------------------------
 
     def take(self) -> list[AlarmRequest]:
-        """The requests that may be carried out, oldest first; the others are refused here."""
-        if not self._folder.is_dir():
-            return []
-        self._forget_old_answers()
+        """The requests that may be carried out, oldest first; the others are refused here.
+
+        The folder is made here, so that it is the agent's, who removes what others put into it.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return []  # a disk that takes nothing: the site goes on
+        self._forget_old_files()
         found = []
         for path in sorted(self._waiting(), key=_age_s, reverse=True)[:REQUESTS_MAX]:
             try:
@@ -97,15 +102,17 @@ class RequestSpool:
 
     def answer(self, request: str, **said: str) -> None:
         """Answer, then forget the request; one of before a kill is asked again, and done once."""
-        _write(self._answer(request), json.dumps(said))
+        with suppress(OSError):  # a full disk keeps the answer away, and nothing else
+            _write(self._answer(request), json.dumps(said))
         self._request(request).unlink(missing_ok=True)
 
     def _waiting(self) -> Iterator[Path]:
         return (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
 
-    def _forget_old_answers(self) -> None:
-        for path in self._folder.glob("*.answer"):
-            if _age_s(path) > ANSWER_KEPT_S:
+    def _forget_old_files(self) -> None:
+        """Answers that nobody took, and what was not written whole."""
+        for path in self._folder.iterdir():
+            if not _NAME.fullmatch(path.name) and _age_s(path) > ANSWER_KEPT_S:
                 path.unlink(missing_ok=True)
 
     def _request(self, request: str) -> Path:
