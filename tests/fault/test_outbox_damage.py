@@ -178,7 +178,9 @@ def test_whatever_happens_to_the_bytes_no_row_is_lost_unexplained_or_changed(tmp
             twin.check(store)
 
 
-@pytest.mark.parametrize("name", ["records_pending", "audit_log", "_sqlite_migrations"])
+@pytest.mark.parametrize(
+    "name", ["records_urgent", "records_marked", "settled", "audit_log", "_sqlite_migrations"]
+)
 def test_a_file_whose_tables_have_other_names_is_set_aside(tmp_path, name):
     """A name damaged in the file's own list of tables does not keep the agent from keeping."""
     path = tmp_path / "o.db"
@@ -209,6 +211,82 @@ def test_a_row_that_changed_on_the_disk_is_given_up_and_not_forwarded(tmp_path):
         other.close()
         _, explained = account.check(store)
         assert explained == {(store.store_id, 3)}
+
+
+def changed(path: Path, *statements: str) -> None:
+    """Change what the file says behind the store's back."""
+    other = sqlite3.connect(path, isolation_level=None)
+    for statement in statements:
+        other.execute(statement)
+    other.close()
+
+
+@pytest.mark.parametrize("change", ["to_seq = 100", "at_ms = at_ms + 1", "crc = 0", "to_seq = 100000"])
+def test_a_line_of_what_is_settled_that_changed_on_the_disk_silences_no_row(tmp_path, change):
+    """Such a line counts for nothing: rows are sent again, and the next line stands in its place."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path) as store:
+        store.acknowledge(range(41, 51))
+    changed(path, f"UPDATE settled SET {change} WHERE to_seq = 50")  # noqa: S608 - of this test
+    with OutboxStore(path) as store:
+        assert [row.number for row in store.pending(0, 1_000)] == list(range(41, 181))
+        store.acknowledge(range(41, 101))
+        assert store.pending(0, 1)[0].number == 101
+    with OutboxStore(path) as store:
+        assert store.pending(0, 1)[0].number == 101
+        store.commit(batch(1_000))
+        account.committed(store.store_id, store.stats().last_seq, batch(1_000))
+        account.acked |= {(store.store_id, number) for number in range(41, 101)}
+        account.check(store)
+
+
+def test_a_file_that_says_more_is_settled_than_it_has_rows_silences_no_later_row(tmp_path):
+    """It is set aside: rows to come would have the numbers that it calls done."""
+    path = tmp_path / "o.db"
+    with OutboxStore(path) as store:
+        store.commit(batch(0))
+        store.acknowledge(range(1, 7))
+    path.with_name("o.db.anchor").unlink()
+    changed(path, "DELETE FROM records WHERE seq > 2", "UPDATE sqlite_sequence SET seq = 2")
+    with OutboxStore(path) as store:
+        store.commit(batch(5))
+        assert [row.store_id for row in store.pending(0, 100)].count(store.store_id) == 6
+    assert len(asides(path)) == 1
+
+
+def test_what_is_settled_is_not_saved_to_be_sent_again(tmp_path):
+    """Also where the anchor is lost, the damaged file's own lines say what Kafka has."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path):
+        pass
+    path.with_name("o.db.anchor").unlink()
+    path.write_bytes(path.read_bytes().replace(b"records_marked", b"DEKRAM_sdrocer"))
+    with OutboxStore(path) as store:
+        kept, _ = account.check(store)
+        assert not kept & account.acked
+    assert len(asides(path)) == 1
+
+
+def test_an_alert_that_its_index_does_not_have_is_not_left_behind(tmp_path):
+    """Only by the index do urgent rows leave: one that lacks a row is found out at the start."""
+    path = tmp_path / "o.db"
+    with OutboxStore(path) as store:
+        store.commit([*batch(0), Outgoing("alert/1", KEY, 1, b"alert")])
+        [said] = store._db.execute("SELECT sql FROM sqlite_master WHERE name = 'records_urgent'").fetchone()
+        old_id = store.store_id
+    changed(
+        path,
+        "DROP INDEX records_urgent",
+        "CREATE INDEX records_urgent ON records (seq) WHERE schema = 'none'",
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = '{}' WHERE name = 'records_urgent'".format(  # noqa: S608 - of this test
+            said.replace("'", "''")
+        ),
+    )
+    with OutboxStore(path) as store:
+        assert [(row.store_id, row.number) for row in store.pending(0, 10, urgent=True)] == [(old_id, 7)]
 
 
 def test_nothing_of_a_new_store_is_settled_while_rows_of_the_damaged_one_wait(tmp_path):

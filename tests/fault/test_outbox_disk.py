@@ -192,6 +192,18 @@ def test_a_failed_commit_does_not_block_the_next(tmp_path):
         assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_an_acknowledgement_costs_a_few_writes_however_many_rows(tmp_path):
+    """Rows that Kafka has are not written again to say so."""
+    disk = FaultyDisk()
+    with disk.mounted(), OutboxStore(tmp_path / "o.db") as outbox:
+        outbox.commit([telemetry(cycle).outgoing() for cycle in range(2_000)])
+        outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        calls, flushes = disk.calls, disk.flushes
+        outbox.acknowledge(range(1, 1_991))
+        assert disk.calls - calls < 20
+        assert disk.flushes <= flushes + 2  # the first commit into an empty log flushes its head
+
+
 def test_a_commit_is_one_flush_however_many_records(tmp_path):
     """The cost of durability is paid once a poll, not once a record."""
     disk = FaultyDisk()

@@ -97,10 +97,10 @@ class OutboxMachine(RuleBasedStateMachine):
         self.commit(batch)
         self.disk.work()
 
-    @rule(share=st.floats(0, 1), call=st.none() | calls)
-    def acknowledge(self, share: float, call: int | None) -> None:
+    @rule(share=st.floats(0, 1), each=st.sampled_from([1, 1, 2, 3]), call=st.none() | calls)
+    def acknowledge(self, share: float, each: int, call: int | None) -> None:
         rows = self.pending()
-        some = [row.number for row in rows[: round(share * len(rows))]]
+        some = [row.number for row in rows[: round(share * len(rows))][::-each]]
         self.explained |= {number for _, number in explained_rows(row.record for row in rows)}
         self.disk.fail_at = call
         try:

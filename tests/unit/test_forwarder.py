@@ -1,5 +1,6 @@
 """The forwarder's promises that need no broker."""
 
+import itertools
 import threading
 from types import SimpleNamespace
 
@@ -331,3 +332,75 @@ def test_what_holds_the_forwarder_up_is_a_metric():
     assert registry.get_sample_value("edge_forward_held_topic", {"topic": "alerts"}) == 1
     assert registry.get_sample_value("edge_forward_restarts_total") == 3
     assert registry.get_sample_value("edge_forward_trouble") == 1
+
+
+class Told(LateBacklog):
+    """A backlog that keeps each acknowledgement apart."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__(stop)
+        self.told: list[list[int]] = []
+
+    def acknowledge(self, seqs):
+        self.told.append(list(seqs))
+        super().acknowledge(seqs)
+
+
+class Holding(Broker):
+    """Never reports row 1; all others at once."""
+
+    def produce(self, topic, body, key, timestamp, headers, on_delivery):
+        super().produce(topic, body, key, timestamp, headers, on_delivery)
+        if headers["seq"] == "1":
+            self.waiting.pop()
+
+
+def told_while_one_is_on_its_way(monkeypatch, rows: int, drain_s: float) -> Told:
+    stop = threading.Event()
+    backlog = Told(stop)
+    backlog.rows += map(row, range(1, rows + 1))
+    stop.set()
+    monkeypatch.setattr(forwarder, "Producer", lambda *_, **__: Holding({}))
+    monkeypatch.setattr(forwarder, "BATCH_ROWS_MAX", 10)
+    monkeypatch.setattr(forwarder, "ACKED_ROWS_MIN", 50)
+    Forwarder(backlog, "127.0.0.1:1", "TX01", "hash").run(stop, drain_s)
+    return backlog
+
+
+def test_a_row_that_stays_on_its_way_lets_no_acknowledgements_pile_up(monkeypatch):
+    """What is reported behind it is told at its bound, and all of it at the end."""
+    monkeypatch.setattr(forwarder, "ACKED_WAIT_S", 3_600.0)
+    backlog = told_while_one_is_on_its_way(monkeypatch, 100, 2.0)
+    assert [len(seqs) for seqs in backlog.told] == [59, 40]  # ten are reported at a time
+    assert sorted(backlog.acknowledged) == list(range(2, 101))
+
+
+def test_few_reported_rows_are_told_within_a_time(monkeypatch):
+    """A site that sends little does not wait until it has sent much."""
+    monkeypatch.setattr(forwarder, "ACKED_WAIT_S", 0.0)
+    backlog = told_while_one_is_on_its_way(monkeypatch, 15, 2.0)
+    assert [len(seqs) for seqs in backlog.told if seqs] == [9, 5]
+
+
+def test_rows_before_all_on_their_way_are_told_first(monkeypatch):
+    """They cost the outbox one line; what is reported out of order waits until it is in order."""
+
+    class OneIsLate(Broker):
+        def poll(self, timeout):
+            late = self.waiting[6:7]
+            self.waiting = [*self.waiting[:6], *self.waiting[7:]]
+            super().poll(timeout)
+            self.waiting = late
+
+    stop = threading.Event()
+    backlog = Told(stop)
+    backlog.rows += map(row, range(1, 201))
+    stop.set()
+    monkeypatch.setattr(forwarder, "Producer", lambda *_, **__: OneIsLate({}))
+    monkeypatch.setattr(forwarder, "BATCH_ROWS_MAX", 10)
+    monkeypatch.setattr(forwarder, "ACKED_ROWS_MIN", 30)
+    monkeypatch.setattr(forwarder, "ACKED_WAIT_S", 3_600.0)
+    assert Forwarder(backlog, "127.0.0.1:1", "TX01", "hash").run(stop, 5.0)
+    assert sorted(backlog.acknowledged) == list(range(1, 201))
+    for seqs, later in itertools.pairwise(backlog.told):
+        assert max(seqs) < min(later)

@@ -77,6 +77,48 @@ def test_acknowledged_rows_are_not_pending_and_never_renumbered(tmp_path):
         assert store.stats()[:2] == (1, 4)
 
 
+def test_rows_acknowledged_in_their_order_are_not_written_again(tmp_path):
+    """One line says so for all of them: no row is marked, and a line with their time stands for each."""
+    with OutboxStore(tmp_path / "o.db") as store:
+        store.commit([reading(i) for i in range(100)])
+        store.acknowledge(range(1, 61))
+        store.acknowledge(range(61, 91))
+        assert store._db.execute("SELECT count(*) FROM records WHERE acked_ms IS NOT NULL").fetchone() == (0,)
+        assert [seq for (seq,) in store._db.execute("SELECT to_seq FROM settled")] == [60, 90]
+        assert [row.seq for row in store.pending(0, 100)] == list(range(91, 101))
+
+
+def test_rows_acknowledged_out_of_their_order_are_done_with(tmp_path):
+    """A row that is on its way for long holds up no acknowledgement; what is settled passes it later."""
+    limits = OutboxLimits(acked_rows_kept=2)
+    with OutboxStore(tmp_path / "o.db", limits) as store:
+        store.commit([reading(i) for i in range(10)])
+        store.acknowledge([2, 3, 5, 9])
+        assert [row.seq for row in store.pending(0, 10)] == [1, 4, 6, 7, 8, 10]
+        assert store.stats()[:5:4] == (6, 0)
+    with OutboxStore(tmp_path / "o.db", limits) as store:
+        assert [row.seq for row in store.pending(0, 10)] == [1, 4, 6, 7, 8, 10]
+        store.acknowledge([4, 1])
+        assert [row.seq for row in store.pending(0, 10)] == [6, 7, 8, 10]
+        assert store.stats()[:5:4] == (4, 5)
+        assert store.stats().acked_rows == 2  # the oldest are pruned, settled or marked
+        assert store._db.execute("SELECT max(to_seq) FROM settled").fetchone() == (5,)
+        store.acknowledge([])
+        assert store._db.execute("SELECT seq FROM records").fetchall() == [(n,) for n in (5, 6, 7, 8, 9, 10)]
+
+
+def test_an_acknowledgement_of_rows_that_are_not_there_silences_no_later_one(tmp_path):
+    """Whatever numbers Kafka's reports name, a row that is committed after them is sent."""
+    with OutboxStore(tmp_path / "o.db") as store:
+        store.commit([reading(1), reading(2)])
+        store.acknowledge(range(1, 50))
+        store.commit([reading(3)])
+        assert [row.seq for row in store.pending(0, 10)] == [3]
+        store.acknowledge([40])
+    with OutboxStore(tmp_path / "o.db") as store:
+        assert [row.seq for row in store.pending(0, 10)] == [3]
+
+
 def test_audit_leaves_stay_after_acknowledgement(tmp_path):
     """The site's log can be rebuilt from the file, whatever Kafka has."""
     with OutboxStore(tmp_path / "o.db") as store:

@@ -24,7 +24,8 @@ from shared.envelope import headers
 from shared.schemas import DLQ_SUFFIX, TOPIC_BY_SCHEMA, URGENT_SCHEMAS, Outgoing
 
 BATCH_ROWS_MAX = 1_000  # rows read from the outbox at a time
-ACKED_ROWS_MIN = 2_000  # told to the outbox at a time, while there is more to send: each time is a flush
+ACKED_ROWS_MIN = 10_000  # told to the outbox at a time, while rows are on their way: each time is a flush
+ACKED_WAIT_S = 1.0  # what is reported is told within this time, however few rows it is
 IDLE_WAIT_S = 0.1  # between looks at an empty outbox
 RESTART_WAIT_S = 1.0  # after a producer that can go on no more, before a new one; it doubles
 RESTART_WAIT_MAX_S = 30.0
@@ -80,7 +81,8 @@ class Forwarder:
         self._backlog = backlog
         self._settings = producer_config(bootstrap, site, client or {})
         self._configs = ConfigMarks(config_hash)
-        self._acked: list[int] = []
+        self._acked: list[int] = []  # reported, and the outbox is not told yet
+        self._told_s = time.monotonic()
         self._in_flight = InFlight()
         self._lanes = (_Lane(urgent=True), _Lane(urgent=False))
         self._holds = Holds()
@@ -112,7 +114,7 @@ class Forwarder:
             drained = self._run_producer(producer, stop, deadline)
             producer.purge()
             self._poll(producer, 0)  # reports that came meanwhile still count
-            self._acknowledge(1)
+            self._acknowledge(self._acked)
             if drained:
                 return True
             if self._broken:
@@ -144,7 +146,7 @@ class Forwarder:
             moved = sum(self._send_some(producer, lane) for lane in self._lanes)
             idle = not moved and not self._in_flight  # asked before the reports, which may end a hold
             self._poll(producer, 0 if moved else IDLE_WAIT_S)
-            self._acknowledge(ACKED_ROWS_MIN if moved else 1)
+            self._acknowledge_some()
             if self._careful and idle:
                 self._suspects.clear()
                 return False
@@ -250,7 +252,7 @@ class Forwarder:
         """Read again what was passed over while the topic was held; what is in flight is not sent twice."""
         first = self._holds.released(topic)
         if first is not None:
-            self._acknowledge(1)
+            self._acknowledge(self._acked)
             for lane in self._lanes:
                 lane.after = min(lane.after, first - 1)
 
@@ -274,10 +276,21 @@ class Forwarder:
         except KafkaException as error:  # raised for a fatal error, whatever else there is to report
             self._on_error(error.args[0])
 
-    def _acknowledge(self, rows_min: int) -> None:
-        """Tell the outbox what Kafka has; what it is not told is sent again after a restart."""
-        if len(self._acked) >= rows_min:
-            done, self._acked = self._acked, []
+    def _acknowledge_some(self) -> None:
+        """Tell the outbox, seldom; first of what is before all rows on their way, which costs it least."""
+        if not self._in_flight:
+            self._acknowledge(self._acked)
+        elif len(self._acked) >= ACKED_ROWS_MIN or time.monotonic() - self._told_s >= ACKED_WAIT_S:
+            oldest = self._in_flight.oldest()
+            done = [seq for seq in self._acked if seq < oldest]
+            self._acknowledge(done if 2 * len(done) >= len(self._acked) else self._acked)
+
+    def _acknowledge(self, done: list[int]) -> None:
+        """Tell the outbox that Kafka has these; what it is not told is sent again after a restart."""
+        self._told_s = time.monotonic()
+        if done:
+            kept = set(self._acked).difference(done) if len(done) < len(self._acked) else ()
+            self._acked = list(kept)
             self._backlog.acknowledge(done)
             self.delivered += len(done)
 

@@ -27,6 +27,10 @@ class InFlight:
         """Reported, or noted by the outbox."""
         self._bytes -= self._sizes.pop(seq, 0)
 
+    def oldest(self) -> int:
+        """The lowest row number on its way; there must be one."""
+        return min(self._sizes)
+
     def room(self, *, urgent: bool) -> int:
         """How many rows more may go; 0 when the bytes are used up."""
         kept = 0 if urgent else 1 / URGENT_SHARE

@@ -41,6 +41,7 @@ def connect(path: Path, journal: str = "WAL") -> sqlite3.Connection:
         db.execute(f"PRAGMA journal_mode = {journal}")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+        db.execute("PRAGMA secure_delete = OFF")  # some builds write zeroes over each row that is pruned
     except BaseException:
         db.close()
         raise

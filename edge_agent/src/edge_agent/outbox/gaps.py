@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Literal, Self
 
 from edge_agent.outbox.rows import Stores
@@ -16,8 +17,14 @@ Run = tuple[int, int]
 
 
 def runs(seqs: Iterable[int]) -> list[Run]:
-    """The unbroken runs `(first, last)` of ascending numbers."""
-    return merged((seq, seq) for seq in seqs)
+    """The unbroken runs `(first, last)` of these numbers."""
+    ordered = sorted(seqs)
+    if not ordered:
+        return []
+    breaks = [(a, b) for a, b in pairwise(ordered) if b > a + 1]
+    return list(
+        zip([ordered[0], *(b for _, b in breaks)], [*(a for a, _ in breaks), ordered[-1]], strict=True)
+    )
 
 
 def merged(parts: Iterable[Run]) -> list[Run]:

@@ -13,7 +13,9 @@ from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import notes
 from edge_agent.outbox.file import connect_to_read, file_set
 from edge_agent.outbox.limits import ROW_OVERHEAD_BYTES
+from edge_agent.outbox.records import IS_PENDING
 from edge_agent.outbox.rows import Row, Stores, is_intact
+from edge_agent.outbox.settled import ACKED_MS, settled_seq
 from shared.errors import ConfigError, Retryable
 from shared.schemas import Outgoing
 
@@ -60,6 +62,7 @@ class OutboxReader:
             raise ConfigError("--data-dir", [problem]) from error
         try:
             self._stores = Stores(self._db.execute("SELECT base, store_id FROM stores").fetchall())
+            settled_seq(self._db)
         except sqlite3.Error as error:
             self._db.close()
             problem = (
@@ -74,10 +77,11 @@ class OutboxReader:
     def contents(self) -> Contents:
         """How much of what there is."""
         pending = self._db.execute(
-            "SELECT schema, count(*), total(length(body) + length(key)), min(time_ms), max(time_ms)"
-            " FROM records WHERE acked_ms IS NULL GROUP BY schema ORDER BY schema"
+            "SELECT schema, count(*), total(length(body) + length(key)), min(time_ms), max(time_ms)"  # noqa: S608
+            f" FROM records WHERE {IS_PENDING} GROUP BY schema ORDER BY schema",
+            (settled_seq(self._db),),
         ).fetchall()
-        acked = self._db.execute("SELECT count(*) FROM records WHERE acked_ms IS NOT NULL").fetchone()[0]
+        kept = self._db.execute("SELECT count(*) FROM records").fetchone()[0]
         last = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
         base, store_id = self._stores.newest
         rows = sum(found[1] for found in pending)
@@ -89,7 +93,7 @@ class OutboxReader:
             rows,
             int(sum(found[2] for found in pending)) + ROW_OVERHEAD_BYTES * rows,
             {found[0]: found[1] for found in pending},
-            acked,
+            kept - rows,
             min((found[3] for found in pending), default=None),
             max((found[4] for found in pending), default=None),
             anchor.log.size if anchor else None,
@@ -105,12 +109,17 @@ class OutboxReader:
         """Pending rows in order; with `acknowledged`, also those that are kept after it."""
         which = "1" if acknowledged else "acked_ms IS NULL"
         sql = (
-            f"SELECT seq, schema, key, time_ms, body, crc, acked_ms FROM records WHERE {which}"  # noqa: S608
-            " AND seq > ? ORDER BY seq LIMIT ?"
+            f"SELECT seq, schema, key, time_ms, body, crc,"  # noqa: S608
+            f" CASE WHEN {IS_PENDING} THEN NULL ELSE {ACKED_MS} END"
+            f" FROM records WHERE {which} AND seq > ? ORDER BY seq LIMIT ?"
         )
         after, left = -1, limit
         while left is None or left > 0:
-            found = self._db.execute(sql, (after, min(left or ROWS_AT_ONCE, ROWS_AT_ONCE))).fetchall()
+            settled = settled_seq(self._db)
+            start = after if acknowledged else max(after, settled)
+            found = self._db.execute(
+                sql, (settled, start, min(left or ROWS_AT_ONCE, ROWS_AT_ONCE))
+            ).fetchall()
             if not found:
                 return
             for seq, *record, crc, acked_ms in found:

@@ -4,13 +4,16 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from edge_agent.outbox.gaps import runs
 from edge_agent.outbox.limits import ROW_OVERHEAD_BYTES, OutboxLimits
 from edge_agent.outbox.rows import checksum
+from edge_agent.outbox.schema import INDICES, IS_URGENT
+from edge_agent.outbox.settled import forget, settle, settled_seq
 from shared.schemas import Outgoing
 
+IS_PENDING = "acked_ms IS NULL AND seq > ?"  # the row up to which all is settled
 _SIZE = f"length(body) + length(key) + {ROW_OVERHEAD_BYTES}"
 
 
@@ -29,10 +32,11 @@ class Counts:
     """How much the table holds.
 
     `emptied` says up to which row no pending row of some schemas is left; `newest_gap` is the row of the
-    newest gap record that tells of refused rows.
+    newest gap record that tells of refused rows; every row up to `settled_seq` is acknowledged or given up.
     """
 
     last_seq: int = 0
+    settled_seq: int = 0
     pending_rows: int = 0
     pending_bytes: int = 0
     acked_rows: int = 0
@@ -59,17 +63,29 @@ class Records:
         self.counts = Counts()
 
     def load(self) -> bool:
-        """Count what is there; False when the index and the table do not agree."""
-        self.counts = Counts(last_seq=self._last_seq())
-        for pending, rows, size in self._db.execute(
-            f"SELECT acked_ms IS NULL, count(*), total({_SIZE}) FROM records NOT INDEXED GROUP BY 1"  # noqa: S608
+        """Count what is there; False when its parts do not fit each other."""
+        counts = self.counts = Counts(last_seq=self._last_seq(), settled_seq=settled_seq(self._db))
+        urgent = marked = 0.0
+        for pending, rows, size, *others in self._db.execute(
+            f"SELECT acked_ms IS NULL AND seq > ?, count(*), total({_SIZE}),"  # noqa: S608
+            f" total({IS_URGENT}), total(acked_ms IS NOT NULL) FROM records NOT INDEXED GROUP BY 1",
+            (counts.settled_seq,),
         ):
+            urgent, marked = urgent + others[0], marked + others[1]
             if pending:
-                self.counts.pending_rows, self.counts.pending_bytes = rows, int(size)
+                counts.pending_rows, counts.pending_bytes = rows, int(size)
             else:
-                self.counts.acked_rows, self.counts.acked_bytes = rows, int(size)
-        indexed = "SELECT count(*) FROM records INDEXED BY records_pending WHERE acked_ms IS NULL"
-        return bool(self._db.execute(indexed).fetchone()[0] == self.counts.pending_rows)
+                counts.acked_rows, counts.acked_bytes = rows, int(size)
+        if [urgent, marked] != [self._indexed(name, which) for name, which in INDICES.items()]:
+            return False
+        if counts.settled_seq > counts.last_seq:
+            return False
+        counts.settled_seq = self._oldest_pending() - 1  # what was given up is settled too
+        return True
+
+    def _indexed(self, name: str, which: str) -> int:
+        sql = f"SELECT count(*) FROM records INDEXED BY {name} WHERE {which}"  # noqa: S608
+        return int(self._db.execute(sql).fetchone()[0])
 
     def _last_seq(self) -> int:
         sql = (
@@ -92,63 +108,109 @@ class Records:
         counts.pending_rows += len(rows)
         counts.pending_bytes += size + ROW_OVERHEAD_BYTES * len(rows)
 
+    def pending(self, after: int, limit: int, *, urgent: bool) -> list[tuple[Any, ...]]:
+        """`(seq, schema, key, time_ms, body, crc)` of the next pending rows, in order."""
+        which = (
+            f"INDEXED BY records_urgent WHERE {IS_URGENT}" if urgent else "NOT INDEXED WHERE acked_ms IS NULL"
+        )
+        return self._db.execute(
+            f"SELECT seq, schema, key, time_ms, body, crc FROM records {which}"  # noqa: S608
+            " AND seq > ? ORDER BY seq LIMIT ?",
+            (max(after, self.counts.settled_seq), limit),
+        ).fetchall()
+
     def oldest(self, schemas: tuple[str, ...]) -> Iterable[Held]:
         """Pending rows of these schemas, oldest first."""
         marks = ", ".join("?" * len(schemas))
         found = self._db.execute(
-            f"SELECT seq, schema, key, time_ms, {_SIZE} FROM records WHERE acked_ms IS NULL AND seq > ?"  # noqa: S608
-            f" AND schema IN ({marks}) ORDER BY seq",
-            (self.counts.emptied.get(schemas, 0), *schemas),
+            f"SELECT seq, schema, key, time_ms, {_SIZE} FROM records NOT INDEXED"  # noqa: S608
+            f" WHERE acked_ms IS NULL AND seq > ? AND schema IN ({marks}) ORDER BY seq",
+            (max(self.counts.settled_seq, self.counts.emptied.get(schemas, 0)), *schemas),
         )
         return map(Held._make, found)
 
+    def first_pending(self) -> tuple[int, int] | None:
+        """`(seq, time_ms)` of the oldest pending row; None when there is none."""
+        sql = f"SELECT seq, time_ms FROM records NOT INDEXED WHERE {IS_PENDING} ORDER BY seq LIMIT 1"  # noqa: S608
+        found = self._db.execute(sql, (self.counts.settled_seq,)).fetchone()
+        return None if found is None else (found[0], found[1])
+
     def body(self, seq: int) -> bytes | None:
         """What a pending row holds; None when it is not pending."""
-        sql = "SELECT body FROM records WHERE seq = ? AND acked_ms IS NULL"
-        found = self._db.execute(sql, (seq,)).fetchone()
+        sql = f"SELECT body FROM records WHERE {IS_PENDING} AND seq = ?"  # noqa: S608
+        found = self._db.execute(sql, (self.counts.settled_seq, seq)).fetchone()
         return None if found is None else bytes(found[0])
 
     def remove(self, seqs: Iterable[int]) -> None:
         """Take pending rows out."""
-        rows, size = self._sized(
-            f"DELETE FROM records WHERE acked_ms IS NULL AND {_AMONG} RETURNING {_SIZE}",  # noqa: S608
-            seqs,
-        )
-        self.counts.pending_rows -= rows
-        self.counts.pending_bytes -= size
-        self.counts.given_up_rows += rows
+        sizes = self._db.execute(
+            f"DELETE FROM records WHERE {IS_PENDING} AND {_AMONG} RETURNING {_SIZE}",  # noqa: S608
+            (self.counts.settled_seq, json.dumps(list(seqs))),
+        ).fetchall()
+        self.counts.pending_rows -= len(sizes)
+        self.counts.pending_bytes -= sum(size for (size,) in sizes)
+        self.counts.given_up_rows += len(sizes)
 
     def acknowledge(self, seqs: Collection[int], now_ms: int) -> None:
-        """Note that these need not be sent again; rows that are not pending stay as they are."""
-        counts = self.counts
+        """Note that these need not be sent again; rows that are not pending stay as they are.
+
+        Whatever has no pending row before it is settled, in one line for all of it; other rows are marked.
+        """
+        before, oldest = self.counts.settled_seq, self._oldest_pending()
         for first, last in runs(seqs):
-            among = "acked_ms IS NULL AND seq BETWEEN ? AND ?"
-            rows, size = self._db.execute(
-                f"SELECT count(*), ifnull(sum({_SIZE}), 0) FROM records WHERE {among}",  # noqa: S608
-                (first, last),
-            ).fetchone()
-            self._db.execute(f"UPDATE records SET acked_ms = ? WHERE {among}", (now_ms, first, last))  # noqa: S608
-            counts.pending_rows -= rows
-            counts.pending_bytes -= size
-            counts.acked_rows += rows
-            counts.acked_bytes += size
+            if last < oldest:
+                continue
+            self._weigh(max(first, oldest), last)
+            if first <= oldest:
+                self.counts.settled_seq = last
+                oldest = self._oldest_pending()
+            else:
+                self._mark(first, last, now_ms)
+        self.counts.settled_seq = oldest - 1
+        if oldest - 1 > before:
+            settle(self._db, oldest - 1, now_ms)
+
+    def _oldest_pending(self) -> int:
+        """The number of the oldest pending row; that of the next one to come when none is pending."""
+        found = self.first_pending()
+        return found[0] if found else self.counts.last_seq + 1
+
+    def _weigh(self, first: int, last: int) -> None:
+        """Count the pending rows among these as acknowledged."""
+        counts = self.counts
+        rows, size = self._db.execute(
+            f"SELECT count(*), ifnull(sum({_SIZE}), 0) FROM records NOT INDEXED"  # noqa: S608
+            " WHERE acked_ms IS NULL AND seq BETWEEN ? AND ?",
+            (first, last),
+        ).fetchone()
+        counts.pending_rows -= rows
+        counts.pending_bytes -= size
+        counts.acked_rows += rows
+        counts.acked_bytes += size
+
+    def _mark(self, first: int, last: int, now_ms: int) -> None:
+        sql = "UPDATE records SET acked_ms = ? WHERE acked_ms IS NULL AND seq BETWEEN ? AND ?"
+        self._db.execute(sql, (now_ms, first, last))
 
     def prune(self, rows_max: int) -> None:
-        """Drop up to so many of the oldest acknowledged rows."""
-        chosen = self._db.execute(
-            "SELECT seq FROM records WHERE acked_ms IS NOT NULL ORDER BY seq LIMIT ?", (rows_max,)
-        ).fetchall()
-        rows, size = self._sized(
-            f"DELETE FROM records WHERE {_AMONG} RETURNING {_SIZE}",  # noqa: S608
-            [seq for (seq,) in chosen],
-        )
-        self.counts.acked_rows -= rows
-        self.counts.acked_bytes -= size
+        """Drop up to so many of the oldest acknowledged rows: those that are settled before others."""
+        left = rows_max - self._drop("NOT INDEXED WHERE seq <= ?", (self.counts.settled_seq,), rows_max)
+        if left > 0:
+            self._drop("INDEXED BY records_marked WHERE acked_ms IS NOT NULL", (), left)
 
-    def _sized(self, sql: str, seqs: Iterable[int]) -> tuple[int, int]:
-        """Rows and bytes that a statement over `seqs` returned."""
-        sizes = self._db.execute(sql, (json.dumps(list(seqs)),)).fetchall()
-        return len(sizes), sum(size for (size,) in sizes)
+    def _drop(self, which: str, values: tuple[int, ...], rows_max: int) -> int:
+        """Drop the oldest of these; how many there were."""
+        oldest = f"SELECT seq, {_SIZE} AS size FROM records {which} ORDER BY seq LIMIT {rows_max}"  # noqa: S608
+        rows, size, last = self._db.execute(
+            f"SELECT count(*), total(size), max(seq) FROM ({oldest})",  # noqa: S608
+            values,
+        ).fetchone()
+        if rows:
+            self._db.execute(f"DELETE FROM records {which} AND seq <= ?", (*values, last))  # noqa: S608
+            forget(self._db, min(last, self.counts.settled_seq))
+            self.counts.acked_rows -= rows
+            self.counts.acked_bytes -= int(size)
+        return int(rows)
 
 
 _AMONG = "seq IN (SELECT value FROM json_each(?))"

@@ -26,6 +26,7 @@ from edge_agent.outbox.file import connect, connect_to_read, file_set, migrate, 
 from edge_agent.outbox.gaps import Run, merged
 from edge_agent.outbox.leaves import Leaves, begin
 from edge_agent.outbox.rows import checksum, is_intact
+from edge_agent.outbox.settled import settled_seq
 from shared.errors import Rejected
 from shared.merkle import Frontier
 from shared.schemas import Outgoing, parse_record
@@ -174,6 +175,7 @@ def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage)
         found.last_seq = max(found.last_seq, last[0] if last else 0)
     except (sqlite3.Error, TypeError):
         pass
+    _take_settled(old, found)
     first_saved: int | None = None
     after = max(found.stores[0][0], found.first_pending - 1)
     for seq, record, crc, acked_ms in _readable(old, after):
@@ -189,6 +191,14 @@ def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage)
         _extend(found.saved, seq)
     if not anchored:
         found.first_pending = found.last_seq + 1 if first_saved is None else first_saved
+
+
+def _take_settled(old: sqlite3.Connection, found: Salvage) -> None:
+    """What the file says is done with, where that is more than the anchor knows."""
+    with suppress(sqlite3.Error, TypeError, ValueError):
+        settled = settled_seq(old)
+        if settled <= found.last_seq:
+            found.first_pending = max(found.first_pending, settled + 1)
 
 
 def _extend(runs: list[Run], seq: int) -> None:

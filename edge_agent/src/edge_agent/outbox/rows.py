@@ -72,14 +72,17 @@ class Stores:
         """Whether a store of this id was begun there."""
         return (base, store_id) in self._begun
 
-    def rows(self, found: Sequence[tuple[int, Outgoing]]) -> list[Row]:
-        """Committed records by row number, ascending, in their stores."""
+    def rows(self, found: Sequence[tuple[Any, ...]]) -> list[Row]:
+        """Rows `(seq, schema, key, time_ms, body, crc)`, ascending, in their stores."""
         if not found:
             return []
         (base, store_id), last = self._at(found[0][0]), self._at(found[-1][0])
         if (base, store_id) == last:
-            return [Row(seq, record, store_id, seq - base) for seq, record in found]
-        return [Row(seq, record, *self.place(seq)) for seq, record in found]
+            return [
+                Row(seq, Outgoing(schema, key, time_ms, body), store_id, seq - base)
+                for seq, schema, key, time_ms, body, _ in found
+            ]
+        return [Row(seq, Outgoing(*record), *self.place(seq)) for seq, *record, _ in found]
 
     def place(self, seq: int) -> tuple[str, int]:
         """`(store_id, number)` of a row."""

@@ -6,6 +6,7 @@ from shared.schemas import URGENT_SCHEMAS
 
 # As the index says it. OR, not IN: SQLite would build a set for each row that is inserted.
 IS_URGENT = f"acked_ms IS NULL AND ({' OR '.join(f'schema = {schema!r}' for schema in URGENT_SCHEMAS)})"
+INDICES = {"records_urgent": IS_URGENT, "records_marked": "acked_ms IS NOT NULL"}
 
 migrations = Migrations("outbox")
 
@@ -46,3 +47,17 @@ def stores(db: Database) -> None:
 def incidents(db: Database) -> None:
     """What befell an earlier file, as JSON, until it is on the record."""
     db.execute("CREATE TABLE incidents (id INTEGER PRIMARY KEY, told TEXT NOT NULL) STRICT")
+
+
+@migrations()
+def settled(db: Database) -> None:
+    """What has no pending row before it is acknowledged in one line; other rows are marked one by one.
+
+    All that is pending lies together then, and is read in the order of the table: no index of it is kept.
+    """
+    db.execute(
+        "CREATE TABLE settled"
+        " (to_seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT"
+    )
+    db.execute("DROP INDEX records_pending")
+    db.execute("CREATE INDEX records_marked ON records (seq) WHERE acked_ms IS NOT NULL")

@@ -19,7 +19,6 @@ from edge_agent.outbox.leaves import Leaves
 from edge_agent.outbox.limits import OutboxLimits, WhenFull
 from edge_agent.outbox.records import Records
 from edge_agent.outbox.rows import Row, Stores, broken
-from edge_agent.outbox.schema import IS_URGENT
 from shared.errors import Retryable
 from shared.merkle import Frontier
 from shared.schemas import AuditEntry, GapRecord, Outgoing
@@ -28,6 +27,7 @@ PRUNE_EVERY_COMMITS = 64  # pruning is a delete; amortise it
 PRUNE_ROWS_MAX = 10_000  # at a time: about 30 ms
 FREE_PAGES_KEPT = 1_024  # 4 MiB stay in the file for the next rows; the rest goes back to the file system
 GIVEN_BACK_PAGES_MAX = 2_000  # at a time: about 20 ms
+BACKLOG_SHARE = 4  # more waiting than this part of what is acknowledged and kept: a backlog
 REOPEN_WAIT_S = 2.0  # between two tries to open a file that could not be opened
 
 
@@ -75,7 +75,7 @@ class OutboxStore:
         self._leaves: Leaves
         self._stores: Stores
         self._anchor: AnchorWriter
-        self._commits = self._first_pending = 0
+        self._commits = 0
         self._open_again_s = 0.0
         self._known = Stats(0, 0, None, 0, 0, 0, 0, 0)
         self._given_up_before = 0  # with files and openings before this one
@@ -132,7 +132,7 @@ class OutboxStore:
             self._given_up_before += self._records.counts.given_up_rows
         self._records, self._leaves = Records(db), Leaves(db)
         if not self._records.load():
-            raise Damaged("the index of pending rows does not have the rows of the table")
+            raise Damaged("its rows, the index of what is urgent and what is settled do not fit each other")
         if not self._leaves.load():
             raise Damaged("leaves of the site's log are missing")
         if not db.execute("SELECT count(*) FROM stores").fetchone()[0]:
@@ -141,7 +141,6 @@ class OutboxStore:
         self._compare(anchor)
         self.has_incidents = bool(db.execute("SELECT count(*) FROM incidents").fetchone()[0])
         self._anchor = AnchorWriter(self._path)
-        self._note_first_pending()
         self._write_anchor()
 
     def _compare(self, anchor: Anchor | None) -> None:
@@ -258,7 +257,12 @@ class OutboxStore:
         self._leaves.fold(limits.audit_leaves_kept)
 
     def _give_space_back(self) -> None:
-        """Return free pages to the file system; some of them at a time. What was committed stands anyway."""
+        """Return free pages to the file system; some of them at a time. What was committed stands anyway.
+
+        Pages in use are moved to where free ones were: not while a backlog is worked off, which would wait.
+        """
+        if self._records.counts.pending_bytes * BACKLOG_SHARE > self._records.counts.acked_bytes:
+            return
         with suppress(Retryable), self._use("made smaller") as db:
             free = db.execute("PRAGMA freelist_count").fetchone()[0] - FREE_PAGES_KEPT
             if free > 0:  # a script, because `execute` takes one step and gives back one page
@@ -269,20 +273,14 @@ class OutboxStore:
         with self._use("written") as db, self._all_or_nothing(db):
             self._records.acknowledge(seqs, int(time.time() * 1000))
             self._tidy()
-        self._note_first_pending()
         self._write_anchor()
         self._give_space_back()
 
-    def _note_first_pending(self) -> None:
-        sql = "SELECT seq FROM records WHERE acked_ms IS NULL ORDER BY seq LIMIT 1"
-        with self._use("read") as db:
-            found = db.execute(sql).fetchone()
-        self._first_pending = found[0] if found else self._records.counts.last_seq + 1
-
     def _write_anchor(self) -> None:
         base, store_id = self._stores.newest
-        last_seq = self._records.counts.last_seq
-        self._anchor.write(Anchor(store_id, base, last_seq, self._first_pending, self._leaves.frontier))
+        counts = self._records.counts
+        anchor = Anchor(store_id, base, counts.last_seq, counts.settled_seq + 1, self._leaves.frontier)
+        self._anchor.write(anchor)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -291,17 +289,12 @@ class OutboxStore:
 
         A row that is not what was committed is given up.
         """
-        which = IS_URGENT if urgent else "acked_ms IS NULL"
         while True:
-            with self._use("read") as db:
-                found = db.execute(
-                    "SELECT seq, schema, key, time_ms, body, crc FROM records "  # noqa: S608 - two constants
-                    f"WHERE {which} AND seq > ? ORDER BY seq LIMIT ?",
-                    (after_seq, limit),
-                ).fetchall()
+            with self._use("read"):
+                found = self._records.pending(after_seq, limit, urgent=urgent)
             wrong = broken(found)
             if not wrong:
-                return self._stores.rows([(row[0], Outgoing._make(row[1:5])) for row in found])
+                return self._stores.rows(found)
             self._give_up(wrong)
 
     def _give_up(self, broken: list[int]) -> None:
@@ -338,16 +331,15 @@ class OutboxStore:
 
     def stats(self) -> Stats:
         """How full it is now; as it was last known while the file cannot be read."""
-        with suppress(Retryable), self._use("read") as db:
-            sql = "SELECT time_ms, seq FROM records WHERE acked_ms IS NULL ORDER BY seq LIMIT 1"
-            oldest = db.execute(sql).fetchone()
+        with suppress(Retryable), self._use("read"):
+            oldest = self._records.first_pending()
             counts, base = self._records.counts, self._stores.newest[0]
             self._known = Stats(
                 pending_rows=counts.pending_rows,
                 last_seq=counts.last_seq - base,
-                oldest_ms=oldest[0] if oldest else None,
+                oldest_ms=oldest[1] if oldest else None,
                 size_bytes=sum(part.stat().st_size for part in file.file_set(self._path) if part.exists()),
-                settled_seq=max(0, (oldest[1] - 1 if oldest else counts.last_seq) - base),
+                settled_seq=max(0, (oldest[0] - 1 if oldest else counts.last_seq) - base),
                 pending_bytes=counts.pending_bytes,
                 acked_rows=counts.acked_rows,
                 given_up_rows=self._given_up_before + counts.given_up_rows,

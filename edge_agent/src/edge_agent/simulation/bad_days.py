@@ -6,22 +6,17 @@ whose header and lengths are right: Modbus TCP has no checksum, so no reader cou
 """
 
 import asyncio
-import random
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from edge_agent.simulation.bad_wire import DELAY_MAX_S, DOWN_MAX_S, BadWire
 from edge_agent.simulation.modbus_server import PlantServer
-from shared.errors import Retryable
-from shared.listen import free_port, require_loopback
+from shared.listen import free_port
 
 BAD_SHARE = 0.1  # of the requests; enough that a site's poll of some requests often meets one
-DELAY_MAX_S = 0.75  # longer than the default timeout of 0.5 s: some answers come too late
-DOWN_MAX_S = 2.0  # a restart: as long as a small controller takes
 UPSTREAM_TIMEOUT_S = 5.0  # the server behind is on this machine; past it the client is dropped
 ANSWERS_MAX = 10_000  # remembered; a site's poll asks some hundred questions, always the same
 FRAME_MAX = 260  # bytes, Modbus messaging on TCP/IP v1.0b, section 4.1
@@ -75,8 +70,8 @@ async def _next_frame(reader: asyncio.StreamReader) -> _Frame:
         raise ConnectionError("closed in mid-frame") from error
 
 
-class BadDays:
-    """Listens at an address of its own and hands each request on to `server`, most of them unharmed.
+class BadDays(BadWire):
+    """Hands each request on to `server`, most of them unharmed.
 
     `happened` counts the bad days, `function_codes` what the clients asked for.
     """
@@ -94,13 +89,8 @@ class BadDays:
         delay_max_s: float = DELAY_MAX_S,
         down_max_s: float = DOWN_MAX_S,
     ) -> None:
-        self.host, self.port = address
-        self._server, self._units = server, list(units)
-        self._random = random.Random(seed)  # noqa: S311 - not a secret
-        self._share, self._delay_max_s, self._down_max_s = share, delay_max_s, down_max_s
-        self._listener: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._clients: set[asyncio.StreamWriter] = set()
+        super().__init__(address, [server], seed, share=share, delay_max_s=delay_max_s, down_max_s=down_max_s)
+        self._units = list(units)
         self._late = b""  # an answer that waits for the next one
         self._answers: dict[tuple[int, bytes], _Frame] = {}  # the last to each question
         self.happened: Counter[BadDay] = Counter()
@@ -114,64 +104,18 @@ class BadDays:
         units = [component.unit for component in server.components.values()]
         return cls(address, (server.host, server.port), units, seed)
 
-    async def __aenter__(self) -> Self:
-        """Listen; Retryable when the port is taken, ConfigError unless the host is loopback."""
-        require_loopback(self.host, "plant.host")
-        try:
-            await self._listen()
-        except OSError as error:
-            raise Retryable(
-                f"{self.host}:{self.port} cannot be listened on ({error.strerror}); "
-                "stop the program that has it or choose another plant.port"
-            ) from error
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    async def _carry(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
     ) -> None:
-        self._hang_up()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        self._listener = await asyncio.start_server(self._accept, self.host, self.port)
-
-    def _hang_up(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        for client in self._clients:
-            client.transport.abort()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)  # here: a task that is cancelled before it runs closes nothing
-        self._start(asyncio.create_task(self._serve(reader, writer)))
-
-    def _start(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client, until either side hangs up or a bad day does."""
-        server: asyncio.StreamWriter | None = None
-        try:
-            server_reader, server = await asyncio.open_connection(*self._server)
-            while True:
-                request = await _next_frame(reader)
-                self.function_codes[request.pdu[0]] += 1
-                writer.write(await self._answer(request, server_reader, server))
-                await writer.drain()
-        except (OSError, TimeoutError):
-            writer.transport.abort()
-        finally:
-            self._clients.discard(writer)
-            ends = [end for end in (writer, server) if end is not None]
-            for end in ends:  # all of them, before a wait that may be cancelled
-                end.close()
-            for end in ends:
-                with suppress(OSError):
-                    await end.wait_closed()
+        while True:
+            request = await _next_frame(reader)
+            self.function_codes[request.pdu[0]] += 1
+            writer.write(await self._answer(request, server_reader, server))
+            await writer.drain()
 
     async def _answer(
         self, request: _Frame, reader: asyncio.StreamReader, server: asyncio.StreamWriter
@@ -219,13 +163,6 @@ class BadDays:
         day = self._random.choice(list(BadDay))
         self.happened[day] += 1
         return day
-
-    async def _restart(self) -> None:
-        if self._listener is None:
-            return  # is down already
-        self._hang_up()
-        await asyncio.sleep(self._random.uniform(0, self._down_max_s))
-        await self._listen()
 
     def _other_unit(self, unit: int) -> int:
         return self._random.choice([other for other in self._units if other != unit] or [unit % 247 + 1])

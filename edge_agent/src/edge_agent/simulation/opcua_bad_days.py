@@ -10,18 +10,15 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
+from edge_agent.simulation.bad_wire import DELAY_MAX_S, DOWN_MAX_S, BadWire
 from edge_agent.simulation.opcua_bad_answers import Answers, BadDay, days_for, service_of
 from edge_agent.simulation.served import ServesPlant
-from shared.errors import Retryable
-from shared.listen import free_port, require_loopback
+from shared.listen import free_port
 
 BAD_SHARE = 0.03  # of the answers; a poll has about two
 PUBLISHED_TIMES = 5  # as many bad days among notifications, which most of them are about
-DELAY_MAX_S = 0.75  # longer than the default timeout of 0.5 s: some answers come too late
-DOWN_MAX_S = 2.0  # a restart: as long as a small controller takes
 CHUNK_BYTES_MAX = 1 << 20  # of a plant with some thousand variables
 PIECES = 5  # in which an answer comes that comes in pieces
 
@@ -52,10 +49,10 @@ class _Line:
         return chunk[:16] + struct.pack("<I", (number - self.dropped) & 0xFFFF_FFFF) + chunk[20:]
 
 
-class OpcUaBadDays:
-    """Listens at an address of its own and hands each answer of `servers` on, most of them unharmed.
+class OpcUaBadDays(BadWire):
+    """Hands each answer of `servers` on, most of them unharmed.
 
-    A restart brings the next of the servers. `happened` counts the bad days, `services` the requests.
+    `happened` counts the bad days, `services` the requests.
     """
 
     share_text = (
@@ -72,13 +69,7 @@ class OpcUaBadDays:
         delay_max_s: float = DELAY_MAX_S,
         down_max_s: float = DOWN_MAX_S,
     ) -> None:
-        self.host, self.port = address
-        self._servers, self._server = list(servers), 0
-        self._random = random.Random(seed)  # noqa: S311 - not a secret
-        self._share, self._delay_max_s, self._down_max_s = share, delay_max_s, down_max_s
-        self._listener: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._clients: set[asyncio.StreamWriter] = set()
+        super().__init__(address, servers, seed, share=share, delay_max_s=delay_max_s, down_max_s=down_max_s)
         self.happened: Counter[BadDay] = Counter()
         self.services: Counter[str] = Counter()
 
@@ -89,69 +80,23 @@ class OpcUaBadDays:
         server.port = free_port(server.host)
         return cls(address, [(server.host, server.port)], seed)
 
-    async def __aenter__(self) -> Self:
-        """Listen; Retryable when the port is taken, ConfigError unless the host is loopback."""
-        require_loopback(self.host, "plant.host")
-        try:
-            await self._listen()
-        except OSError as error:
-            raise Retryable(
-                f"{self.host}:{self.port} cannot be listened on ({error.strerror}); "
-                "stop the program that has it or choose another plant.port"
-            ) from error
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    async def _carry(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
     ) -> None:
-        self._hang_up()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        self._listener = await asyncio.start_server(self._accept, self.host, self.port)
-
-    def _hang_up(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        for client in self._clients:
-            client.transport.abort()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)  # here: a task that is cancelled before it runs closes nothing
-        self._start(asyncio.create_task(self._serve(reader, writer)))
-
-    def _start(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client, until either side hangs up or a bad day does."""
-        ends = [writer]
+        ways = [
+            asyncio.create_task(self._ask(reader, server)),
+            asyncio.create_task(self._answer(server_reader, _Line(writer, self._random))),
+        ]
         try:
-            server_reader, server = await asyncio.open_connection(*self._servers[self._server])
-            ends.append(server)
-            ways = [
-                asyncio.create_task(self._ask(reader, server)),
-                asyncio.create_task(self._answer(server_reader, _Line(writer, self._random))),
-            ]
-            try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
-        except OSError:
-            writer.transport.abort()
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._clients.discard(writer)
-            for end in ends:  # all of them, before a wait that may be cancelled
-                end.transport.abort()
-            for end in ends:
-                with suppress(OSError):
-                    await end.wait_closed()
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
 
     async def _ask(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
         while True:
@@ -216,11 +161,3 @@ class OpcUaBadDays:
         day = self._random.choice(days_for(service))
         self.happened[day] += 1
         return day
-
-    async def _restart(self) -> None:
-        if self._listener is None:
-            return  # is down already
-        self._hang_up()
-        self._server = (self._server + 1) % len(self._servers)
-        await asyncio.sleep(self._random.uniform(0, self._down_max_s))
-        await self._listen()
