@@ -1,10 +1,11 @@
 """What a model's outputs mean: one rule for the edge, the centre's inference and a replay. Pure.
 
-Enters: outputs as they left onnxruntime, the release's manifest, the raw window. Leaves: the fields
+Enters: outputs as they left onnxruntime, the release's manifest, the raw windows. Leaves: the fields
 of a `Prediction` that follow from them. Never: a number that should have been withheld.
 """
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,70 +13,91 @@ from numpy.typing import NDArray
 
 from shared.errors import Rejected
 from shared.schemas import Manifest, RulState, Window
-from shared.schemas.calibration import HORIZON_FRACTION
+from shared.schemas.calibration import HORIZON_FRACTION, Interval
+from shared.sensors import Sensors, look_at
 
-MISSING_FRACTION_MAX = 0.5  # of a window's filled rows, for any one tag: beyond it the sensor is invalid
+OUT_OF_DISTRIBUTION = "out_of_distribution"
 
-Outputs = Mapping[str, NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Outputs = Mapping[str, Floats]
+Fields = dict[str, Any]
 
 
-def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> dict[str, Any]:
+def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> Fields:
     """Fields of the prediction for one window; each output's first axis has length 1.
 
     Rejected when an output is not finite: there is nothing to say then.
     """
-    raw = {name: [float(x) for x in np.ravel(outputs[name])] for name in manifest.outputs}
-    broken = [name for name, values in raw.items() if not np.isfinite(values).all()]
-    if broken:
-        raise Rejected(f"{manifest.folder} gave no finite number for {', '.join(broken)}")
-    anomaly, ood = raw["anomaly_score"][0], raw["ood_score"][0]
-    missing = missing_by_tag(window)
-    fields: dict[str, Any] = {
-        "raw": raw,
-        "missing": missing,
-        "anomaly_score": anomaly,
-        "anomaly_threshold": manifest.anomaly_threshold,
-        "is_anomaly": anomaly > manifest.anomaly_threshold,
-        "ood_score": ood,
-        "ood_threshold": manifest.ood_threshold,
-        "is_ood": ood > manifest.ood_threshold,
+    [found] = interpret_many(outputs, manifest, window.values[np.newaxis])
+    if isinstance(found, Rejected):
+        raise found
+    return found
+
+
+def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> list[Fields | Rejected]:
+    """Fields for each of `N` raw windows `(N, W, T)`, or why there is nothing to say of that one."""
+    raw = {name: np.reshape(outputs[name], (len(values), -1)) for name in manifest.outputs}
+    sensors = look_at(values, manifest)
+    is_ood = raw["ood_score"][:, 0] > manifest.ood_threshold
+    columns = {
+        "missing": sensors.missing_by_tag(manifest.feature_spec.tags),
+        "anomaly_score": raw["anomaly_score"][:, 0].tolist(),
+        "is_anomaly": (raw["anomaly_score"][:, 0] > manifest.anomaly_threshold).tolist(),
+        "ood_score": raw["ood_score"][:, 0].tolist(),
+        "is_ood": is_ood.tolist(),
+    } | _rul(raw.get("rul"), manifest, sensors, is_ood)
+    limits = {"anomaly_threshold": manifest.anomaly_threshold, "ood_threshold": manifest.ood_threshold}
+    return [
+        _broken(outs, manifest)
+        or {"raw": outs}
+        | limits
+        | {name: value for name, value in zip(columns, row, strict=True) if value is not None}
+        for outs, *row in zip(_records(raw), *columns.values(), strict=True)
+    ]
+
+
+def _records(raw: Outputs) -> list[dict[str, list[float]]]:
+    """Every output by name, window by window."""
+    columns = zip(*(found.tolist() for found in raw.values()), strict=True)
+    return [dict(zip(raw, row, strict=True)) for row in columns]
+
+
+def _broken(raw: Mapping[str, list[float]], manifest: Manifest) -> Rejected | None:
+    broken = [name for name, row in raw.items() if not all(map(isfinite, row))]
+    return Rejected(f"{manifest.folder} gave no finite number for {', '.join(broken)}") if broken else None
+
+
+def _rul(
+    rul: Floats | None, manifest: Manifest, sensors: Sensors, is_ood: NDArray[np.bool_]
+) -> dict[str, list[Any]]:
+    """State, reason and interval by window; None where there is none."""
+    count = len(is_ood)
+    if rul is None or manifest.horizon_cycles is None:
+        return {"rul_state": [RulState.NOT_MODELLED] * count}
+    ends = _interval(rul, manifest, manifest.horizon_cycles)
+    troubles = sensors.troubles(manifest.feature_spec.tags)
+    because = [
+        trouble or (OUT_OF_DISTRIBUTION if unlike else None)
+        for trouble, unlike in zip(troubles, is_ood.tolist(), strict=True)
+    ]
+    beyond = (ends.median >= HORIZON_FRACTION * manifest.horizon_cycles).tolist()
+    states = [
+        RulState.WITHHELD if reason else RulState.BEYOND_HORIZON if far else RulState.OK
+        for reason, far in zip(because, beyond, strict=True)
+    ]
+    numbers = {
+        name: [
+            number if state is RulState.OK else None
+            for number, state in zip(end.tolist(), states, strict=True)
+        ]
+        for name, end in zip(("rul_low", "rul", "rul_high"), ends, strict=True)
     }
-    state = _state(raw, manifest, window, missing, is_ood=fields["is_ood"])
-    fields["rul_state"] = state
-    if state is RulState.OK:
-        low, median, high = _interval(raw["rul"], manifest)
-        fields |= {"rul": median, "rul_low": low, "rul_high": high}
-    return fields
+    return {"rul_state": states, "withheld_because": because, **numbers}
 
 
-def _interval(rul: list[float], manifest: Manifest) -> tuple[float, float, float]:
+def _interval(rul: Floats, manifest: Manifest, horizon: float) -> Interval:
     """Low end, median and high end in cycles, widened as the release was calibrated."""
-    low, median, high = (min(max(0.0, x), manifest.horizon_cycles or np.inf) for x in rul)
+    low, median, high = rul.astype(np.float64).clip(0.0, horizon).T
     if manifest.calibration is not None:
-        low, median, high = map(float, manifest.calibration.widen(low, median, high))
-    return min(low, median), median, max(high, median)
-
-
-def missing_by_tag(window: Window) -> dict[str, int]:
-    """Values with bad quality in the window by tag, tags without any left out; padding does not count."""
-    filled = window.values[~np.isnan(window.values).all(axis=1)]
-    counts = np.isnan(filled).sum(axis=0)
-    return {tag: int(n) for tag, n in zip(window.tags, counts, strict=True) if n}
-
-
-def _state(
-    raw: Mapping[str, list[float]],
-    manifest: Manifest,
-    window: Window,
-    missing: Mapping[str, int],
-    *,
-    is_ood: bool,
-) -> RulState:
-    if "rul" not in raw or manifest.horizon_cycles is None:
-        return RulState.NOT_MODELLED
-    filled = int((~np.isnan(window.values).all(axis=1)).sum())
-    if is_ood or max(missing.values(), default=0) > MISSING_FRACTION_MAX * filled:
-        return RulState.WITHHELD
-    if raw["rul"][1] >= HORIZON_FRACTION * manifest.horizon_cycles:
-        return RulState.BEYOND_HORIZON
-    return RulState.OK
+        return manifest.calibration.widen(low, median, high)
+    return Interval(np.minimum(low, median), median, np.maximum(median, high))

@@ -27,14 +27,23 @@ class OnnxModel:
     def run(self, values: Floats) -> dict[str, Floats]:
         """Every output for raw windows `(N, W, T)`, NaN where a value was bad; first axes are N.
 
-        Rejected when the graph cannot be run on them.
+        Rejected when there is none, when they are not of the release's cycles and tags, or when the graph
+        cannot be run on them.
         """
-        features = window_features(values, self.manifest.feature_spec)
+        features = self._features(values)
         try:
             outputs = self._session.run(self.manifest.outputs, {INPUT: features})
         except Exception as error:  # onnxruntime raises classes of its own, one a cause
             raise Rejected(f"{self.manifest.folder} cannot be run: {str(error)[:200]}") from error
         return dict(zip(self.manifest.outputs, outputs, strict=True))
+
+    def _features(self, values: Floats) -> Floats:
+        if not len(values):
+            raise Rejected(f"{self.manifest.folder}: no window to score; give at least one")
+        try:
+            return window_features(values, self.manifest.feature_spec)
+        except ValueError as error:
+            raise Rejected(f"{self.manifest.folder}: {error}") from error
 
 
 def _session(model: bytes, manifest: Manifest) -> ort.InferenceSession:

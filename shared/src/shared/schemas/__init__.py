@@ -8,8 +8,8 @@ from shared.schemas.alert import Alert, AlertKind, Severity
 from shared.schemas.audit import AuditEntry, AuditEvent, SignedCheckpoint
 from shared.schemas.base import ComponentId, Frozen, Outgoing, Record, UtcTime, utc_now
 from shared.schemas.calibration import Calibration, CalibrationBin
-from shared.schemas.prediction import ModelRef, Prediction, PredictionRecord, RulState
-from shared.schemas.release import Assignment, GoldenWindow, Manifest
+from shared.schemas.prediction import Contribution, ModelRef, Prediction, PredictionRecord, RulState
+from shared.schemas.release import Assignment, GoldenWindow, Manifest, TagReference
 from shared.schemas.status import GapRecord, SiteStatus
 from shared.schemas.telemetry import Quality, Telemetry
 from shared.schemas.topics import DLQ_SUFFIX, TOPIC_BY_SCHEMA, TOPICS, URGENT_SCHEMAS, parse_record
@@ -28,6 +28,7 @@ __all__ = [
     "Calibration",
     "CalibrationBin",
     "ComponentId",
+    "Contribution",
     "Frozen",
     "GapRecord",
     "GoldenWindow",
@@ -42,6 +43,7 @@ __all__ = [
     "Severity",
     "SignedCheckpoint",
     "SiteStatus",
+    "TagReference",
     "Telemetry",
     "UtcTime",
     "Window",

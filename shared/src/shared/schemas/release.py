@@ -1,8 +1,8 @@
 """What a release says of itself, and what a director says to one site."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.features.spec import FeatureSpec
 from shared.schemas.base import Frozen, Name, Sha256, UtcTime
@@ -18,6 +18,20 @@ class GoldenWindow(Frozen):
     outputs: dict[str, list[float]]
 
 
+class TagReference(Frozen):
+    """What is usual of a tag, from normal cycles of training units, in `unit`.
+
+    `normal` has one value for each operating regime of the feature spec (one without regimes), `spread`
+    is the standard deviation around them. `stands_still`: a sound sensor may give one value for a whole
+    window (a set point, a valve that is shut), so that this says nothing of the sensor.
+    """
+
+    unit: str
+    normal: tuple[float, ...] = Field(min_length=1)
+    spread: float = Field(ge=0)
+    stands_still: bool
+
+
 class Manifest(Frozen):
     """`manifest.json` of a release, beside `model.onnx` (weights inside).
 
@@ -25,6 +39,8 @@ class Manifest(Frozen):
     `ood_score`, and `rul` (low, median, high; cycles) where the type has a RUL model.
     `horizon_cycles` is the largest RUL that the model was trained to tell apart. `calibration` says how
     the interval is widened; without one it is given as it leaves the graph: older releases widen it there.
+    `references` has every tag of the spec, or none in an older release: then no prediction says which tags
+    contributed, and no sensor is found stuck.
     """
 
     name: Name
@@ -40,6 +56,7 @@ class Manifest(Frozen):
     training_data_version: str
     metrics: dict[str, float]
     calibration: Calibration | None = None
+    references: dict[str, TagReference] = Field(default_factory=dict)
     golden: list[GoldenWindow] = Field(min_length=1)
     golden_tolerance: float = Field(gt=0)
     oldest_agent_version: str
@@ -51,6 +68,18 @@ class Manifest(Frozen):
     def _of_an_older_release(cls, value: Any) -> Any:
         """None for what older manifests note of the one margin inside their graph."""
         return None if isinstance(value, dict) and set(value) in _OLDER_CALIBRATION else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.calibration and self.calibration.horizon_cycles != self.horizon_cycles:
+            raise ValueError(
+                f"calibrated for a horizon of {self.calibration.horizon_cycles:g} cycles, "
+                f"not the release's {self.horizon_cycles}"
+            )
+        if self.references and set(self.references) != set(self.feature_spec.tags):
+            found, wanted = sorted(self.references), sorted(self.feature_spec.tags)
+            raise ValueError(f"references of {found}; the feature spec has {wanted}")
+        return self
 
     @property
     def folder(self) -> str:
