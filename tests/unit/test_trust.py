@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edge_agent.scoring import Scorer
-from shared.contributions import EXPLAINED_MAX, TAGS_MAX, contributions, explained, in_words
+from shared import wording
+from shared.contributions import EXPLAINED_MAX, TAGS_MAX, contributions, explained
 from shared.errors import Rejected
 from shared.features import FeatureSpec
 from shared.interpret import interpret, interpret_many
@@ -299,7 +300,7 @@ def test_a_contribution_reads_as_an_operator_says_it(change, words):
         "normal": 15.3,
         "unit": "bar",
     }
-    assert in_words(Contribution(**(fields | change))) == words
+    assert wording.contribution(Contribution(**(fields | change))) == words
 
 
 # --- refusals ---------------------------------------------------------------------------------

@@ -24,8 +24,6 @@ from shared.schemas.prediction import CONTRIBUTIONS_MAX
 TAGS_MAX = 32  # asked about, those farthest from normal first: bounds a component with thousands of tags
 EXPLAINED_MAX = 8  # of a batch: bounds what a poll costs when a whole plant is unwell
 EFFECT_MIN = {"rul": 0.5, "anomaly": 0.02}  # cycles, share: what is less explains nothing
-SIGNIFICANT_DIGITS = 4  # a plant's instruments seldom resolve more
-MINUS = "\N{MINUS SIGN}"
 
 Subject = Literal["rul", "anomaly"]
 
@@ -78,21 +76,6 @@ def contributions(model: Runs, values: Floats, of: Subject) -> list[Contribution
     order = np.argsort(-np.abs(effects), kind="stable")[:CONTRIBUTIONS_MAX]
     chosen = [(int(asked[i]), float(effects[i])) for i in order if abs(effects[i]) >= EFFECT_MIN[of]]
     return [_contribution(model.manifest, values, normal, tag, of, effect) for tag, effect in chosen]
-
-
-def in_words(contribution: Contribution, unit: str | None = None) -> str:
-    """As an operator reads it: "pressure drop 14.2 bar, 1.1 bar below normal: -23 cycles" (a minus sign)."""
-    unit = contribution.unit if unit is None else unit
-    name = contribution.tag.replace("_", " ")
-    if contribution.of == "rul":
-        effect = f"{contribution.effect:+.0f} cycles".replace("-", MINUS)
-    else:
-        effect = f"{contribution.effect:.0%} of the anomaly score".replace("-", MINUS)
-    if contribution.value is None:
-        return f"{name}: {effect}"
-    away = contribution.value - contribution.normal
-    side = f"{_number(abs(away))} {unit} {'below' if away < 0 else 'above'} normal"
-    return f"{name} {_number(contribution.value)} {unit}, {side if away else 'normal'}: {effect}"
 
 
 def normal_window(values: Floats, manifest: Manifest) -> Floats:
@@ -156,7 +139,3 @@ def _contribution(
         normal=float(normal[row, tag]),
         unit=manifest.references[name].unit,
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.{SIGNIFICANT_DIGITS}g}"
