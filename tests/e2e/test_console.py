@@ -90,6 +90,7 @@ def test_the_fleet_is_seen_an_alert_arrives_and_a_component_opens(fleet):
             expect(found.get_by_test_id(f"chart-{name}").locator("svg path").first).to_be_attached(
                 timeout=SEEN_WITHIN_MS
             )
+        expect(found.get_by_test_id("contributions")).to_contain_text("normal: \N{MINUS SIGN}23 cycles")
 
 
 def test_what_falls_silent_is_said_to_be_and_its_old_number_is_not_shown(fleet):

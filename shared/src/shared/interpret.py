@@ -5,7 +5,6 @@ of a `Prediction` that follow from them. Never: a number that should have been w
 """
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from shared.schemas.calibration import HORIZON_FRACTION, Interval
 from shared.sensors import Sensors, look_at
 
 OUT_OF_DISTRIBUTION = "out_of_distribution"
+NUMBERS = ("rul_low", "rul", "rul_high")  # an interval's, in order; None unless the state is OK
 
 Floats = NDArray[np.float32]
 Outputs = Mapping[str, Floats]
@@ -38,22 +38,25 @@ def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> list
     """Fields for each of `N` raw windows `(N, W, T)`, or why there is nothing to say of that one."""
     raw = {name: np.reshape(outputs[name], (len(values), -1)) for name in manifest.outputs}
     sensors = look_at(values, manifest)
-    is_ood = raw["ood_score"][:, 0] > manifest.ood_threshold
+    anomaly, ood = raw["anomaly_score"][:, 0], raw["ood_score"][:, 0]
+    is_ood = ood > manifest.ood_threshold
     columns = {
+        "raw": _records(raw),
         "missing": sensors.missing_by_tag(manifest.feature_spec.tags),
-        "anomaly_score": raw["anomaly_score"][:, 0].tolist(),
-        "is_anomaly": (raw["anomaly_score"][:, 0] > manifest.anomaly_threshold).tolist(),
-        "ood_score": raw["ood_score"][:, 0].tolist(),
+        "anomaly_score": anomaly.tolist(),
+        "is_anomaly": (anomaly > manifest.anomaly_threshold).tolist(),
+        "ood_score": ood.tolist(),
         "is_ood": is_ood.tolist(),
     } | _rul(raw.get("rul"), manifest, sensors, is_ood)
     limits = {"anomaly_threshold": manifest.anomaly_threshold, "ood_threshold": manifest.ood_threshold}
-    return [
-        _broken(outs, manifest)
-        or {"raw": outs}
-        | limits
-        | {name: value for name, value in zip(columns, row, strict=True) if value is not None}
-        for outs, *row in zip(_records(raw), *columns.values(), strict=True)
+    found: list[Fields | Rejected] = [
+        limits | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
     ]
+    for number in np.flatnonzero(
+        ~np.all([np.isfinite(v).all(axis=1) for v in raw.values()], axis=0)
+    ).tolist():
+        found[number] = _nothing(raw, number, manifest)
+    return found
 
 
 def _records(raw: Outputs) -> list[dict[str, list[float]]]:
@@ -62,36 +65,33 @@ def _records(raw: Outputs) -> list[dict[str, list[float]]]:
     return [dict(zip(raw, row, strict=True)) for row in columns]
 
 
-def _broken(raw: Mapping[str, list[float]], manifest: Manifest) -> Rejected | None:
-    broken = [name for name, row in raw.items() if not all(map(isfinite, row))]
-    return Rejected(f"{manifest.folder} gave no finite number for {', '.join(broken)}") if broken else None
+def _nothing(raw: Outputs, number: int, manifest: Manifest) -> Rejected:
+    broken = [name for name, rows in raw.items() if not np.isfinite(rows[number]).all()]
+    return Rejected(f"{manifest.folder} gave no finite number for {', '.join(broken)}")
 
 
 def _rul(
     rul: Floats | None, manifest: Manifest, sensors: Sensors, is_ood: NDArray[np.bool_]
 ) -> dict[str, list[Any]]:
     """State, reason and interval by window; None where there is none."""
-    count = len(is_ood)
     if rul is None or manifest.horizon_cycles is None:
-        return {"rul_state": [RulState.NOT_MODELLED] * count}
+        nothing = [None] * len(is_ood)
+        states = [RulState.NOT_MODELLED] * len(is_ood)
+        return {"rul_state": states, **dict.fromkeys(("withheld_because", *NUMBERS), nothing)}
+    because = sensors.troubles(manifest.feature_spec.tags)
+    for number in np.flatnonzero(is_ood).tolist():
+        because[number] = because[number] or OUT_OF_DISTRIBUTION
     ends = _interval(rul, manifest, manifest.horizon_cycles)
-    troubles = sensors.troubles(manifest.feature_spec.tags)
-    because = [
-        trouble or (OUT_OF_DISTRIBUTION if unlike else None)
-        for trouble, unlike in zip(troubles, is_ood.tolist(), strict=True)
-    ]
     beyond = (ends.median >= HORIZON_FRACTION * manifest.horizon_cycles).tolist()
     states = [
         RulState.WITHHELD if reason else RulState.BEYOND_HORIZON if far else RulState.OK
         for reason, far in zip(because, beyond, strict=True)
     ]
-    numbers = {
-        name: [
-            number if state is RulState.OK else None
-            for number, state in zip(end.tolist(), states, strict=True)
-        ]
-        for name, end in zip(("rul_low", "rul", "rul_high"), ends, strict=True)
-    }
+    numbers = {name: end.tolist() for name, end in zip(NUMBERS, ends, strict=True)}
+    for number, state in enumerate(states):
+        if state is not RulState.OK:
+            for each in numbers.values():
+                each[number] = None
     return {"rul_state": states, "withheld_because": because, **numbers}
 
 

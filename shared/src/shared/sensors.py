@@ -13,6 +13,10 @@ STUCK_ROWS_MIN = 10  # good rows of one value before a sensor that always moves 
 NO_READING = "no_reading"
 
 
+Floats = NDArray[np.float32]
+Bits = NDArray[np.bool_]
+
+
 @dataclass(frozen=True, slots=True)
 class Sensors:
     """`N` windows of `T` tags: values missing `(N, T)` of `filled` rows `(N,)`; stuck or not `(N, T)`.
@@ -22,21 +26,24 @@ class Sensors:
 
     missing: NDArray[np.intp]
     filled: NDArray[np.intp]
-    stuck: NDArray[np.bool_]
+    stuck: Bits
 
     def missing_by_tag(self, tags: Sequence[str]) -> list[dict[str, int]]:
         """For each window the values with bad quality by tag, tags without any left out."""
-        if not self.missing.any():
-            return [{} for _ in self.missing]
-        return [{tag: n for tag, n in zip(tags, row, strict=True) if n} for row in self.missing.tolist()]
+        found: list[dict[str, int]] = [{} for _ in self.missing]
+        for window, tag in np.argwhere(self.missing).tolist():
+            found[window][tags[tag]] = int(self.missing[window, tag])
+        return found
 
     def troubles(self, tags: Sequence[str]) -> list[str | None]:
         """For each window why its numbers are not to be believed; None where they may be."""
         invalid = self.missing > MISSING_FRACTION_MAX * self.filled[:, np.newaxis]
-        troubled = (self.filled == 0) | invalid.any(axis=1) | self.stuck.any(axis=1)
-        return [self._trouble(n, tags, invalid) if bad else None for n, bad in enumerate(troubled.tolist())]
+        found: list[str | None] = [None] * len(self.filled)
+        for window in np.flatnonzero((self.filled == 0) | (invalid | self.stuck).any(axis=1)).tolist():
+            found[window] = self._trouble(window, tags, invalid)
+        return found
 
-    def _trouble(self, window: int, tags: Sequence[str], invalid: NDArray[np.bool_]) -> str:
+    def _trouble(self, window: int, tags: Sequence[str], invalid: Bits) -> str:
         if not self.filled[window]:
             return NO_READING
         if invalid[window].any():
@@ -44,16 +51,26 @@ class Sensors:
         return f"sensor_stuck:{tags[int(np.argmax(self.stuck[window]))]}"
 
 
-def look_at(values: NDArray[np.float32], manifest: Manifest) -> Sensors:
+def look_at(values: Floats, manifest: Manifest) -> Sensors:
     """Judge raw windows `(N, W, T)`; stuck are only tags that never stood still in training."""
+    count, rows, tags = values.shape
     present = np.isfinite(values)
-    good = present.sum(axis=1)
-    filled = present.any(axis=2).sum(axis=1)
-    stuck = np.zeros(good.shape, bool)
+    window, row, tag = np.nonzero(~present)
+    by_row = np.bincount(window * rows + row, minlength=count * rows).reshape(count, rows)
+    by_tag = np.bincount(window * tags + tag, minlength=count * tags).reshape(count, tags)
+    padding = (by_row == tags).sum(axis=1)
+    return Sensors(by_tag - padding[:, np.newaxis], rows - padding, _stuck(values, present, manifest))
+
+
+def _stuck(values: Floats, present: Bits, manifest: Manifest) -> Bits:
+    """`(N, T)`; what differs in the two newest rows is not looked at twice."""
     references = [manifest.references.get(tag) for tag in manifest.feature_spec.tags]
-    moving = [i for i, each in enumerate(references) if each is not None and not each.stands_still]
-    if moving:
-        chosen = values if len(moving) == len(references) else values[..., moving]
-        one_value = np.fmax.reduce(chosen, axis=1) == np.fmin.reduce(chosen, axis=1)
-        stuck[:, moving] = one_value & (good[:, moving] >= STUCK_ROWS_MIN)
-    return Sensors(filled[:, np.newaxis] - good, filled, stuck)
+    moves = np.array([each is not None and not each.stands_still for each in references])
+    last, before = values[:, -1], values[:, -2]
+    stuck: Bits = moves & ((last == before) | ~(present[:, -1] & present[:, -2]))
+    window, tag = np.nonzero(stuck)
+    if len(window):
+        found, good = values[window, :, tag], present[window, :, tag]
+        low, high = np.where(good, found, np.inf).min(axis=1), np.where(good, found, -np.inf).max(axis=1)
+        stuck[window, tag] = (low == high) & (good.sum(axis=1) >= STUCK_ROWS_MIN)
+    return stuck

@@ -82,24 +82,26 @@ def answer(window: Window, model: OnnxModel) -> rul_pb2.PredictRULResponse:
     if isinstance(found, Rejected):
         raise found
     return rul_pb2.PredictRULResponse(
-        predicted_rul=found.get("rul", nan),
-        rul_low=found.get("rul_low", nan),
-        rul_high=found.get("rul_high", nan),
+        predicted_rul=_or_nan(found["rul"]),
+        rul_low=_or_nan(found["rul_low"]),
+        rul_high=_or_nan(found["rul_high"]),
         rul_state=found["rul_state"],
         anomaly_score=found["anomaly_score"],
         is_anomaly=found["is_anomaly"],
         model_version=manifest.folder,
         model_sha256=manifest.sha256,
         timestamp=utc_now().isoformat(),
-        withheld_because=found.get("withheld_because", ""),
+        withheld_because=found["withheld_because"] or "",
         contributions=[_contribution(each) for each in found.get("contributions", [])],
     )
 
 
 def _contribution(found: Contribution) -> rul_pb2.Contribution:
-    return rul_pb2.Contribution(
-        **(found.model_dump() | {"value": nan if found.value is None else found.value})
-    )
+    return rul_pb2.Contribution(**(found.model_dump() | {"value": _or_nan(found.value)}))
+
+
+def _or_nan(number: float | None) -> float:
+    return nan if number is None else number
 
 
 async def start_inference_server(service: InferenceService, address: str) -> grpc.aio.Server:
