@@ -1,38 +1,119 @@
-"""Raw windows to features. Elementwise, so that one window and a batch give identical bits."""
+"""Raw windows to features: mask, z-score by regime, smoothing, groups, last steps, in this order.
+
+Every step is elementwise or a tree of fixed shape, so one window, a batch and a history give the same bits.
+"""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.features.groups import grouped
+from shared.features.regimes import normalise
 from shared.features.spec import FeatureSpec
 
-FEATURES_PER_TAG = 3  # value, change since the row before, present
+VALUE_MAX = np.float32(1e38)  # in any unit: the difference of two is still finite in float32
+BLOCK_VALUES = 32_768  # raw values at once: as float64 they stay in a core's second cache
+
 Floats = NDArray[np.float32]
+Bits = NDArray[np.bool_]
 
 
 def window_features(values: Floats, spec: FeatureSpec) -> Floats:
     """Features of raw windows.
 
     `values`: float32 `(..., W, T)`, NaN where a value had bad quality, tags in the spec's order.
-    Returns float32 `(..., W, 3 T)`, finite: the T values (a missing one repeats the last good one
-    before it in the window; 0 before the first), the T changes to the row before (0 where either is
-    missing), and the T marks 1 (present) or 0 (missing). ValueError when the shape is not the spec's.
+    Returns float32 `(..., S, F)` (`spec.shape`), finite, columns as `spec.columns` names them. A missing
+    value repeats the last good one before it in the window; 0 before the first. docs/features.md has every
+    group's formula. ValueError when the shape is not the spec's, or the values are not numbers.
     """
-    if values.shape[-2:] != (spec.window_cycles, len(spec.tags)):
-        expected = (spec.window_cycles, len(spec.tags))
+    expected = (spec.window_cycles, len(spec.tags))
+    _check_numbers(values, spec)
+    if values.shape[-2:] != expected:
         raise ValueError(
             f"found windows of {values.shape[-2:]} cycles x tags; {spec.component_type} has {expected}"
         )
-    present = np.isfinite(values)
-    filled = _forward_fill(np.where(present, values, np.float32(0)), present)
-    change = np.zeros_like(filled)
-    change[..., 1:, :] = filled[..., 1:, :] - filled[..., :-1, :]
-    change[..., 1:, :] *= present[..., 1:, :] & present[..., :-1, :]
-    return np.concatenate([filled, change, present.astype(np.float32)], axis=-1)
+    windows = values.reshape(-1, *expected)
+    step = max(1, BLOCK_VALUES // (expected[0] * expected[1]))
+    if len(windows) <= step:
+        return _features(values, spec)
+    out = np.empty((len(windows), *spec.shape), np.float32)
+    for start in range(0, len(windows), step):
+        out[start : start + step] = _features(windows[start : start + step], spec)
+    return out.reshape(*values.shape[:-2], *spec.shape)
 
 
-def _forward_fill(values: Floats, present: NDArray[np.bool_]) -> Floats:
-    """Repeat the last present value along the cycles; causal, inside the window."""
-    rows = np.arange(values.shape[-2]).reshape(-1, 1)
-    last = np.maximum.accumulate(np.where(present, rows, -1), axis=-2)
-    filled = np.take_along_axis(values, np.maximum(last, 0), axis=-2)
-    return np.where(last >= 0, filled, np.float32(0)).astype(np.float32)
+def history_features(values: Floats, spec: FeatureSpec) -> Floats:
+    """Features of every row of a history: those of the last row of the window that ends with it.
+
+    `values`: float32 `(n, T)`, one row a cycle, a missed cycle all NaN. Returns float32 `(n, F)`, in the
+    bits that `window_features` gives. `spec.steps` plays no part: a row has one row of features.
+    ValueError when the tags are not the spec's, or the values are not numbers.
+    """
+    _check_numbers(values, spec)
+    if values.ndim != 2 or values.shape[1] != len(spec.tags):
+        raise ValueError(
+            f"found a history of shape {values.shape}; {spec.component_type} has (rows, {len(spec.tags)})"
+        )
+    out = np.empty((len(values), len(spec.columns)), np.float32)
+    rows, halo = max(spec.window_cycles, BLOCK_VALUES // len(spec.tags)), spec.window_cycles - 1
+    padded = np.concatenate(
+        [np.full((1, len(spec.tags)), np.nan, np.float32), values]
+    )  # before the first row
+    for start in range(0, len(values), rows):
+        into = out[start : start + rows]
+        into[...] = _rows(padded[max(0, start + 1 - halo) : start + 1 + rows], spec)[-len(into) :]
+    return out
+
+
+def _features(windows: Floats, spec: FeatureSpec) -> Floats:
+    known, present = _masked(windows, spec)
+    if spec.smoothing < 1:
+        known = _smoothed(known, present, np.float32(spec.smoothing))
+    return grouped(known, present, spec, spec.shape[0])
+
+
+def _rows(block: Floats, spec: FeatureSpec) -> Floats:
+    """Features of each row of a part of a history that begins W - 1 rows early, or at its start."""
+    known, present = _masked(block, spec)
+    if spec.smoothing == 1:
+        return grouped(known, present, spec, len(known))
+    known, present = (_windows(part, spec.window_cycles) for part in (known, present))
+    smoothed = _smoothed(known, present, np.float32(spec.smoothing))  # each window has its own start
+    return grouped(smoothed, present, spec, 1)[:, 0]
+
+
+def _windows(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """`(n, count, T)`: the window that ends with each row, nothing present before the first."""
+    padded = np.concatenate([np.zeros((count - 1, rows.shape[1]), rows.dtype), rows])
+    return np.lib.stride_tricks.sliding_window_view(padded, count, axis=0).swapaxes(-1, -2)
+
+
+def _check_numbers(values: Floats, spec: FeatureSpec) -> None:
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"found values of type {values.dtype}; {spec.component_type} needs float32")
+
+
+def _masked(values: Floats, spec: FeatureSpec) -> tuple[Floats, Bits]:
+    """Values as float32, z-scores where the spec says so, 0 where not good; and which are good."""
+    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and so missing
+        values = values.astype(np.float32, copy=False)
+    present = np.abs(values) <= VALUE_MAX
+    known = np.where(present, values, np.float32(0))
+    if spec.normalisation is None:
+        return known, present
+    return normalise(known, present, spec.normalisation, spec.tags)
+
+
+def _smoothed(known: Floats, present: Bits, weight: np.float32) -> Floats:
+    """Exponential average along the rows from the first good value on; a missing row repeats the last."""
+    out = np.empty((known.shape[-2], *known.shape[:-2], known.shape[-1]), np.float32)
+    level = np.zeros_like(known[..., 0, :])
+    seen = np.zeros_like(present[..., 0, :])
+    for row, into in enumerate(out):
+        now, good = known[..., row, :], present[..., row, :]
+        step = np.where(seen, level + weight * (now - level), now)
+        level = np.where(good, step, level)
+        seen = seen | good
+        into[...] = level
+    return np.ascontiguousarray(np.moveaxis(out, 0, -2))
