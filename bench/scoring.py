@@ -1,9 +1,9 @@
 """Windows per second from raw values to what may be said of them, against a bare onnxruntime call.
 
-Both on one core, in turns, so that a noisy machine slows both: the bare call takes ready features; ours makes
-the features, runs the same session and interprets (sensors, interval, what is withheld). One batch is what a
-poll of a large site gives a model. Limit: at least 0.8 of the bare call. What a record and its reasons cost
-on top is printed beside it: that is once a poll and bounded, see `shared.contributions`.
+Both in turns, by the CPU time of one core, so that a noisy machine slows both: the bare call takes ready
+features; ours makes them, runs the same session and interprets (sensors, interval, what is withheld), by
+column. One batch is what a poll of a large site gives a model. Limit: at least 0.8 of the bare call. Beside
+it stands what whole records come to, of which the worst few say why: bounded, see `shared.contributions`.
 """
 
 import json
@@ -20,8 +20,8 @@ from shared.interpret import interpret_many
 from shared.onnx_model import INPUT, OnnxModel
 from shared.schemas import Calibration, CalibrationBin, ComponentId, Manifest, TagReference, Window, utc_now
 
-BATCH_WINDOWS = 128
-CALLS_PER_TURN = 2
+BATCH_WINDOWS = 64
+CALLS_PER_TURN = 4
 TURNS = 25
 MISSING = 0.002  # of the values: about one of each window
 RATIO_MIN = 0.8
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _in_turns(*calls: Callable[[], object]) -> list[float]:
-    """Seconds of all turns of each, in turns, after one that does not count."""
+    """CPU seconds of all turns of each, in turns, after one that does not count."""
     for call in calls:
         call()
     total_s = [0.0] * len(calls)

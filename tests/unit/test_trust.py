@@ -9,13 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from control_plane.training.histories import Unit
+from control_plane.training.trust import tag_references
+from edge_agent.line import Line, score_together
 from edge_agent.scoring import Scorer
 from shared import wording
 from shared.contributions import EXPLAINED_MAX, TAGS_MAX, contributions, explained
 from shared.errors import Rejected
-from shared.features import FeatureSpec
+from shared.features import FeatureSpec, fit_normalisation
 from shared.interpret import interpret, interpret_many
+from shared.normal import normal_window
 from shared.onnx_model import OnnxModel
+from shared.reactor_config import Tag
 from shared.schemas import (
     Calibration,
     ComponentId,
@@ -26,6 +31,7 @@ from shared.schemas import (
     Window,
     parse_record,
 )
+from tests.support import golden
 from tests.support.releases import make_release, references, spec
 
 PUMP = ComponentId("TX01", "R1", "coolant_pump")
@@ -150,7 +156,7 @@ def test_a_batch_says_of_each_window_what_it_says_of_it_alone():
     values[2] = np.nan
     answers = outputs(count=4)
     answers["rul"][3, 0] = np.inf
-    found = interpret_many(answers, MANIFEST, values)
+    found = interpret_many(answers, MANIFEST, values).each()
     for number in range(3):
         alone = {name: rows[number : number + 1] for name, rows in answers.items()}
         assert found[number] == interpret(alone, MANIFEST, window(values[number]))
@@ -345,3 +351,91 @@ def test_a_manifest_whose_parts_do_not_fit_is_refused(changes, message):
     fields = MANIFEST.model_dump() | changes
     with pytest.raises(ValidationError, match=message):
         Manifest(**fields)
+
+
+# --- operating regimes ------------------------------------------------------------------------
+
+
+def two_regimes() -> FeatureSpec:
+    """Load tells half from full; each tag is usual at 10 in one and at 100 in the other."""
+    rows = np.repeat([[0.0, 10.0], [1.0, 100.0]], 50, axis=0) + np.random.default_rng(0).normal(
+        0, 0.1, (100, 2)
+    )
+    tags = ("load", "flow")
+    fitted = fit_normalisation([rows.astype(np.float32)], tags, ["load"], 2)
+    return FeatureSpec(component_type="coolant_pump", tags=tags, normalisation=fitted)
+
+
+def test_normal_is_what_is_usual_in_the_rows_own_regime():
+    """A pump at half load is compared with pumps at half load; what is missing stays missing."""
+    feature_spec = two_regimes()
+    values = np.array([[0.1, 9.0], [0.9, 80.0], [0.0, np.nan]], np.float32)
+    unit = Unit("u", np.array([[0, 10], [0, 12], [1, 100], [1, 104]], np.float32), None, np.ones(4, bool))
+    tags = {tag: Tag.model_validate({"unit": "bar", "register": {"address": 1}}) for tag in feature_spec.tags}
+    found = tag_references([unit], feature_spec, tags)
+    assert (found["flow"].normal, found["flow"].spread) == ((11.0, 102.0), pytest.approx(np.sqrt(2.5)))
+    manifest = MANIFEST.model_copy(update={"feature_spec": feature_spec, "references": found})
+    assert normal_window(values, manifest)[:, 1].tolist()[:2] == [11.0, 102.0]
+    assert np.isnan(normal_window(values, manifest)[2, 1])
+
+
+def test_references_come_from_normal_cycles_and_know_what_stands_still():
+    """Worn cycles do not count as normal; a set point is told from a sensor that always moves."""
+    feature_spec = FeatureSpec(component_type="coolant_pump", tags=("moves", "set"))
+    values = np.stack([np.arange(20), np.full(20, 3)], axis=1).astype(np.float32)
+    values[5, 1] = np.nan
+    unit = Unit("u", values, None, np.arange(20) < 10)
+    tags = {tag: Tag.model_validate({"unit": "bar", "register": {"address": 1}}) for tag in feature_spec.tags}
+    found = tag_references([unit], feature_spec, tags)
+    assert (found["moves"].normal, found["moves"].stands_still) == ((4.5,), False)
+    assert (found["set"].normal, found["set"].stands_still) == ((3.0,), True)
+    values[:, 0] = np.nan
+    with pytest.raises(ValueError, match="no training unit has a good value of moves"):
+        tag_references([unit], feature_spec, tags)
+
+
+def test_references_must_have_a_value_for_every_regime():
+    """One normal value for two regimes would be wrong in one of them."""
+    feature_spec = two_regimes()
+    fields = MANIFEST.model_dump() | {"feature_spec": feature_spec, "references": references(feature_spec)}
+    with pytest.raises(ValidationError, match="2 normal values, one a regime"):
+        Manifest(**fields)
+
+
+# --- several components of one model ----------------------------------------------------------
+
+
+def test_components_of_one_model_are_scored_in_one_run_and_keep_their_own_answers(monkeypatch):
+    """One run for a poll; each record is what the component alone would have got, bit for bit."""
+    manifest, model = golden.release()
+    scorer, component = Scorer.load(manifest, model), golden.component()
+    ids = [ComponentId("TX01", f"R{number}", "coolant_pump") for number in range(5)]
+    lines, alone = [Line(key, component) for key in ids], Line(ids[0], component)
+    for line in [*lines, alone]:
+        line.use(scorer)
+    runs = []
+    run = OnnxModel.run
+    monkeypatch.setattr(OnnxModel, "run", lambda self, values: runs.append(len(values)) or run(self, values))
+    monkeypatch.setattr("shared.contributions.EXPLAINED_MAX", 0)
+    for number, reading in enumerate(golden.readings()[:25]):
+        due = [line for index, line in enumerate(lines) if index * 5 <= number]  # each begins later
+        found = score_together([(line, reading) for line in due])
+        expected = score_together([(alone, reading)])[0]
+        assert runs == ([] if expected is None else [sum(each is not None for each in found), 1])
+        runs.clear()
+        if expected is not None:
+            assert (found[0].raw, found[0].rul_high) == (expected.raw, expected.rul_high)
+        assert [each is None for each in found] == [number - index * 5 < 9 for index in range(len(due))]
+
+
+def test_a_window_has_the_same_bits_alone_and_among_any_number_of_others():
+    """What a poll scored together, a replay computes alone: bit for bit, for a trained network."""
+    manifest, model = golden.release()
+    ours = OnnxModel(manifest, model)
+    values = np.stack([each.values for each in golden.windows_at_the_edge(manifest)])
+    alone = [ours.run(values[number : number + 1]) for number in range(20)]
+    for count in range(2, 21):
+        together = ours.run(values[:count])
+        for name, rows in together.items():
+            assert len(rows) == count
+            assert rows.tobytes() == np.concatenate([each[name] for each in alone[:count]]).tobytes()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from shared.errors import Rejected
 from shared.interpret import Fields
+from shared.normal import normal_window
 from shared.schemas import Contribution, Manifest, RulState
 from shared.schemas.prediction import CONTRIBUTIONS_MAX
 
@@ -39,7 +40,7 @@ class Runs(Protocol):
 
 
 def explained(model: Runs, values: Floats, answers: Sequence[Fields | Rejected]) -> list[Fields | Rejected]:
-    """The answers of `interpret_many` for raw windows `(N, W, T)`, with contributions where they matter most.
+    """Answers for raw windows `(N, W, T)`, with contributions where they matter most.
 
     That is where the RUL is a number or the score abnormal: at most `EXPLAINED_MAX` of a batch, the
     shortest RUL first, then the most abnormal.
@@ -76,13 +77,6 @@ def contributions(model: Runs, values: Floats, of: Subject) -> list[Contribution
     order = np.argsort(-np.abs(effects), kind="stable")[:CONTRIBUTIONS_MAX]
     chosen = [(int(asked[i]), float(effects[i])) for i in order if abs(effects[i]) >= EFFECT_MIN[of]]
     return [_contribution(model.manifest, values, normal, tag, of, effect) for tag, effect in chosen]
-
-
-def normal_window(values: Floats, manifest: Manifest) -> Floats:
-    """The raw window `(W, T)` with every value there is put to what is usual of its tag."""
-    references = [manifest.references[tag] for tag in manifest.feature_spec.tags]
-    usual = np.array([each.normal[0] for each in references], np.float32)
-    return np.where(np.isfinite(values), usual, np.float32(np.nan))
 
 
 def _farthest(values: Floats, normal: Floats, manifest: Manifest) -> NDArray[np.intp]:

@@ -5,6 +5,7 @@ of a `Prediction` that follow from them. Never: a number that should have been w
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,71 @@ from shared.schemas.calibration import HORIZON_FRACTION, Interval
 from shared.sensors import Sensors, look_at
 
 OUT_OF_DISTRIBUTION = "out_of_distribution"
-NUMBERS = ("rul_low", "rul", "rul_high")  # an interval's, in order; None unless the state is OK
 
 Floats = NDArray[np.float32]
 Outputs = Mapping[str, Floats]
 Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says of `N` windows, by column; rows become the fields of records one by one.
+
+    `interval` is in cycles and holds only where `troubles` has no word, `is_ood` and `beyond` are False:
+    `fields` sees to that. It is None where the release has no RUL.
+    """
+
+    manifest: Manifest
+    raw: Outputs  # each `(N, k)`
+    sensors: Sensors
+    troubles: list[str | None]
+    is_anomaly: list[bool]
+    is_ood: list[bool]
+    beyond: list[bool]
+    interval: Interval | None
+
+    def each(self) -> list[Fields | Rejected]:
+        """The fields of every window, or why there is nothing to say of it."""
+        broken = ~np.all([np.isfinite(found).all(axis=1) for found in self.raw.values()], axis=0)
+        return [self._nothing(n) if none else self.fields(n) for n, none in enumerate(broken.tolist())]
+
+    def fields(self, number: int) -> Fields:
+        """Fields of the prediction for one window whose outputs are finite."""
+        raw = {name: found[number].tolist() for name, found in self.raw.items()}
+        state, because = self._state(number)
+        low, median, high = (
+            (float(end[number]) for end in self.interval)
+            if self.interval is not None and state is RulState.OK
+            else (None, None, None)
+        )
+        return {
+            "raw": raw,
+            "missing": self.sensors.missing_by_tag(number, self.manifest.feature_spec.tags),
+            "rul_state": state,
+            "rul": median,
+            "rul_low": low,
+            "rul_high": high,
+            "withheld_because": because,
+            "anomaly_score": raw["anomaly_score"][0],
+            "anomaly_threshold": self.manifest.anomaly_threshold,
+            "is_anomaly": self.is_anomaly[number],
+            "ood_score": raw["ood_score"][0],
+            "ood_threshold": self.manifest.ood_threshold,
+            "is_ood": self.is_ood[number],
+        }
+
+    def _state(self, number: int) -> tuple[RulState, str | None]:
+        """Sensors before the model's own doubt, and that before its horizon."""
+        if self.interval is None:
+            return RulState.NOT_MODELLED, None
+        because = self.troubles[number] or (OUT_OF_DISTRIBUTION if self.is_ood[number] else None)
+        if because:
+            return RulState.WITHHELD, because
+        return RulState.BEYOND_HORIZON if self.beyond[number] else RulState.OK, None
+
+    def _nothing(self, number: int) -> Rejected:
+        broken = [name for name, rows in self.raw.items() if not np.isfinite(rows[number]).all()]
+        return Rejected(f"{self.manifest.folder} gave no finite number for {', '.join(broken)}")
 
 
 def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> Fields:
@@ -28,76 +89,35 @@ def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> Fields:
 
     Rejected when an output is not finite: there is nothing to say then.
     """
-    [found] = interpret_many(outputs, manifest, window.values[np.newaxis])
+    [found] = interpret_many(outputs, manifest, window.values[np.newaxis]).each()
     if isinstance(found, Rejected):
         raise found
     return found
 
 
-def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> list[Fields | Rejected]:
-    """Fields for each of `N` raw windows `(N, W, T)`, or why there is nothing to say of that one."""
+def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> Answers:
+    """What the outputs for raw windows `(N, W, T)` mean; each output's first axis has length N."""
     raw = {name: np.reshape(outputs[name], (len(values), -1)) for name in manifest.outputs}
     sensors = look_at(values, manifest)
-    anomaly, ood = raw["anomaly_score"][:, 0], raw["ood_score"][:, 0]
-    is_ood = ood > manifest.ood_threshold
-    columns = {
-        "raw": _records(raw),
-        "missing": sensors.missing_by_tag(manifest.feature_spec.tags),
-        "anomaly_score": anomaly.tolist(),
-        "is_anomaly": (anomaly > manifest.anomaly_threshold).tolist(),
-        "ood_score": ood.tolist(),
-        "is_ood": is_ood.tolist(),
-    } | _rul(raw.get("rul"), manifest, sensors, is_ood)
-    limits = {"anomaly_threshold": manifest.anomaly_threshold, "ood_threshold": manifest.ood_threshold}
-    found: list[Fields | Rejected] = [
-        limits | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-    ]
-    for number in np.flatnonzero(
-        ~np.all([np.isfinite(v).all(axis=1) for v in raw.values()], axis=0)
-    ).tolist():
-        found[number] = _nothing(raw, number, manifest)
-    return found
+    interval = _interval(raw.get("rul"), manifest)
+    far = np.inf if manifest.horizon_cycles is None else HORIZON_FRACTION * manifest.horizon_cycles
+    return Answers(
+        manifest=manifest,
+        raw=raw,
+        sensors=sensors,
+        troubles=sensors.troubles(manifest.feature_spec.tags),
+        is_anomaly=(raw["anomaly_score"][:, 0] > manifest.anomaly_threshold).tolist(),
+        is_ood=(raw["ood_score"][:, 0] > manifest.ood_threshold).tolist(),
+        beyond=[] if interval is None else (interval.median >= far).tolist(),
+        interval=interval,
+    )
 
 
-def _records(raw: Outputs) -> list[dict[str, list[float]]]:
-    """Every output by name, window by window."""
-    columns = zip(*(found.tolist() for found in raw.values()), strict=True)
-    return [dict(zip(raw, row, strict=True)) for row in columns]
-
-
-def _nothing(raw: Outputs, number: int, manifest: Manifest) -> Rejected:
-    broken = [name for name, rows in raw.items() if not np.isfinite(rows[number]).all()]
-    return Rejected(f"{manifest.folder} gave no finite number for {', '.join(broken)}")
-
-
-def _rul(
-    rul: Floats | None, manifest: Manifest, sensors: Sensors, is_ood: NDArray[np.bool_]
-) -> dict[str, list[Any]]:
-    """State, reason and interval by window; None where there is none."""
+def _interval(rul: Floats | None, manifest: Manifest) -> Interval | None:
+    """Low ends, medians and high ends in cycles, widened as the release was calibrated."""
     if rul is None or manifest.horizon_cycles is None:
-        nothing = [None] * len(is_ood)
-        states = [RulState.NOT_MODELLED] * len(is_ood)
-        return {"rul_state": states, **dict.fromkeys(("withheld_because", *NUMBERS), nothing)}
-    because = sensors.troubles(manifest.feature_spec.tags)
-    for number in np.flatnonzero(is_ood).tolist():
-        because[number] = because[number] or OUT_OF_DISTRIBUTION
-    ends = _interval(rul, manifest, manifest.horizon_cycles)
-    beyond = (ends.median >= HORIZON_FRACTION * manifest.horizon_cycles).tolist()
-    states = [
-        RulState.WITHHELD if reason else RulState.BEYOND_HORIZON if far else RulState.OK
-        for reason, far in zip(because, beyond, strict=True)
-    ]
-    numbers = {name: end.tolist() for name, end in zip(NUMBERS, ends, strict=True)}
-    for number, state in enumerate(states):
-        if state is not RulState.OK:
-            for each in numbers.values():
-                each[number] = None
-    return {"rul_state": states, "withheld_because": because, **numbers}
-
-
-def _interval(rul: Floats, manifest: Manifest, horizon: float) -> Interval:
-    """Low end, median and high end in cycles, widened as the release was calibrated."""
-    low, median, high = rul.astype(np.float64).clip(0.0, horizon).T
+        return None
+    low, median, high = rul.astype(np.float64).clip(0.0, manifest.horizon_cycles).T
     if manifest.calibration is not None:
         return manifest.calibration.widen(low, median, high)
     return Interval(np.minimum(low, median), median, np.maximum(median, high))

@@ -28,12 +28,10 @@ class Sensors:
     filled: NDArray[np.intp]
     stuck: Bits
 
-    def missing_by_tag(self, tags: Sequence[str]) -> list[dict[str, int]]:
-        """For each window the values with bad quality by tag, tags without any left out."""
-        found: list[dict[str, int]] = [{} for _ in self.missing]
-        for window, tag in np.argwhere(self.missing).tolist():
-            found[window][tags[tag]] = int(self.missing[window, tag])
-        return found
+    def missing_by_tag(self, window: int, tags: Sequence[str]) -> dict[str, int]:
+        """Values of one window with bad quality by tag, tags without any left out."""
+        counts = self.missing[window]
+        return {tags[tag]: int(counts[tag]) for tag in np.flatnonzero(counts).tolist()}
 
     def troubles(self, tags: Sequence[str]) -> list[str | None]:
         """For each window why its numbers are not to be believed; None where they may be."""

@@ -78,7 +78,7 @@ def answer(window: Window, model: OnnxModel) -> rul_pb2.PredictRULResponse:
     """What the model says of the window, by the same rule as at the edge."""
     manifest = model.manifest
     values = window.values[np.newaxis]
-    [found] = explained(model, values, interpret_many(model.run(values), manifest, values))
+    [found] = explained(model, values, interpret_many(model.run(values), manifest, values).each())
     if isinstance(found, Rejected):
         raise found
     return rul_pb2.PredictRULResponse(

@@ -78,7 +78,7 @@ class Scorer:
         except Rejected as error:
             return [error] * len(windows)
         took_ms = (time.perf_counter() - start) * 1e3 / len(windows)
-        answers = explained(self._model, values, interpret_many(outputs, self.manifest, values))
+        answers = explained(self._model, values, interpret_many(outputs, self.manifest, values).each())
         return [
             fields if isinstance(fields, Rejected) else self._record(window, fields, took_ms)
             for window, fields in zip(windows, answers, strict=True)

@@ -79,6 +79,11 @@ class Manifest(Frozen):
         if self.references and set(self.references) != set(self.feature_spec.tags):
             found, wanted = sorted(self.references), sorted(self.feature_spec.tags)
             raise ValueError(f"references of {found}; the feature spec has {wanted}")
+        normalisation = self.feature_spec.normalisation
+        regimes = len(normalisation.centres) if normalisation else 1
+        wrong = [tag for tag, each in self.references.items() if len(each.normal) != regimes]
+        if wrong:
+            raise ValueError(f"references of {wrong} must have {regimes} normal values, one a regime")
         return self
 
     @property
