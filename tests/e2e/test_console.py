@@ -91,6 +91,7 @@ def test_the_fleet_is_seen_an_alert_arrives_and_a_component_opens(fleet):
             expect(found.get_by_test_id(f"chart-{name}").locator("svg path").first).to_be_attached(
                 timeout=SEEN_WITHIN_MS
             )
+        expect(found.get_by_test_id("contributions")).to_contain_text("normal: \N{MINUS SIGN}23 cycles")
 
 
 def test_an_event_is_one_row_and_a_shelved_alert_is_said_to_be_shelved(fleet):

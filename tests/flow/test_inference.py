@@ -13,7 +13,7 @@ from edge_agent.scoring import Scorer
 from shared.listen import free_port
 from shared.schemas import ComponentId, Window
 from shared.wire import rul_pb2, rul_pb2_grpc
-from tests.support.releases import Centre, make_release, spec
+from tests.support.releases import Centre, make_release, references, spec
 
 SPEC = spec()
 VALUES = np.linspace(1, 9, SPEC.window_cycles * len(SPEC.tags), dtype=np.float32)
@@ -51,7 +51,7 @@ async def code_of(call) -> tuple[grpc.StatusCode, str]:
 
 async def test_the_answer_is_the_edges(centre, served):
     models, stub, _ = served
-    manifest, model = make_release()
+    manifest, model = make_release(references=references(SPEC, normal=-900.0))
     centre.publish(manifest, model)
     models.refresh()
     values = VALUES.copy()
@@ -65,6 +65,11 @@ async def test_the_answer_is_the_edges(centre, served):
     assert np.float32(answer.predicted_rul) == np.float32(edge.rul)
     assert np.float32(answer.anomaly_score) == np.float32(edge.anomaly_score)
     assert (answer.rul_state, answer.is_anomaly) == (edge.rul_state, edge.is_anomaly)
+    assert len(edge.contributions) == 3
+    assert [(c.tag, c.of, c.unit) for c in answer.contributions] == [
+        (c.tag, c.of, c.unit) for c in edge.contributions
+    ]
+    assert [c.effect for c in answer.contributions] == pytest.approx([c.effect for c in edge.contributions])
     assert (answer.model_version, answer.model_sha256) == ("coolant_pump/1", manifest.sha256)
 
 
@@ -81,7 +86,7 @@ async def test_a_withheld_number_is_no_number(centre, served):
     centre.publish(*make_release(ood_threshold=-1.0))
     models.refresh()
     answer = await stub.PredictRUL(request())
-    assert answer.rul_state == "withheld"
+    assert (answer.rul_state, answer.withheld_because) == ("withheld", "out_of_distribution")
     assert math.isnan(answer.predicted_rul)
 
 

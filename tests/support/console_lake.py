@@ -21,6 +21,7 @@ from shared.reactor_config import FleetConfig, parse_fleet
 from shared.schemas import (
     Alert,
     ComponentId,
+    Contribution,
     GapRecord,
     ModelRef,
     PredictionRecord,
@@ -112,6 +113,23 @@ def telemetry(
     return Telemetry(timestamp=when, **key._asdict(), cycle=cycle, metrics=metrics, quality=quality)
 
 
+def contributions(key: ComponentId) -> list[Contribution]:
+    """The first two tags, one above and one below what is normal."""
+    tags = list(fleet().components()[key].tags.items())[:2]
+    away = zip(tags, (1.02, 0.97), (-23.0, -9.0), strict=True)
+    return [
+        Contribution(
+            tag=name,
+            of="rul",
+            effect=effect,
+            value=NOMINAL[name] * share,
+            normal=NOMINAL[name],
+            unit=tag.unit,
+        )
+        for (name, tag), share, effect in away
+    ]
+
+
 def prediction(
     key: ComponentId,
     when: datetime,
@@ -144,7 +162,9 @@ def prediction(
         ood_score=0.1,
         ood_threshold=1.0,
         is_ood=False,
+        withheld_because="out_of_distribution" if state is RulState.WITHHELD else None,
         raw={"rul": [1.0]},
+        contributions=contributions(key) if known else [],
         inference_time_ms=0.4,
         runtime="onnxruntime",
         window=b"AAAA",

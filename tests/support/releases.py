@@ -21,7 +21,7 @@ from shared.config_defaults import builtin_types
 from shared.features import FeatureSpec
 from shared.onnx_model import OnnxModel
 from shared.reactor_config import parse_fleet
-from shared.schemas import GoldenWindow, Manifest, utc_now
+from shared.schemas import GoldenWindow, Manifest, TagReference, utc_now
 
 PASSPHRASE = "test-only"  # noqa: S105
 PEOPLE = ("alice", "bob", "carol")
@@ -101,6 +101,12 @@ def make_release(
         window=window.tobytes(), outputs={n: [float(x) for x in np.ravel(v)] for n, v in found.items()}
     )
     return Manifest(**(fields | {"golden": [golden]} | changes)), model
+
+
+def references(feature_spec: FeatureSpec, normal: float = 4.0, **changes: object) -> dict[str, TagReference]:
+    """The same for every tag; `changes` replace fields."""
+    fields = {"unit": "bar", "normal": (normal,), "spread": 1.0, "stands_still": False} | changes
+    return {tag: TagReference(**fields) for tag in feature_spec.tags}
 
 
 def write_release(folder: Path, manifest: Manifest, model: bytes) -> Path:

@@ -55,7 +55,14 @@ def prediction(age_s=1.0, cycle=100, state="ok", rul=100.0, score=0.5, mode="act
         "anomaly_threshold": 3.0,
         "is_anomaly": score > 3.0,
         "is_ood": False,
+        "withheld_because": "sensor_stuck:flow_rate" if state == "withheld" else None,
+        "contributions": None if rul is None else [CONTRIBUTION],
     }
+
+
+CONTRIBUTION = {
+    "tag": "flow_rate", "of": "rul", "effect": -23.0, "value": 14.2, "normal": 15.3, "unit": "m3/h"
+}  # fmt: skip
 
 
 def transition(state, age_s, alert_id="a", seq=1, severity="alarm", **more):
@@ -138,6 +145,21 @@ def test_only_state_ok_carries_a_rul(state):
     assert (found.prediction.rul, found.prediction.rul_low, found.prediction.rul_high) == (None, None, None)
     assert found.level is (Level.DEGRADED if state == "withheld" else Level.NORMAL)
     assert wording.rul_headline(found.prediction)[1] == ""
+
+
+def test_a_page_says_why_a_number_is_withheld_and_what_a_given_one_hangs_on():
+    """The tag by its name, in its unit as it is written here; rows from before these columns say less."""
+    withheld = view(Newest(telemetry(), prediction(state="withheld", rul=7.0)))
+    assert withheld.reasons == ["RUL withheld: flow rate stuck at one value"]
+    assert wording.rul_detail(withheld, NOW) == "flow rate stuck at one value"
+    given = view(Newest(telemetry(), prediction()))
+    assert given.prediction is not None
+    assert [wording.contribution(each) for each in given.prediction.contributions] == [
+        "Flow rate 14.2 m³/h, 1.1 m³/h below normal: \N{MINUS SIGN}23 cycles"
+    ]
+    older = prediction(state="withheld") | {"withheld_because": None, "contributions": None}
+    found = view(Newest(telemetry(), older))
+    assert found.reasons == ["RUL withheld: input or sensors not to be relied on"]
 
 
 @pytest.mark.parametrize(("rul", "level"), [(25.1, "normal"), (25.0, "warning"), (10.0, "alarm")])

@@ -97,7 +97,7 @@ def test_a_window_of_other_tags_is_rejected():
 def test_only_a_number_that_may_be_trusted_is_given(change, state):
     found = interpret(outputs(**change), MANIFEST, window())
     assert found["rul_state"] is state
-    assert ("rul" in found) is (state is RulState.OK)
+    assert (found["rul"] is not None) is (state is RulState.OK)
     assert found["raw"]["rul"] == list(change.get("rul", (10.0, 20.0, 30.0)))  # always on the record
 
 
@@ -146,7 +146,7 @@ def test_a_type_without_rul_model_says_so():
     manifest = MANIFEST.model_copy(update={"outputs": ["anomaly_score", "ood_score"], "horizon_cycles": None})
     found = interpret(outputs(), manifest, window())
     assert found["rul_state"] is RulState.NOT_MODELLED
-    assert "rul" not in found
+    assert found["rul"] is None
 
 
 def test_an_anomaly_is_above_its_threshold_not_at_it():

@@ -1,5 +1,6 @@
 """One component's way from a reading to records. Pure: no I/O, no clock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge_agent.recorder import Detail, Event
@@ -8,7 +9,11 @@ from edge_agent.sources import FreshnessGuard
 from edge_agent.window import WindowBuffer
 from shared.errors import Rejected
 from shared.reactor_config import Component
-from shared.schemas import Alert, AuditEvent, ComponentId, PredictionRecord, Record, Telemetry
+from shared.schemas import Alert, AuditEvent, ComponentId, PredictionRecord, Record, Telemetry, Window
+
+SCORED_TOGETHER_MAX = 64  # windows in one run of a graph: beyond, memory grows and speed does not
+
+Answer = PredictionRecord | Rejected | None
 
 NOTE_PREFIX = "alarms:"
 
@@ -51,26 +56,38 @@ class Line:
 
     def take(self, telemetry: Telemetry) -> tuple[list[Record], list[Event]]:
         """What one reading leads to: itself, a prediction, alerts, and what goes on the record."""
+        return self.conclude(telemetry, score_together([(self, telemetry)])[0])
+
+    def conclude(self, telemetry: Telemetry, answer: Answer) -> tuple[list[Record], list[Event]]:
+        """What one reading leads to, the model's answer being known."""
         records: list[Record] = [telemetry]
         events: list[Event] = []
         alerts = self.rules.update(telemetry)
-        try:
-            prediction = self._score(telemetry)
-        except Rejected as error:
-            events.append(Event(AuditEvent.SCORING_FAILED, telemetry.key, detail={"reason": str(error)}))
-        else:
-            if prediction is not None:
-                records.append(prediction)
-                events.append(Event(AuditEvent.PREDICTION, prediction.key, prediction=prediction))
-                alerts += self.rules.update(prediction)
+        if isinstance(answer, Rejected):
+            events.append(Event(AuditEvent.SCORING_FAILED, telemetry.key, detail={"reason": str(answer)}))
+        elif answer is not None:
+            records.append(answer)
+            events.append(Event(AuditEvent.PREDICTION, answer.key, prediction=answer))
+            alerts += self.rules.update(answer)
         return [*records, *alerts], events + [alert_event(alert) for alert in alerts]
 
     def notes(self) -> dict[str, str]:
         """What is to be kept of its alerts with the records, by name; nothing when it is kept already."""
         return {note_name(self.component_id): self.rules.note()} if self.rules.changed else {}
 
-    def _score(self, telemetry: Telemetry) -> PredictionRecord | None:
-        if self.window is None or self.scorer is None:
-            return None
-        window = self.window.push(telemetry)
-        return self.scorer.score(window) if window is not None else None
+
+def score_together(readings: Sequence[tuple[Line, Telemetry]]) -> list[Answer]:
+    """The model's answer to each reading, None where there is none yet; lines of one model share its runs."""
+    due: dict[Scorer, list[tuple[int, Window]]] = {}
+    for number, (line, telemetry) in enumerate(readings):
+        window = line.window.push(telemetry) if line.window is not None else None
+        if window is not None and line.scorer is not None:
+            due.setdefault(line.scorer, []).append((number, window))
+    answers: list[Answer] = [None] * len(readings)
+    for scorer, windows in due.items():
+        for start in range(0, len(windows), SCORED_TOGETHER_MAX):
+            part = windows[start : start + SCORED_TOGETHER_MAX]
+            found = scorer.score_many([window for _, window in part])
+            for (number, _), answer in zip(part, found, strict=True):
+                answers[number] = answer
+    return answers

@@ -16,7 +16,7 @@ from typing import Final, Protocol, Self
 import structlog
 
 from edge_agent.health import Metrics
-from edge_agent.line import Line, alert_event, note_name
+from edge_agent.line import Line, alert_event, note_name, score_together
 from edge_agent.recorder import Event
 from edge_agent.schedule import PollSchedule
 from edge_agent.scoring import Scorer
@@ -118,14 +118,11 @@ class Poller:
         records: list[Record] = []
         events: list[Event] = []
         notes: dict[str, str] = {}
-        for reading in readings:
-            line = self._lines[reading.component_id]
-            fresh = line.guard.check(reading)
-            if fresh is None:
-                self._metrics.repeats.inc()
-                continue
-            with self._metrics.score_seconds.time():
-                new_records, new_events = line.take(fresh)
+        fresh = self._fresh(readings)
+        with self._metrics.score_seconds.time():
+            answers = score_together(fresh)
+        for (line, reading), answer in zip(fresh, answers, strict=True):
+            new_records, new_events = line.conclude(reading, answer)
             records += new_records
             events += new_events
             notes |= line.notes()
@@ -136,6 +133,18 @@ class Poller:
         if records:
             with self._metrics.commit_seconds.time():
                 await self._recorder.keep(records, events, notes)
+
+    def _fresh(self, readings: Sequence[Telemetry]) -> list[tuple[Line, Telemetry]]:
+        """What is new of a poll, with the line it goes to."""
+        found = []
+        for reading in readings:
+            line = self._lines[reading.component_id]
+            new = line.guard.check(reading)
+            if new is None:
+                self._metrics.repeats.inc()
+            else:
+                found.append((line, new))
+        return found
 
     def _count(self, readings: Sequence[Telemetry]) -> None:
         self.polls += 1

@@ -1,10 +1,11 @@
 """What a model's outputs mean: one rule for the edge, the centre's inference and a replay. Pure.
 
-Enters: outputs as they left onnxruntime, the release's manifest, the raw window. Leaves: the fields
+Enters: outputs as they left onnxruntime, the release's manifest, the raw windows. Leaves: the fields
 of a `Prediction` that follow from them. Never: a number that should have been withheld.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,62 +13,111 @@ from numpy.typing import NDArray
 
 from shared.errors import Rejected
 from shared.schemas import Manifest, RulState, Window
+from shared.schemas.calibration import HORIZON_FRACTION, Interval
+from shared.sensors import Sensors, look_at
 
-MISSING_FRACTION_MAX = 0.5  # of a window's filled rows, for any one tag: beyond it the sensor is invalid
-HORIZON_FRACTION = 0.95  # a median this close to the horizon says only "further than can be told"
+OUT_OF_DISTRIBUTION = "out_of_distribution"
 
-Outputs = Mapping[str, NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Outputs = Mapping[str, Floats]
+Fields = dict[str, Any]
 
 
-def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says of `N` windows, by column; rows become the fields of records one by one.
+
+    `interval` is in cycles and holds only where `troubles` has no word, `is_ood` and `beyond` are False:
+    `fields` sees to that. It is None where the release has no RUL.
+    """
+
+    manifest: Manifest
+    raw: Outputs  # each `(N, k)`
+    sensors: Sensors
+    troubles: list[str | None]
+    is_anomaly: list[bool]
+    is_ood: list[bool]
+    beyond: list[bool]
+    interval: Interval | None
+
+    def each(self) -> list[Fields | Rejected]:
+        """The fields of every window, or why there is nothing to say of it."""
+        broken = ~np.all([np.isfinite(found).all(axis=1) for found in self.raw.values()], axis=0)
+        return [self._nothing(n) if none else self.fields(n) for n, none in enumerate(broken.tolist())]
+
+    def fields(self, number: int) -> Fields:
+        """Fields of the prediction for one window whose outputs are finite."""
+        raw = {name: found[number].tolist() for name, found in self.raw.items()}
+        state, because = self._state(number)
+        low, median, high = (
+            (float(end[number]) for end in self.interval)
+            if self.interval is not None and state is RulState.OK
+            else (None, None, None)
+        )
+        return {
+            "raw": raw,
+            "missing": self.sensors.missing_by_tag(number, self.manifest.feature_spec.tags),
+            "rul_state": state,
+            "rul": median,
+            "rul_low": low,
+            "rul_high": high,
+            "withheld_because": because,
+            "anomaly_score": raw["anomaly_score"][0],
+            "anomaly_threshold": self.manifest.anomaly_threshold,
+            "is_anomaly": self.is_anomaly[number],
+            "ood_score": raw["ood_score"][0],
+            "ood_threshold": self.manifest.ood_threshold,
+            "is_ood": self.is_ood[number],
+        }
+
+    def _state(self, number: int) -> tuple[RulState, str | None]:
+        """Sensors before the model's own doubt, and that before its horizon."""
+        if self.interval is None:
+            return RulState.NOT_MODELLED, None
+        because = self.troubles[number] or (OUT_OF_DISTRIBUTION if self.is_ood[number] else None)
+        if because:
+            return RulState.WITHHELD, because
+        return RulState.BEYOND_HORIZON if self.beyond[number] else RulState.OK, None
+
+    def _nothing(self, number: int) -> Rejected:
+        broken = [name for name, rows in self.raw.items() if not np.isfinite(rows[number]).all()]
+        return Rejected(f"{self.manifest.folder} gave no finite number for {', '.join(broken)}")
+
+
+def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> Fields:
     """Fields of the prediction for one window; each output's first axis has length 1.
 
     Rejected when an output is not finite: there is nothing to say then.
     """
-    raw = {name: [float(x) for x in np.ravel(outputs[name])] for name in manifest.outputs}
-    broken = [name for name, values in raw.items() if not np.isfinite(values).all()]
-    if broken:
-        raise Rejected(f"{manifest.folder} gave no finite number for {', '.join(broken)}")
-    anomaly, ood = raw["anomaly_score"][0], raw["ood_score"][0]
-    missing = missing_by_tag(window)
-    fields: dict[str, Any] = {
-        "raw": raw,
-        "missing": missing,
-        "anomaly_score": anomaly,
-        "anomaly_threshold": manifest.anomaly_threshold,
-        "is_anomaly": anomaly > manifest.anomaly_threshold,
-        "ood_score": ood,
-        "ood_threshold": manifest.ood_threshold,
-        "is_ood": ood > manifest.ood_threshold,
-    }
-    state = _state(raw, manifest, window, missing, is_ood=fields["is_ood"])
-    fields["rul_state"] = state
-    if state is RulState.OK:
-        low, median, high = (max(0.0, x) for x in raw["rul"])
-        fields |= {"rul": median, "rul_low": min(low, median), "rul_high": max(high, median)}
-    return fields
+    [found] = interpret_many(outputs, manifest, window.values[np.newaxis]).each()
+    if isinstance(found, Rejected):
+        raise found
+    return found
 
 
-def missing_by_tag(window: Window) -> dict[str, int]:
-    """Values with bad quality in the window by tag, tags without any left out; padding does not count."""
-    filled = window.values[~np.isnan(window.values).all(axis=1)]
-    counts = np.isnan(filled).sum(axis=0)
-    return {tag: int(n) for tag, n in zip(window.tags, counts, strict=True) if n}
+def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> Answers:
+    """What the outputs for raw windows `(N, W, T)` mean; each output's first axis has length N."""
+    raw = {name: np.reshape(outputs[name], (len(values), -1)) for name in manifest.outputs}
+    sensors = look_at(values, manifest)
+    interval = _interval(raw.get("rul"), manifest)
+    far = np.inf if manifest.horizon_cycles is None else HORIZON_FRACTION * manifest.horizon_cycles
+    return Answers(
+        manifest=manifest,
+        raw=raw,
+        sensors=sensors,
+        troubles=sensors.troubles(manifest.feature_spec.tags),
+        is_anomaly=(raw["anomaly_score"][:, 0] > manifest.anomaly_threshold).tolist(),
+        is_ood=(raw["ood_score"][:, 0] > manifest.ood_threshold).tolist(),
+        beyond=[] if interval is None else (interval.median >= far).tolist(),
+        interval=interval,
+    )
 
 
-def _state(
-    raw: Mapping[str, list[float]],
-    manifest: Manifest,
-    window: Window,
-    missing: Mapping[str, int],
-    *,
-    is_ood: bool,
-) -> RulState:
-    if "rul" not in raw or manifest.horizon_cycles is None:
-        return RulState.NOT_MODELLED
-    filled = int((~np.isnan(window.values).all(axis=1)).sum())
-    if is_ood or max(missing.values(), default=0) > MISSING_FRACTION_MAX * filled:
-        return RulState.WITHHELD
-    if raw["rul"][1] >= HORIZON_FRACTION * manifest.horizon_cycles:
-        return RulState.BEYOND_HORIZON
-    return RulState.OK
+def _interval(rul: Floats | None, manifest: Manifest) -> Interval | None:
+    """Low ends, medians and high ends in cycles, widened as the release was calibrated."""
+    if rul is None or manifest.horizon_cycles is None:
+        return None
+    low, median, high = rul.astype(np.float64).clip(0.0, manifest.horizon_cycles).T
+    if manifest.calibration is not None:
+        return manifest.calibration.widen(low, median, high)
+    return Interval(np.minimum(low, median), median, np.maximum(median, high))

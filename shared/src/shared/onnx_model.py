@@ -1,6 +1,7 @@
 """A release's graph, run the one way that the edge, the centre's inference and a replay all run it."""
 
 import platform
+from collections.abc import Iterator
 
 import numpy as np
 import onnxruntime as ort
@@ -10,6 +11,7 @@ from shared.errors import Rejected, Untrusted
 from shared.features import window_features
 from shared.schemas import Manifest
 
+BLOCK_WINDOWS = 8  # in every run, the last one filled up: a row's bits hang on how many rows are run with it
 INPUT = "features"
 RUNTIME = f"onnxruntime {ort.__version__}; CPUExecutionProvider; {platform.machine()}"
 
@@ -27,14 +29,34 @@ class OnnxModel:
     def run(self, values: Floats) -> dict[str, Floats]:
         """Every output for raw windows `(N, W, T)`, NaN where a value was bad; first axes are N.
 
-        Rejected when the graph cannot be run on them.
+        A window has the same bits alone, as a replay runs it, and among others, as a poll does: kernels
+        choose their loops by the number of rows, so that number is always `BLOCK_WINDOWS`.
+        Rejected when there is none, when they are not of the release's cycles and tags, or when the graph
+        cannot be run on them.
         """
-        features = window_features(values, self.manifest.feature_spec)
+        features = self._features(values)
         try:
-            outputs = self._session.run(self.manifest.outputs, {INPUT: features})
+            blocks = [self._session.run(self.manifest.outputs, {INPUT: block}) for block in _blocks(features)]
         except Exception as error:  # onnxruntime raises classes of its own, one a cause
             raise Rejected(f"{self.manifest.folder} cannot be run: {str(error)[:200]}") from error
+        outputs = (np.concatenate(parts)[: len(values)] for parts in zip(*blocks, strict=True))
         return dict(zip(self.manifest.outputs, outputs, strict=True))
+
+    def _features(self, values: Floats) -> Floats:
+        if not len(values):
+            raise Rejected(f"{self.manifest.folder}: no window to score; give at least one")
+        try:
+            return window_features(values, self.manifest.feature_spec)
+        except ValueError as error:
+            raise Rejected(f"{self.manifest.folder}: {error}") from error
+
+
+def _blocks(features: Floats) -> Iterator[Floats]:
+    """Blocks of `BLOCK_WINDOWS`; the last window is repeated until the last block is full."""
+    short = -len(features) % BLOCK_WINDOWS
+    whole = np.concatenate([features, np.repeat(features[-1:], short, axis=0)]) if short else features
+    for start in range(0, len(whole), BLOCK_WINDOWS):
+        yield whole[start : start + BLOCK_WINDOWS]
 
 
 def _session(model: bytes, manifest: Manifest) -> ort.InferenceSession:

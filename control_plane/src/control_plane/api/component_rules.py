@@ -15,6 +15,7 @@ from control_plane.api.models import (
     PredictionView,
     Reading,
 )
+from shared import wording
 from shared.reactor_config import Component, Limit
 from shared.schemas import ComponentId, Quality, RulState, Severity
 
@@ -138,6 +139,8 @@ def _prediction(row: Row) -> PredictionView:
         anomaly_threshold=finite(row["anomaly_threshold"]),
         is_anomaly=row["is_anomaly"],
         is_ood=row["is_ood"],
+        withheld_because=row["withheld_because"],
+        contributions=row["contributions"] or [],
         model=model,
     )
 
@@ -210,5 +213,5 @@ def _prediction_findings(
     if answer.is_anomaly and "anomaly" not in told:
         found.append((Level.WARNING, "behaviour unlike normal operation"))
     if answer.rul_state is RulState.WITHHELD:
-        found.append((Level.DEGRADED, "RUL withheld"))
+        found.append((Level.DEGRADED, f"RUL withheld: {wording.withheld(answer.withheld_because)}"))
     return found

@@ -24,6 +24,7 @@ TELEMETRY = [*_PLACE, "metrics", "quality"]
 PREDICTIONS = [
     *_PLACE,
     *("model_name", "model_version", "model_sha256", "mode", "rul_state", "rul", "rul_low", "rul_high"),
+    *("withheld_because", "contributions"),
     *("anomaly_score", "anomaly_threshold", "is_anomaly", "is_ood"),
 ]
 _ALERTS = [

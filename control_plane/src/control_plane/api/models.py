@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import computed_field
 
 from control_plane.ingest.completeness import Account
-from shared.schemas import AlertKind, Frozen, Quality, RulState, Severity, UtcTime
+from shared.schemas import AlertKind, Contribution, Frozen, Quality, RulState, Severity, UtcTime
 
 
 class Freshness(StrEnum):
@@ -52,7 +52,10 @@ class ModelView(Frozen):
 
 
 class PredictionView(Frozen):
-    """The newest answer of the active model. `rul*` are there only in state `ok`."""
+    """The newest answer of the active model. `rul*` are there only in state `ok`.
+
+    `withheld_because` and `contributions` (at most 3) are as in `shared.schemas.Prediction`.
+    """
 
     timestamp: UtcTime
     cycle: int | None
@@ -64,6 +67,8 @@ class PredictionView(Frozen):
     anomaly_threshold: float | None
     is_anomaly: bool
     is_ood: bool
+    withheld_because: str | None
+    contributions: list[Contribution]
     model: ModelView
 
 

@@ -14,6 +14,7 @@ from control_plane.console.alert_rows import AlertRows
 from control_plane.console.component_card import AnomalyGauge, RulGauge
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Chip, Text, attribute, box, visible
+from shared.schemas.prediction import CONTRIBUTIONS_MAX
 
 SPANS_MINUTES = (5, 15, 60)
 ALERTS_MAX = 20
@@ -83,6 +84,9 @@ class _Facts:
             with box("fact") as self._anomaly_box:
                 self._anomaly = AnomalyGauge()
                 self._unlike = Text(classes="fact-detail")
+            with box("fact").props("data-testid=contributions") as self._reasons_box:
+                Text("What it hangs on", "figure-name")
+                self._reasons = [Text(classes="fact-detail") for _ in range(CONTRIBUTIONS_MAX)]
             with box("fact"):
                 Text("Last reading", "figure-name")
                 self._age = Text(classes="fact-number")
@@ -100,6 +104,10 @@ class _Facts:
         self._anomaly.show(component)
         unlike = component.prediction is not None and component.prediction.is_ood
         self._unlike.show("input unlike the training data" if unlike else "")
+        found = component.prediction.contributions if live and component.prediction else []
+        visible(self._reasons_box, bool(found))
+        for number, line in enumerate(self._reasons):
+            line.show(wording.contribution(found[number]) if number < len(found) else "")
         self._age.show(f"{wording.age(component.age_s)} ago" if component.age_s is not None else "never")
         cycle = "" if component.cycle is None else f"cycle {component.cycle} · "
         self._seen.show(f"{cycle}{wording.clock(component.last_seen, now)}")

@@ -14,7 +14,9 @@ from control_plane.api.models import (
     Reading,
 )
 from control_plane.ingest.completeness import Account
-from shared.schemas import RulState, Severity
+from shared.schemas import Contribution, RulState, Severity
+from shared.wording import contribution as contribution_in_words
+from shared.wording import withheld
 
 NOTHING = "\N{EM DASH}"
 UNITS: Mapping[str, str] = {"degC": "°C", "degF": "°F", "m3/h": "m³/h", "m/s2": "m/s²"}
@@ -115,11 +117,17 @@ def rul_detail(component: ComponentView, now: datetime) -> str:
     if prediction.rul_low is not None and prediction.rul_high is not None:
         return f"interval {prediction.rul_low:.0f} to {prediction.rul_high:.0f}"
     if prediction.rul_state is RulState.WITHHELD:
-        return "input unlike the training data" if prediction.is_ood else "too many sensors without a number"
+        return withheld(prediction.withheld_because)
     return {
         RulState.BEYOND_HORIZON: "further than the model can tell",
         RulState.NOT_MODELLED: "this type has no RUL model",
     }.get(prediction.rul_state, "")
+
+
+def contribution(found: Contribution) -> str:
+    """One tag's part in the number, with its unit as it is written here."""
+    words = contribution_in_words(found, unit(found.unit))
+    return words[:1].upper() + words[1:]
 
 
 def anomaly(prediction: PredictionView | None) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 
 from control_plane.rpc.server import start_server
 from control_plane.serving.published import PublishedModels
+from shared.contributions import explained
 from shared.errors import Rejected
-from shared.interpret import interpret
+from shared.interpret import interpret_many
 from shared.onnx_model import OnnxModel
-from shared.schemas import ComponentId, Window, utc_now
+from shared.schemas import ComponentId, Contribution, Window, utc_now
 from shared.wire import rul_pb2, rul_pb2_grpc
 
 SERVICE = rul_pb2.DESCRIPTOR.services_by_name["RULInferenceService"].full_name
@@ -76,18 +77,31 @@ def read_window(asked: rul_pb2.SensorWindow, model: OnnxModel) -> Window:
 def answer(window: Window, model: OnnxModel) -> rul_pb2.PredictRULResponse:
     """What the model says of the window, by the same rule as at the edge."""
     manifest = model.manifest
-    found = interpret(model.run(window.values[np.newaxis]), manifest, window)
+    values = window.values[np.newaxis]
+    [found] = explained(model, values, interpret_many(model.run(values), manifest, values).each())
+    if isinstance(found, Rejected):
+        raise found
     return rul_pb2.PredictRULResponse(
-        predicted_rul=found.get("rul", nan),
-        rul_low=found.get("rul_low", nan),
-        rul_high=found.get("rul_high", nan),
+        predicted_rul=_or_nan(found["rul"]),
+        rul_low=_or_nan(found["rul_low"]),
+        rul_high=_or_nan(found["rul_high"]),
         rul_state=found["rul_state"],
         anomaly_score=found["anomaly_score"],
         is_anomaly=found["is_anomaly"],
         model_version=manifest.folder,
         model_sha256=manifest.sha256,
         timestamp=utc_now().isoformat(),
+        withheld_because=found["withheld_because"] or "",
+        contributions=[_contribution(each) for each in found.get("contributions", [])],
     )
+
+
+def _contribution(found: Contribution) -> rul_pb2.Contribution:
+    return rul_pb2.Contribution(**(found.model_dump() | {"value": _or_nan(found.value)}))
+
+
+def _or_nan(number: float | None) -> float:
+    return nan if number is None else number
 
 
 async def start_inference_server(service: InferenceService, address: str) -> grpc.aio.Server:

@@ -17,6 +17,7 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from control_plane.sinks.arrival import Arrival
+from shared import wording
 from shared.schemas import Alert, PredictionRecord, Telemetry
 
 BUFFER_POINTS_MAX = 100_000  # about 30 MB: some 15 minutes of 100 components at 1 Hz
@@ -92,7 +93,11 @@ class InfluxWriter:
 
 def _prediction_fields(record: PredictionRecord) -> dict[str, Any]:
     numbers = {"rul": record.rul, "rul_low": record.rul_low, "rul_high": record.rul_high}
-    fields = {name: value for name, value in numbers.items() if value is not None}
+    fields: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
+    if record.withheld_because:
+        fields["withheld_because"] = record.withheld_because
+    if record.contributions:
+        fields["contributions"] = "; ".join(map(wording.contribution, record.contributions))
     return fields | {
         "rul_state": record.rul_state.value,
         "anomaly_score": record.anomaly_score,

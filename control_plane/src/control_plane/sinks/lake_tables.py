@@ -27,6 +27,9 @@ _ORIGIN = [
     ("seq", _WHOLE),
     ("config_hash", _TEXT),
 ]
+_CONTRIBUTION = pa.struct(
+    [("tag", _TEXT), ("of", _TEXT), ("effect", _REAL), ("value", _REAL), ("normal", _REAL), ("unit", _TEXT)]
+)
 _COMPONENT = [("reactor_id", _TEXT), ("component", _TEXT), ("cycle", _WHOLE)]
 
 
@@ -61,6 +64,8 @@ TABLES: dict[str, TableSpec] = {
             ("rul", _REAL),
             ("rul_low", _REAL),
             ("rul_high", _REAL),
+            ("withheld_because", _TEXT),
+            ("contributions", pa.list_(_CONTRIBUTION)),
             ("anomaly_score", _REAL),
             ("anomaly_threshold", _REAL),
             ("is_anomaly", _YES_NO),

@@ -7,8 +7,9 @@ Never: I/O, clocks, defaults that hide a missing value.
 from shared.schemas.alert import Alert, AlertKind, AlertState, Severity
 from shared.schemas.audit import AuditEntry, AuditEvent, SignedCheckpoint
 from shared.schemas.base import ComponentId, Frozen, Outgoing, Record, UtcTime, utc_now
-from shared.schemas.prediction import ModelRef, Prediction, PredictionRecord, RulState
-from shared.schemas.release import Assignment, GoldenWindow, Manifest
+from shared.schemas.calibration import Calibration, CalibrationBin
+from shared.schemas.prediction import Contribution, ModelRef, Prediction, PredictionRecord, RulState
+from shared.schemas.release import Assignment, GoldenWindow, Manifest, TagReference
 from shared.schemas.status import GapRecord, SiteStatus
 from shared.schemas.telemetry import Quality, Telemetry
 from shared.schemas.topics import DLQ_SUFFIX, TOPIC_BY_SCHEMA, TOPICS, URGENT_SCHEMAS, parse_record
@@ -25,7 +26,10 @@ __all__ = [
     "Assignment",
     "AuditEntry",
     "AuditEvent",
+    "Calibration",
+    "CalibrationBin",
     "ComponentId",
+    "Contribution",
     "Frozen",
     "GapRecord",
     "GoldenWindow",
@@ -40,6 +44,7 @@ __all__ = [
     "Severity",
     "SignedCheckpoint",
     "SiteStatus",
+    "TagReference",
     "Telemetry",
     "UtcTime",
     "Window",

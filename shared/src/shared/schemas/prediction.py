@@ -7,6 +7,8 @@ from pydantic import Field
 
 from shared.schemas.base import ComponentRecord, Frozen, Name, Sha256
 
+CONTRIBUTIONS_MAX = 3  # more than three reasons are none
+
 
 class RulState(StrEnum):
     """How far the number may be trusted; only OK carries one."""
@@ -26,12 +28,34 @@ class ModelRef(Frozen):
     mode: Literal["active", "shadow"] = "active"
 
 
+class Contribution(Frozen):
+    """What one tag has to do with a number; see `shared.contributions`.
+
+    `effect` on the RUL is in cycles, below 0 where the tag shortens it; on the anomaly score it is the
+    tag's share of the squared score, 1 being all of it. `value` is the newest good one of the window,
+    `normal` what is usual in its operating regime, both in `unit`.
+    """
+
+    tag: str
+    of: Literal["rul", "anomaly"]
+    effect: float
+    value: float | None = None
+    normal: float
+    unit: str
+
+
 class Prediction(ComponentRecord):
     """One scored window. `rul*` are in cycles; scores are dimensionless distances.
 
     `raw` holds every output of the model as it left onnxruntime (float32 values), so that a replay
     can compare bits even where the number is withheld. `missing` counts values of the window that
     had bad quality, by tag. `window_sha256` is the digest of the raw input window.
+
+    `withheld_because` is there in state `withheld` alone: `no_reading`, `sensor_invalid:<tag>` (no number
+    for most of the window), `sensor_stuck:<tag>` (one value all along) or `out_of_distribution`.
+    `contributions`, greatest first, are of the RUL where it is a number, else of an abnormal score; empty
+    where neither matters or the release has no references. Both came after the other fields: records
+    without them are still read.
     """
 
     SCHEMA: ClassVar[str] = "prediction/1"
@@ -45,6 +69,7 @@ class Prediction(ComponentRecord):
     rul: float | None = None
     rul_low: float | None = None
     rul_high: float | None = None
+    withheld_because: str | None = None
     anomaly_score: float
     anomaly_threshold: float
     is_anomaly: bool
@@ -52,6 +77,7 @@ class Prediction(ComponentRecord):
     ood_threshold: float
     is_ood: bool
     raw: dict[str, list[float]]
+    contributions: list[Contribution] = Field(default_factory=list, max_length=CONTRIBUTIONS_MAX)
     inference_time_ms: float = Field(ge=0)
     runtime: str
 

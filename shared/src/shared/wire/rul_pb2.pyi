@@ -28,8 +28,24 @@ class PredictRULRequest(_message.Message):
     window: SensorWindow
     def __init__(self, window: _Optional[_Union[SensorWindow, _Mapping]] = ...) -> None: ...
 
+class Contribution(_message.Message):
+    __slots__ = ("tag", "of", "effect", "value", "normal", "unit")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    OF_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    NORMAL_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    of: str
+    effect: float
+    value: float
+    normal: float
+    unit: str
+    def __init__(self, tag: _Optional[str] = ..., of: _Optional[str] = ..., effect: _Optional[float] = ..., value: _Optional[float] = ..., normal: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
+
 class PredictRULResponse(_message.Message):
-    __slots__ = ("predicted_rul", "model_version", "timestamp", "rul_low", "rul_high", "rul_state", "anomaly_score", "is_anomaly", "model_sha256")
+    __slots__ = ("predicted_rul", "model_version", "timestamp", "rul_low", "rul_high", "rul_state", "anomaly_score", "is_anomaly", "model_sha256", "withheld_because", "contributions")
     PREDICTED_RUL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +55,8 @@ class PredictRULResponse(_message.Message):
     ANOMALY_SCORE_FIELD_NUMBER: _ClassVar[int]
     IS_ANOMALY_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     predicted_rul: float
     model_version: str
     timestamp: str
@@ -48,4 +66,6 @@ class PredictRULResponse(_message.Message):
     anomaly_score: float
     is_anomaly: bool
     model_sha256: str
-    def __init__(self, predicted_rul: _Optional[float] = ..., model_version: _Optional[str] = ..., timestamp: _Optional[str] = ..., rul_low: _Optional[float] = ..., rul_high: _Optional[float] = ..., rul_state: _Optional[str] = ..., anomaly_score: _Optional[float] = ..., is_anomaly: _Optional[bool] = ..., model_sha256: _Optional[str] = ...) -> None: ...
+    withheld_because: str
+    contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
+    def __init__(self, predicted_rul: _Optional[float] = ..., model_version: _Optional[str] = ..., timestamp: _Optional[str] = ..., rul_low: _Optional[float] = ..., rul_high: _Optional[float] = ..., rul_state: _Optional[str] = ..., anomaly_score: _Optional[float] = ..., is_anomaly: _Optional[bool] = ..., model_sha256: _Optional[str] = ..., withheld_because: _Optional[str] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ...) -> None: ...
