@@ -21,12 +21,12 @@ app = typer.Typer(no_args_is_help=True)
 
 SEEDS_MAX = 100
 PROTOCOL = (
-    "Each seed trains on the training engines alone and freezes the ONNX graph, its features and its calibration.",
-    "Only then are the test files opened; the frozen model answers once for the last window of each engine.",
-    "Settings come from cmapss_settings.yaml, which was fixed by held-out training engines.",
-    "Capped: the truth ends at 125 cycles, as the model's horizon does. Uncapped: the truth as given; no model",
-    "with this horizon can be perfect there. 90 % intervals are calibrated on training engines that the",
-    "network in question did not train on, and hold the capped truth or not.",
+    "Each seed trains on the training engines alone and freezes the ONNX graph, its features and its",
+    "calibration. Only then are the test files opened: the frozen model answers once, for the last window",
+    "of each engine. Settings come from cmapss_settings.yaml, which held-out training engines fixed.",
+    "Capped: the truth ends at 125 cycles, as the model's horizon does. Uncapped: the truth as given, where",
+    "no model with this horizon can be perfect. The 90 % intervals are calibrated on training engines that",
+    "the network in question did not train on; they are to hold the capped truth.",
 )
 HELD_OUT = (
     "A fifth of the TRAINING engines is held out from everything (seed s: part s of five), each cut at 20",
@@ -64,7 +64,7 @@ def cmapss(
     from control_plane.training.cmapss_settings import settings_of
     from control_plane.training.cmapss_trial import run_held_out, run_test
 
-    settings_of(subset)
+    settings = settings_of(subset)
     if not held_out:
         verify(data, subset)
     torch.set_num_threads(1)  # small networks: a second thread costs more than it brings, and changes bits
@@ -77,7 +77,7 @@ def cmapss(
             checkpoints / f"{subset}-{'held-out' if held_out else 'test'}-{seed}.pt" if checkpoints else None
         )
         with epochs(f"{subset} seed {seed}", quiet=as_json) as on_epoch:
-            trials.append(run(data, subset, seed, on_epoch, kept))
+            trials.append(run(data, subset, settings, seed, on_epoch, kept))
     if plot:
         draw(plot, subset, trials)
     if as_json:

@@ -19,7 +19,7 @@ def epochs(title: str, *, quiet: bool) -> Iterator[OnEpoch]:
     """Something to call after each epoch; what it draws goes when the block ends."""
     screen = console()
     if quiet:
-        yield lambda epoch: None
+        yield lambda _: None
     elif not screen.is_terminal:
         yield lambda epoch: print(f"{title}: {epoch}", flush=True)
     else:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from control_plane.training.cmapss_files import TAGS, TestSet, read_training
 from control_plane.training.cmapss_scores import Scores, score
-from control_plane.training.cmapss_settings import SubsetSettings, settings_of
+from control_plane.training.cmapss_settings import SubsetSettings
 from control_plane.training.export import golden_windows, output_names, to_onnx
 from control_plane.training.fit import fit
-from control_plane.training.histories import Floats, Unit
+from control_plane.training.histories import Floats, Unit, hold_out
 from control_plane.training.optimise import Epoch
 from shared.features import FeatureSpec, fit_normalisation
 from shared.onnx_model import OnnxModel
@@ -24,7 +24,7 @@ GOLDEN_TOLERANCE = 1e-2  # cycles and standard deviations: other processors may 
 HELD_PARTS = 5  # of the training engines; a held-out trial of seed s judges on part s modulo 5
 PARTS_SEED = 2008  # which engine is in which part: the same for every seed, so that five make a whole
 CUTS = 20  # of each judged engine
-CUT_RUL = (7, 145)  # cycles left at a cut: the range that the data's authors give their test engines
+CUT_RUL = (7, 145)  # cycles left at a cut: about what the literature says of the test engines
 CUT_HISTORY_MIN = 31  # cycles seen before a cut, likewise
 
 Doubles = NDArray[np.float64]
@@ -76,11 +76,15 @@ class Trial:
 
 
 def run_test(
-    folder: Path, subset: str, seed: int, on_epoch: OnEpoch, checkpoint: Path | None = None
+    folder: Path,
+    subset: str,
+    settings: SubsetSettings,
+    seed: int,
+    on_epoch: OnEpoch,
+    checkpoint: Path | None = None,
 ) -> Trial:
     """Train on all training engines, freeze, then open the test data once. ConfigError for a bad file."""
     started = time.monotonic()
-    settings = settings_of(subset)
     frozen = train_frozen(read_training(folder, subset), subset, settings, seed, on_epoch, checkpoint)
     seconds = time.monotonic() - started
     test = TestSet.open(folder, subset, frozen)
@@ -88,7 +92,12 @@ def run_test(
 
 
 def run_held_out(
-    folder: Path, subset: str, seed: int, on_epoch: OnEpoch, checkpoint: Path | None = None
+    folder: Path,
+    subset: str,
+    settings: SubsetSettings,
+    seed: int,
+    on_epoch: OnEpoch,
+    checkpoint: Path | None = None,
 ) -> Trial:
     """The same on training engines alone: a fifth of them is held out, and cut as the test engines are."""
     started = time.monotonic()
@@ -96,7 +105,7 @@ def run_held_out(
     part = np.random.default_rng(PARTS_SEED).permutation(len(units)) % HELD_PARTS
     kept = [unit for unit, p in zip(units, part, strict=True) if p != seed % HELD_PARTS]
     judged = [unit for unit, p in zip(units, part, strict=True) if p == seed % HELD_PARTS]
-    frozen = train_frozen(kept, subset, settings_of(subset), seed, on_epoch, checkpoint)
+    frozen = train_frozen(kept, subset, settings, seed, on_epoch, checkpoint)
     seconds = time.monotonic() - started
     cut = cut_short(judged, seed)
     truth = np.array([unit.rul[-1] for unit in cut if unit.rul is not None], np.float64)
@@ -114,10 +123,10 @@ def train_frozen(
     """Fit, export and freeze, from training engines and nothing else; the same bytes for the same seed."""
     units = _reading(units, settings.tags)
     config = settings.config(seed)
-    spec = _spec(units, subset, settings)
-    members = max(config.members, 2)
-    fitted = fit(units[members:], units[:members], spec, config, _nothing, checkpoint, on_epoch)
-    model = to_onnx(fitted, spec, units[:members])
+    spec = _spec(units, settings)
+    kept, held = hold_out(units, config.held_out, seed)
+    fitted = fit(kept, held, spec, config, _nothing, checkpoint, on_epoch)
+    model = to_onnx(fitted, spec, held[:1])
     names = output_names(fitted)
     manifest = Manifest(
         name=f"cmapss-{subset.lower()}",
@@ -163,7 +172,7 @@ def _judge(frozen: FrozenModel, units: Sequence[Unit], truth: Doubles, seed: int
     return Trial(seed, frozen.check(), seconds, score(intervals, truth, horizon), intervals, truth)
 
 
-def _spec(units: Sequence[Unit], subset: str, settings: SubsetSettings) -> FeatureSpec:
+def _spec(units: Sequence[Unit], settings: SubsetSettings) -> FeatureSpec:
     return FeatureSpec(
         component_type="turbofan",
         tags=settings.tags,

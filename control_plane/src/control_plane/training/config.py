@@ -13,14 +13,14 @@ MEMBERS_MAX = 32  # networks of one release: each costs its time on every scored
 class TrainingConfig:
     """What a person may set (PRD 4.3); lengths in cycles.
 
-    `model_type` may join several with a plus sign (`dense+gru`): the members take turns.
+    `model_type` may join several with a plus sign (`dense+gru`): one network of each, answers averaged.
     """
 
     model_type: str = "lstm"
     hidden_dim: int = 32
     num_layers: int = 2
     dropout: float = 0.0  # share of a layer's outputs that a training step leaves out; not for the LSTM
-    members: int = 1  # networks whose answers are averaged; more than one: each holds out its own units
+    parts: int = 1  # more: units are cut into so many, and for each part networks train on all others
     epochs: int = 10
     batch_size: int = 128
     learning_rate: float = 0.005  # at the top of the one-cycle schedule
@@ -45,13 +45,18 @@ class TrainingConfig:
         if wrong:
             raise ConfigError("training settings", wrong)
 
-    def types(self) -> tuple[str, ...]:
-        """The model type of each member."""
-        kinds = self.model_type.split("+")
-        return tuple(kinds[i % len(kinds)] for i in range(self.members))
+    @property
+    def kinds(self) -> list[str]:
+        """The model types of one part's networks."""
+        return self.model_type.split("+")
+
+    @property
+    def members(self) -> int:
+        """Networks of one release."""
+        return self.parts * len(self.kinds)
 
     def _wrong(self) -> list[tuple[str, str]]:
-        whole = ("hidden_dim", "num_layers", "members", "epochs", "batch_size", "row_stride", "stride")
+        whole = ("hidden_dim", "num_layers", "parts", "epochs", "batch_size", "row_stride", "stride")
         rules = [(name, self._is_whole(name, 1), "a whole number from 1 on is right") for name in whole]
         rules += [
             ("seed", self._is_whole("seed", 0), "a whole number from 0 on is right"),
@@ -69,7 +74,11 @@ class TrainingConfig:
         rules += [
             ("network_groups", groups, f"null, or some of {', '.join(GROUPS)}, are right"),
             ("model_type", known, f"{', '.join(MODEL_TYPES)}, or several joined by a plus sign, are right"),
-            ("members", not self._is_whole("members", MEMBERS_MAX + 1), f"at most {MEMBERS_MAX} are right"),
+            (
+                "parts",
+                not self._is_whole("members", MEMBERS_MAX + 1),
+                f"at most {MEMBERS_MAX} networks are right",
+            ),
         ]
         return [(name, right) for name, holds, right in rules if not holds]
 

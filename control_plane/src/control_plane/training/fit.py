@@ -74,8 +74,8 @@ def fit(
 ) -> Fitted:
     """Fit on `train`; stop early, set thresholds and the conformal margins on `calibrate`.
 
-    With several members all units are one pool: each member holds out its own part of the units, and the
-    margins rest on what each says of its part. `checkpoint` is a file to go on from after a kill;
+    With several parts all units are one pool: each part's networks train on the other parts, and the margins
+    rest on what they say of their own. `checkpoint` is a file to go on from after a kill;
     `on_epoch` hears of each epoch (None: `say` does). ValueError when the spec lacks a group.
     """
     torch.manual_seed(config.seed)
@@ -174,14 +174,16 @@ def _fit_rul(
     pool = _joined(kept, held)
     seen = view(pool.x).contiguous()
     masks = _held_masks(kept, held, config)
-    members, losses, predicted = [], [], torch.zeros(len(seen), 3)
-    for number, mask in enumerate(masks):
-        torch.manual_seed(config.seed * MEMBER_SEEDS + number)
-        model = build(config.types()[number], seen.shape[-1], seen.shape[1], config)
+    members: list[nn.Module] = []
+    losses, predicted = [], torch.zeros(len(seen), 3)
+    for mask in masks:
         train, test = (_examples(pool, seen, rows, config) for rows in (~mask, mask))
-        losses.append(_train_member(model, train, test, number, config, keep, tell))
-        predicted[torch.from_numpy(mask)] = predict(model, test.x)
-        members.append(model)
+        for kind in config.kinds:
+            torch.manual_seed(config.seed * MEMBER_SEEDS + len(members))
+            model = build(kind, seen.shape[-1], seen.shape[1], config)
+            losses.append(_train_member(model, train, test, len(members), config, keep, tell))
+            predicted[torch.from_numpy(mask)] += predict(model, test.x) / len(config.kinds)
+            members.append(model)
     fitted.losses = [_mean(epoch) for epoch in zip_longest(*losses)]
     fitted.graph.rul = Ensemble(view, members)
     fitted.graph.horizon = config.horizon_cycles
@@ -227,16 +229,16 @@ def _rul(of: _Windows) -> Floats:
 
 
 def _held_masks(kept: _Windows, held: _Windows, config: TrainingConfig) -> list[NDArray[np.bool_]]:
-    """For each member, which windows of the pool it holds out; whole units."""
-    if config.members == 1:
+    """For each part, which windows of the pool its networks do not train on; whole units."""
+    if config.parts == 1:
         return [np.arange(len(kept.unit) + len(held.unit)) >= len(kept.unit)]
     units = _joined(kept, held).unit
     count = int(units.max()) + 1
-    if count < config.members:
-        raise ValueError(f"{config.members} members need as many units to hold out; there are {count}")
+    if count < config.parts:
+        raise ValueError(f"{config.parts} parts need as many units; there are {count}")
     part = np.empty(count, np.intp)
-    part[np.random.default_rng(config.seed).permutation(count)] = np.arange(count) % config.members
-    return [part[units] == member for member in range(config.members)]
+    part[np.random.default_rng(config.seed).permutation(count)] = np.arange(count) % config.parts
+    return [part[units] == number for number in range(config.parts)]
 
 
 def _examples(
