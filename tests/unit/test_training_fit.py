@@ -146,3 +146,16 @@ def test_impossible_settings_are_all_named():
         TrainingConfig(model_type="lstm+tree", hidden_dim=0, dropout=1.5, patience=-1, network_groups=("x",))
     for name in ("model_type", "hidden_dim", "dropout", "patience", "network_groups"):
         assert f"{name}: found" in str(refused.value)
+
+
+def test_margins_rest_on_moments_that_are_judged(monkeypatch):
+    """With `calibrate_beyond: false` no window far from its failure, which can hardly miss, narrows them."""
+    seen = []
+    monkeypatch.setattr(
+        "control_plane.training.fit.calibrate_intervals", lambda _, rul, *rest: seen.append(rul)
+    )
+    small = {**SMALL, "horizon_cycles": 30.0, "epochs": 1, "model_type": "dense"}
+    run(TrainingConfig(**small))
+    run(TrainingConfig(**small, calibrate_beyond=False))
+    assert seen[0].max() > 35
+    assert seen[1].max() == 34

@@ -29,7 +29,8 @@ class TrainingConfig:
     row_stride: int = 1  # the network sees every so-manieth row of a window, the newest among them
     network_groups: tuple[str, ...] | None = None  # of the spec's features, what the network sees; None: all
     equal_units: bool = False  # long lives weigh as much as short ones; else each window weighs the same
-    beyond_weight: float = 1.0  # of a training window that is more than BEYOND horizons from its failure
+    beyond_weight: float = 1.0  # of a training window beyond: farther from its failure than 7/6 horizons
+    calibrate_beyond: bool = True  # False: where no unit is ever judged so far from its failure
     horizon_cycles: float = 125.0  # the usual cap of C-MAPSS: health further off cannot be told apart
     coverage: float = 0.9  # of the interval
     stride: int = 3  # every third window of a training unit: neighbours nearly repeat each other

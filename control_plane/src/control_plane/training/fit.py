@@ -36,7 +36,7 @@ __all__ = ["Fitted", "TrainingConfig", "fit"]
 OOD_MARGIN = 1.5  # times the farthest training window: worn but known is not out of distribution
 STD_MIN = 1e-6  # of a tag that never moves, in its unit
 Z_STD_MIN = 1e-3  # of one that is in standard deviations already: less is rounding, and no signal
-BEYOND = 7 / 6  # horizons; a window farther from its failure counts as `beyond_weight`
+BEYOND = 7 / 6  # horizons: 20 cycles past the usual one; a window farther from its failure is "beyond"
 MEMBER_SEEDS = 1000  # seeds of one training's members do not meet those of the next
 
 Floats = NDArray[np.float32]
@@ -188,6 +188,8 @@ def _fit_rul(
     fitted.graph.rul = Ensemble(view, members)
     fitted.graph.horizon = config.horizon_cycles
     rows = np.logical_or.reduce(masks)
+    if not config.calibrate_beyond:
+        rows &= _rul(pool) <= BEYOND * config.horizon_cycles
     cycles = (predicted.clamp(0.0, 1.0) * config.horizon_cycles).numpy()[rows]
     fitted.calibration = calibrate_intervals(
         cycles, _rul(pool)[rows], pool.unit[rows], config.horizon_cycles, config.coverage
