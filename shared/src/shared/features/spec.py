@@ -1,6 +1,7 @@
 """What the features of a model are, and the hash by which both sides know they agree."""
 
 import hashlib
+from collections import Counter
 from typing import Annotated, Literal, Self, get_args
 
 import rfc8785
@@ -70,9 +71,8 @@ class FeatureSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits_its_window(self) -> Self:
-        problems = [
-            f"{names} must not repeat" for names in (self.tags, self.groups) if len({*names}) < len(names)
-        ]
+        repeated = [name for name, times in Counter(self.columns).items() if times > 1]
+        problems = [f"features must not repeat: {', '.join(repeated)}"] if repeated else []
         problems += [
             f"{name} {cycles} is more than the window's {self.window_cycles} cycles"
             for name, cycles in (("rolling_cycles", self.rolling_cycles), ("steps", self.steps))
