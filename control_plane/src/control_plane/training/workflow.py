@@ -11,7 +11,7 @@ from control_plane.training.evaluate import judge, plot
 from control_plane.training.export import golden_windows, output_names, to_onnx
 from control_plane.training.fit import Fitted, TrainingConfig, fit
 from control_plane.training.histories import Unit, data_version, hold_out, load_units
-from control_plane.training.trust import calibrated, tag_references
+from control_plane.training.trust import tag_references
 from shared.features import FeatureSpec
 from shared.reactor_config import Tag
 from shared.schemas import Manifest, utc_now
@@ -63,7 +63,7 @@ def train(
         ood_threshold=fitted.ood_threshold,
         training_data_version=data_version(data),
         metrics=metrics,
-        calibration=calibrated(model, calibration, spec, names, config.horizon_cycles, config.coverage),
+        calibration=fitted.calibration,
         references=tag_references(kept, spec, tags),
         golden=golden_windows(model, judged, spec, names),
         golden_tolerance=GOLDEN_TOLERANCE,
