@@ -6,14 +6,23 @@ Never: state fitted anywhere but in the spec or the model's graph, clocks, I/O, 
 
 from shared.features.regimes import fit_normalisation
 from shared.features.spec import GROUPS, WINDOW_CYCLES, FeatureSpec, Group, Normalisation
-from shared.features.windows import window_features
+from shared.features.stream import FeatureStream
+from shared.features.units import BASELINE_ROWS, UnitStream, unit_columns, unit_features, unit_spec
+from shared.features.windows import history_features, window_features
 
 __all__ = [
+    "BASELINE_ROWS",
     "GROUPS",
     "WINDOW_CYCLES",
     "FeatureSpec",
+    "FeatureStream",
     "Group",
     "Normalisation",
+    "UnitStream",
     "fit_normalisation",
+    "history_features",
+    "unit_columns",
+    "unit_features",
+    "unit_spec",
     "window_features",
 ]
