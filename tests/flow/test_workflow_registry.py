@@ -1,6 +1,8 @@
 """The catalogue: what is logged comes back byte for byte, under aliases that move only on request."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -93,6 +95,7 @@ def features(manifest):
     return window_features(values[np.newaxis], manifest.feature_spec)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # mlflow.pyfunc's, about its own type hints
 def test_any_mlflow_client_can_run_the_model(catalogue):
     """`mlflow.pyfunc` answers what the release says it must, through the very same bytes."""
     registry, manifests, _ = catalogue
@@ -204,27 +207,11 @@ def test_a_server_that_is_not_there_is_said_at_once():
 def test_a_model_comes_back_byte_for_byte_from_a_server(tmp_path):
     """The same through `mlflow server`: artifacts by HTTP, aliases, refusals."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/m.db",
-        "--artifacts-destination",
-        str(tmp_path / "a"),
-    ]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
-    ) as server:
+    options = f"--host 127.0.0.1 --port {port} --workers 1 --backend-store-uri sqlite:///{tmp_path}/m.db"
+    command = [sys.executable, "-m", "mlflow", "server", *options.split()]
+    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet) as server:
         try:
             registry = ModelRegistry(f"http://127.0.0.1:{port}")
             manifest, model = make_release()
@@ -235,7 +222,7 @@ def test_a_model_comes_back_byte_for_byte_from_a_server(tmp_path):
             with pytest.raises(Rejected, match="has the versions 1"):
                 registry.load_model(f"{PUMP}/2")
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)  # it has a child that listens
 
 
 def wait_for(registry: ModelRegistry, deadline_s: float = 90.0) -> None:

@@ -16,21 +16,22 @@ from deltalake import DeltaTable, write_deltalake
 from control_plane.sinks.lake_tables import TABLES
 from control_plane.training.dataset import (
     FEATURE_PREFIX,
-    build,
     read_dataset,
     read_info,
     write_training_data,
 )
+from control_plane.training.dataset_build import build
+from control_plane.training.feature_table import generate_features
 from control_plane.training.histories import data_version, load_units
 from control_plane.training.source_tables import read_failures
 from edge_agent.window import WindowBuffer
 from shared.errors import ConfigError
-from shared.features import GROUPS, FeatureSpec, window_features
+from shared.features import unit_spec, window_features
 from shared.schemas import ComponentId, Telemetry
 from tests.support.golden import component
 from tests.support.pump_table import CYCLES, TAGS, rows, saved
 
-SPEC = FeatureSpec(component_type="coolant_pump", tags=TAGS, window_cycles=6, groups=GROUPS, steps=1)
+SPEC = unit_spec(TAGS, 6).model_copy(update={"component_type": "coolant_pump"})
 
 
 def built(data: Path, output: Path, failures: Path | None = None, **options: object):
@@ -76,6 +77,17 @@ def test_a_row_has_the_features_that_the_agent_would_have_made(tmp_path):
             assert there.tobytes() == here[row["cycle"]].tobytes(), row["cycle"]
             compared += 1
     assert compared >= 3
+
+
+def test_the_features_are_those_of_the_feature_table(tmp_path):
+    """The one function for tables, `generate_features`: every column, every bit, at every cycle seen."""
+    table = pd.concat([rows(0).drop(index=[6]), rows(1, fault="stuck")], ignore_index=True)
+    built(saved(table, tmp_path), tmp_path / "set")
+    there = generate_features(table, window_size=6)
+    [found] = read_dataset(tmp_path / "set")
+    here = found.to_pandas().drop(index=6).reset_index(drop=True)
+    for name in there.columns.drop("true_RUL"):
+        assert here[FEATURE_PREFIX + name].to_numpy().tobytes() == there[name].to_numpy().tobytes(), name
 
 
 def test_training_gets_the_same_units_from_a_data_set_as_from_its_source(tmp_path):

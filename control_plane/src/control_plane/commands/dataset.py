@@ -9,9 +9,10 @@ import typer
 
 from control_plane.commands.options import FleetOption, Json, tags_of
 from control_plane.commands.steps import Steps
-from control_plane.training.dataset import PARTITION_COLS, DatasetInfo, build, read_info
+from control_plane.training.dataset import PARTITION_COLS, DatasetInfo, read_info
+from control_plane.training.dataset_build import build
 from control_plane.training.source_tables import read_failures
-from shared.features import GROUPS, WINDOW_CYCLES, FeatureSpec
+from shared.features import WINDOW_CYCLES, unit_spec
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -59,7 +60,7 @@ def build_(
     coolant_pump --leave-out-unfailed --output pumps --engine spark --spark-master spark://host:7077
     """
     tags = tuple(tags_of(component_type, fleet))
-    spec = FeatureSpec(component_type=component_type, tags=tags, window_cycles=window, groups=GROUPS, steps=1)
+    spec = unit_spec(tags, window).model_copy(update={"component_type": component_type})
     known = read_failures(failures) if failures else None
     chosen = component or ([component_type] if known is not None else [])
     with Steps("components", quiet=as_json) as steps:

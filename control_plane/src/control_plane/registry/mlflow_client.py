@@ -1,6 +1,7 @@
 """MLflow on SQLite or a server (PRD 3.3): the client, the experiment, and runs."""
 
 import fcntl
+import json
 import logging
 import os
 import tempfile
@@ -145,7 +146,7 @@ def _input(dataset: DatasetRef) -> Any:
     from mlflow.entities import Dataset, DatasetInput
 
     name = Path(dataset.source).name
-    source = f'{{"uri": "{dataset.source}"}}'
+    source = json.dumps({"uri": dataset.source})
     digest = dataset.sha256[:DIGEST_CHARS_MAX]
     return DatasetInput(Dataset(name, digest, source_type="local", source=source), tags=[])
 

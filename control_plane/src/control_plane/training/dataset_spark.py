@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 from deltalake import DeltaTable, convert_to_deltalake
 
-from control_plane.training.dataset import component_rows, training_schema
+from control_plane.training.dataset import training_schema
+from control_plane.training.dataset_build import component_rows
 from control_plane.training.source_tables import (
     LABEL_ALIAS,
     LABELS,
@@ -35,6 +36,7 @@ SPARK_TYPES = {pa.string(): "string", pa.int64(): "bigint", pa.float32(): "float
 SETTINGS = {
     "spark.ui.enabled": "false",  # closed by default: it would listen beyond loopback
     "spark.driver.bindAddress": "127.0.0.1",  # of a local master; a cluster's settings come by spark-submit
+    "spark.driver.host": "127.0.0.1",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
     "spark.sql.session.timeZone": "UTC",

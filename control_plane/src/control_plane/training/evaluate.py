@@ -33,13 +33,17 @@ def judge(
     names: Sequence[str],
     fitted: "Fitted",
     horizon: float,
+    calibration: object = None,
 ) -> dict[str, float]:
-    """Metrics over held-out units: MAE, RMSE, R2 (cycles, capped at the horizon), coverage, false alarms."""
+    """Metrics over held-out units: MAE, RMSE, R2 (cycles, capped at the horizon), coverage, false alarms.
+
+    The interval is the one that is shown: as `calibration`, the manifest's, widens it.
+    """
     found = [(unit, outputs_of(model, unit, spec, names)) for unit in units]
     return {
         "held_out_units": float(len(units)),
         **rates(found, fitted.anomaly_threshold, fitted.ood_threshold),
-        **(regression(*rul_of(found, horizon)) if "rul" in names else {}),
+        **(regression(*rul_of(found, horizon, calibration)) if "rul" in names else {}),
     }
 
 
@@ -51,11 +55,18 @@ def rates(found: Sequence[Answers], anomaly_threshold: float, ood_threshold: flo
     return {**alarms, "ood_rate": float((ood > ood_threshold).mean())}
 
 
-def rul_of(found: Sequence[Answers], horizon: float) -> tuple[Floats, Floats]:
+def rul_of(found: Sequence[Answers], horizon: float, calibration: object = None) -> tuple[Floats, Floats]:
     """Predictions `(N, 3)` and truths `(N,)` of every window in cycles, truths capped at the horizon."""
     truth = [unit.rul[rows_of(o)] for unit, o in found if unit.rul is not None]
     predicted = [o["rul"] for unit, o in found if unit.rul is not None]
-    return np.concatenate(predicted), np.minimum(np.concatenate(truth), np.float32(horizon))
+    capped = np.minimum(np.concatenate(truth), np.float32(horizon))
+    return widened(np.concatenate(predicted), calibration), capped
+
+
+def widened(rul: Floats, calibration: object) -> Floats:
+    """Low end, median and high end as they are shown; a release whose graph widens brings no `widen`."""
+    widen = getattr(calibration, "widen", None)
+    return rul if widen is None else np.stack(widen(*rul.T), axis=-1).astype(np.float32)
 
 
 def rows_of(outputs: dict[str, Floats]) -> NDArray[np.int_]:

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from control_plane.training.dataset import check_seen, is_dataset, read_dataset, read_info
+from control_plane.training.dataset import is_dataset, read_dataset, read_info
 from control_plane.training.history_rows import histories
 from control_plane.training.source_tables import (
     PLACE,
     Source,
+    check_seen,
     delimiter_of,
     read_source,
     require_columns,

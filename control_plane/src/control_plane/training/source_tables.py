@@ -96,6 +96,15 @@ def require_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> 
         )
 
 
+def check_seen(numbers_by_tag: Mapping[str, int], source: str) -> None:
+    """ConfigError for each tag without one number in the whole table: nothing can be learnt of it."""
+    dead = [tag for tag, count in numbers_by_tag.items() if not count]
+    if dead:
+        raise ConfigError(
+            source, [f"column {tag!r} has no number in any row; is it a table of this type?" for tag in dead]
+        )
+
+
 def delimiter_of(path: Path) -> str:
     """The one of DELIMITERS that the first line has most often; ConfigError when it cannot be read."""
     try:

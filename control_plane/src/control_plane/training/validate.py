@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from control_plane.training.evaluate import Answers, outputs_of, rates, regression, rows_of, rul_of
+from control_plane.training.evaluate import Answers, outputs_of, rates, regression, rows_of, rul_of, widened
 from control_plane.training.histories import Unit, data_version, load_units, windows
 from control_plane.training.onnx_outputs import run_onnx
 from control_plane.training.pictures import pyplot, save
@@ -63,7 +63,7 @@ def validate(
     if manifest.horizon_cycles is not None and _labelled(found):
         say("importance: shuffling each tag")
         importance = permutation_importance(model, manifest, units)
-        pictures += _draw_rul(folder, found, manifest.horizon_cycles, importance)
+        pictures += _draw_rul(folder, found, manifest, importance)
     sha256 = data_version(data)
     return Report(metrics, importance, sha256, sha256 == manifest.training_data_version, pictures)
 
@@ -147,13 +147,13 @@ def _metrics(found: Sequence[Answers], manifest: Manifest) -> dict[str, float]:
     metrics = {"units": float(len(found)), "cycles": cycles}
     metrics |= rates(found, manifest.anomaly_threshold, manifest.ood_threshold)
     if manifest.horizon_cycles is not None and _labelled(found):
-        metrics |= _rul_metrics(found, manifest.horizon_cycles)
+        metrics |= _rul_metrics(found, manifest.horizon_cycles, manifest.calibration)
     return metrics
 
 
-def _rul_metrics(found: Sequence[Answers], horizon: float) -> dict[str, float]:
+def _rul_metrics(found: Sequence[Answers], horizon: float, calibration: object) -> dict[str, float]:
     """Against truths capped at the horizon, and against the truths as they are."""
-    predicted, capped = rul_of(found, horizon)
+    predicted, capped = rul_of(found, horizon, calibration)
     _, truth = rul_of(found, np.inf)
     error = predicted[:, 1] - truth
     return {
@@ -164,11 +164,12 @@ def _rul_metrics(found: Sequence[Answers], horizon: float) -> dict[str, float]:
 
 
 def _draw_rul(
-    folder: Path, found: Sequence[Answers], horizon: float, importance: dict[str, float]
+    folder: Path, found: Sequence[Answers], manifest: Manifest, importance: dict[str, float]
 ) -> list[Path]:
+    horizon = manifest.horizon_cycles or 0.0
     return [
         _draw_residuals(folder / "residuals.png", *rul_of(found, horizon)),
-        _draw_trajectories(folder / "trajectories.png", found, horizon),
+        _draw_trajectories(folder / "trajectories.png", found, horizon, manifest.calibration),
         _draw_importance(folder / "importance.png", importance),
     ]
 
@@ -185,7 +186,7 @@ def _draw_residuals(path: Path, predicted: Floats, truth: Floats) -> Path:
     return save(figure, path)
 
 
-def _draw_trajectories(path: Path, found: Sequence[Answers], horizon: float) -> Path:
+def _draw_trajectories(path: Path, found: Sequence[Answers], horizon: float, calibration: object) -> Path:
     shown = [each for each in found if each[0].rul is not None][:TRAJECTORIES_MAX]
     across = min(3, len(shown))
     down = -(-len(shown) // across)
@@ -193,7 +194,7 @@ def _draw_trajectories(path: Path, found: Sequence[Answers], horizon: float) -> 
         down, across, figsize=(4 * across, 3 * down), layout="constrained", squeeze=False
     )
     for (unit, outputs), axis in zip(shown, axes.flat, strict=False):
-        rows, (low, median, high) = rows_of(outputs), outputs["rul"].T
+        rows, (low, median, high) = rows_of(outputs), widened(outputs["rul"], calibration).T
         axis.fill_between(rows, low, high, alpha=0.25)
         axis.plot(rows, median, label="predicted")
         axis.plot(rows, np.minimum(unit.rul[rows], horizon), "k--", linewidth=0.9, label="true")
