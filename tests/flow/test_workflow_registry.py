@@ -111,7 +111,7 @@ def test_what_is_not_there_is_refused_with_what_is(catalogue, tmp_path):
     wrong = {
         f"{PUMP}/9": "has the versions 1, 2 and @challenger, @champion",
         f"{PUMP}@best": "has the versions 1, 2 and @challenger, @champion",
-        "models:/valve/1": "has coolant_pump",
+        "models:/valve/1": "has .*coolant_pump",
         "runs:/0": "no such run",
         "coolant_pump": "a model's URI is models:/NAME@ALIAS",
     }
@@ -122,21 +122,21 @@ def test_what_is_not_there_is_refused_with_what_is(catalogue, tmp_path):
         registry.load_file(f"{PUMP}/1", "torch.pt")
 
 
-def test_changed_bytes_are_not_handed_out(catalogue, tmp_path):
+def test_changed_bytes_are_not_handed_out(catalogue):
     """What is registered may be changed by whoever reaches the store; it is then no longer that model."""
-    registry = ModelRegistry(f"sqlite:///{tmp_path}/mlflow.db")
+    registry, _, _ = catalogue
     manifest, model = make_release()
-    registry.log_model(model, manifest, RECORD)
-    [stored] = (tmp_path / "mlflow-artifacts").rglob("model.onnx")
-    stored.write_bytes(model + b"\0")
-    with pytest.raises(Untrusted, match=r"model digest: models:/coolant_pump/1 has SHA-256"):
-        registry.load_model(f"{PUMP}/1")
-    [noted] = (tmp_path / "mlflow-artifacts").rglob("manifest.json")
-    content = json.loads(noted.read_text())
+    registry.log_model(model, manifest.model_copy(update={"name": "changed_pump"}), RECORD)
+    run_id = registry.locate("models:/changed_pump/1").run_id
+    folder = Path(registry.runs.client().download_artifacts(run_id, ""))
+    (folder / "model.onnx").write_bytes(model + b"\0")
+    with pytest.raises(Untrusted, match=r"model digest: models:/changed_pump/1 has SHA-256"):
+        registry.load_model("models:/changed_pump/1")
+    content = json.loads((folder / "manifest.json").read_text())
     content["feature_spec"]["version"] = "features/0"
-    noted.write_text(json.dumps(content))
+    (folder / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(Rejected, match=r"another version of this program.*feature_spec.version"):
-        registry.load_model(f"{PUMP}/1")
+        registry.load_model("models:/changed_pump/1")
 
 
 def test_the_champion_moves_only_when_a_person_promotes(catalogue, capsys, tmp_path):
@@ -204,6 +204,7 @@ def test_a_server_that_is_not_there_is_said_at_once():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_model_comes_back_byte_for_byte_from_a_server(tmp_path):
     """The same through `mlflow server`: artifacts by HTTP, aliases, refusals."""
     port = free_port()
@@ -225,7 +226,7 @@ def test_a_model_comes_back_byte_for_byte_from_a_server(tmp_path):
             os.killpg(server.pid, signal.SIGTERM)  # it has a child that listens
 
 
-def wait_for(registry: ModelRegistry, deadline_s: float = 90.0) -> None:
+def wait_for(registry: ModelRegistry, deadline_s: float = 240.0) -> None:
     """Until the server answers."""
     end = time.monotonic() + deadline_s
     while True:
