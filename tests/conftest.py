@@ -12,7 +12,15 @@ from tests.support.kafka import KafkaBroker, running_kafka
 from tests.support.kafka_tls import authority, listener_settings
 
 # Beginnings of files whose tests share what costs many seconds to start, or ports that a person knows.
-TOGETHER = ("test_kafka", "test_fault_table", "test_demo", "test_opcua_security", "test_console")
+TOGETHER = (
+    "test_kafka",
+    "test_fault_table",
+    "test_demo",
+    "test_opcua_security",
+    "test_console",
+    "test_workflow_registry",
+    "test_workflow_training",
+)
 
 
 def pytest_configure() -> None:

@@ -5,8 +5,13 @@ from shared import command_line
 COMMANDS = {
     "serve": "Run the centre: ingest, fleet service, console, repositories and inference.",
     "broker": "Serve Kafka's protocol from memory, for evaluation only.",
+    "dataset": "Build the training table from the lake, CSV or Parquet.",
     "train": "Train, measure on units held out, export to ONNX, register with MLflow.",
     "benchmark": "Train and judge on public data under a protocol that is printed with the numbers.",
+    "validate": "Judge a registered model on other data, with pictures.",
+    "compare": "Versions or runs in one table; --promote makes one the champion.",
+    "tune": "Search settings with Optuna; writes the best config.yaml.",
+    "export": "Write a registered model as ONNX and TorchScript; --benchmark times both.",
     "keys": "Signing keys: approvers', the online role's, a site director's.",
     "release": "Propose, approve, publish; the sites' director repositories.",
     "rollout": "Bring published releases to sites.",

@@ -6,12 +6,25 @@ from typing import Annotated
 
 import typer
 
+from shared.config_defaults import builtin_types
 from shared.errors import ConfigError
+from shared.reactor_config import Tag, load_fleet, parse_fleet
 
 PASSPHRASE = "PM_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 
 DataDir = Annotated[Path, typer.Option(envvar="PM_DATA_DIR", help="the centre's folder")]
 Json = Annotated[bool, typer.Option("--json", help="for a script")]
+TrackingUri = Annotated[
+    str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow, for example sqlite:///data/mlflow.db")
+]
+ExperimentOption = Annotated[
+    str,
+    typer.Option("--experiment", envvar="MLFLOW_EXPERIMENT_NAME", help="MLflow's experiment for the runs"),
+]
+FleetOption = Annotated[
+    Path | None, typer.Option("--fleet", help="reactor_config.yaml with types of your own")
+]
+ModelUri = Annotated[str, typer.Option(help="models:/NAME@champion, models:/NAME/VERSION or runs:/RUN_ID")]
 
 
 def passphrase(of: Path | str) -> str:
@@ -23,3 +36,15 @@ def passphrase(of: Path | str) -> str:
         except typer.Abort as error:
             raise ConfigError(PASSPHRASE, ["is not set, and there is no terminal to ask at"]) from error
     return found
+
+
+def tags_of(component_type: str, fleet: Path | None) -> dict[str, Tag]:
+    """The type's tags: of the first component of that type in the fleet, else the built-in ones."""
+    found = load_fleet(fleet) if fleet else None
+    if found is None and component_type in builtin_types():
+        found = parse_fleet({"S": {"R": {"c": {"type": component_type}}}}, "--component-type")
+    for component in (found.components() if found else {}).values():
+        if component.type == component_type:
+            return component.tags
+    known = ", ".join(builtin_types())
+    raise ConfigError("--component-type", [f"found {component_type!r}; the built-in types are {known}"])

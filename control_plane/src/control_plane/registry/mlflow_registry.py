@@ -1,23 +1,21 @@
-"""Runs, artifacts and registered versions in MLflow on SQLite or a server (PRD 3.3, 3.4)."""
+"""Models in MLflow's registry (PRD 3.4): logged, registered, found again byte for byte, promoted."""
 
-import fcntl
 import hashlib
-import logging
-import os
-import warnings
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from shared.errors import Rejected
+from pydantic import ValidationError
+
+from control_plane.registry.mlflow_client import EXPERIMENT, MlflowClient, RunRecord
+from control_plane.registry.mlmodel import MODEL_FILE, mlmodel_files
+from shared.errors import Rejected, Untrusted
 from shared.schemas import Manifest
 
-EXPERIMENT = "pm-stack-smr"
-MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
-CHAMPION = "champion"
+TORCHSCRIPT_FILE = "model.pt"
+CHAMPION = "champion"  # moves only when a person says so
+CHALLENGER = "challenger"  # the newest version
+URI_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID"
 
 
 class Registered(NamedTuple):
@@ -28,88 +26,160 @@ class Registered(NamedTuple):
     sha256: str
 
 
+class Located(NamedTuple):
+    """Where a model URI leads: a run, and the version where it is a registered one."""
+
+    uri: str
+    run_id: str
+    name: str | None
+    version: int | None
+    aliases: tuple[str, ...]
+
+
+class RunSummary(NamedTuple):
+    """What a run left: its parameters and its last metrics."""
+
+    name: str
+    parameters: dict[str, str]
+    metrics: dict[str, float]
+
+
 class ModelRegistry:
     """The models under one tracking URI, for example `sqlite:///data/mlflow.db`."""
 
-    def __init__(self, tracking_uri: str) -> None:
-        self._uri = tracking_uri
+    def __init__(self, tracking_uri: str, experiment: str = EXPERIMENT) -> None:
+        self.runs = MlflowClient(tracking_uri, experiment)
 
-    def log_model(
-        self,
-        model: bytes,
-        manifest: Manifest,
-        parameters: Mapping[str, Any],
-        losses: list[tuple[float, float]],
-        artifacts: list[Path],
-    ) -> Manifest:
-        """Log a run, register the model; the manifest with the version that it was given."""
-        client = self._client()
-        run = client.create_run(self._experiment(client), run_name=manifest.name)
-        run_id = run.info.run_id
-        for name, value in parameters.items():
-            client.log_param(run_id, name, value)
-        for name, value in manifest.metrics.items():
-            client.log_metric(run_id, name, value)
-        for epoch, (train, held) in enumerate(losses):
-            client.log_metric(run_id, "loss", train, step=epoch)
-            client.log_metric(run_id, "loss_held_out", held, step=epoch)
+    def log_model(self, model: bytes, manifest: Manifest, record: RunRecord) -> Manifest:
+        """Log a run, register the model; the manifest with the version that it was given.
+
+        The version is `challenger` from now on, and `champion` where the model had none.
+        """
+        spec = {"feature_spec_hash": manifest.feature_spec_hash, "sha256": manifest.sha256}
+        record = record._replace(
+            parameters={**record.parameters, **spec}, metrics={**record.metrics, **manifest.metrics}
+        )
+        run_id = self.runs.start(record)
+        client = self.runs.client()
         version = self._register(client, run_id, manifest)
         numbered = manifest.model_copy(update={"version": version})
-        self._store(client, run_id, model, numbered, artifacts)
-        client.set_terminated(run_id)
+        files = {MODEL_FILE: model, MANIFEST_FILE: numbered.model_dump_json(indent=2).encode()}
+        files |= mlmodel_files(model, manifest, run_id)
+        self.runs.finish(run_id, record._replace(files={**record.files, **files}))
+        self._set_aliases(client, manifest.name, version)
         return numbered
 
-    def load_model(self, name: str, version: int) -> tuple[bytes, Manifest]:
-        """The bytes and the manifest of a version; Rejected when there is no such version."""
-        client = self._client()
+    def load_model(self, model_uri: str) -> tuple[bytes, Manifest]:
+        """The bytes that were logged, and their manifest (see URI_FORMS).
+
+        Rejected when there is no such model, or when this program cannot read its manifest; Untrusted
+        when the stored bytes are not those that the manifest describes.
+        """
+        model, manifest = self._stored(self.locate(model_uri))
+        found = hashlib.sha256(model).hexdigest()
+        if found != manifest.sha256:
+            raise Untrusted(
+                "model digest", f"{model_uri} has SHA-256 {found}; its manifest says {manifest.sha256}"
+            )
+        return model, manifest
+
+    def load_file(self, model_uri: str, name: str) -> bytes:
+        """A file beside the model, for example TORCHSCRIPT_FILE; Rejected when it is not there."""
+        place = self.locate(model_uri)
         try:
-            run_id = client.get_model_version(name, str(version)).run_id
-        except Exception as error:
-            raise Rejected(f"{name}/{version} is not registered at {self._uri}") from error
-        folder = Path(client.download_artifacts(run_id, ""))
-        return (folder / MODEL_FILE).read_bytes(), Manifest.model_validate_json(
-            (folder / MANIFEST_FILE).read_bytes()
-        )
+            return Path(self.runs.client().download_artifacts(place.run_id, name)).read_bytes()
+        except Exception as error:  # each kind of store raises classes of its own
+            raise Rejected(f"{model_uri} has no {name}; train it anew") from error
+
+    def locate(self, model_uri: str) -> Located:
+        """The run behind a URI; Rejected with what there is instead when it leads nowhere."""
+        kind, _, rest = model_uri.partition(":/")
+        client = self.runs.client()
+        if kind == "runs" and rest:
+            return self._run(client, model_uri, rest.strip("/"))
+        name, mark, alias = rest.partition("@")
+        if not mark:
+            name, mark, alias = rest.partition("/")
+        if kind != "models" or not (name and mark and alias):
+            raise Rejected(f"found {model_uri!r}; a model's URI is {URI_FORMS}")
+        return self._version(client, model_uri, name, alias, by_alias="@" in rest)
 
     def registered(self) -> list[Registered]:
         """Every registered version, with the SHA-256 of what is stored for it."""
-        client = self._client()
+        client = self.runs.client()
         found = []
-        for version in client.search_model_versions():
-            model, _ = self.load_model(version.name, int(version.version))
-            found.append(Registered(version.name, int(version.version), hashlib.sha256(model).hexdigest()))
+        for each in client.search_model_versions():
+            path = Path(client.download_artifacts(each.run_id, MODEL_FILE))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found.append(Registered(each.name, int(each.version), digest))
         return sorted(found)
 
     def by_sha256(self, sha256: str) -> tuple[Manifest, bytes]:
         """The version whose stored bytes have this SHA-256; Rejected when none has."""
         for entry in self.registered():
             if entry.sha256 == sha256:
-                model, manifest = self.load_model(entry.name, entry.version)
+                model, manifest = self.load_model(f"models:/{entry.name}/{entry.version}")
                 return manifest, model
         raise Rejected(f"no registered model has SHA-256 {sha256}")
 
-    def _client(self) -> Any:
-        """A client; the first of several processes makes a SQLite file's tables while the others wait."""
-        if not self._uri.startswith("sqlite:///"):
-            return _mlflow().MlflowClient(self._uri, self._uri)
-        path = Path(self._uri.removeprefix("sqlite:///"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            client = _mlflow().MlflowClient(self._uri, self._uri)
-            self._experiment(client)
-        return client
+    def summary(self, place: Located) -> RunSummary:
+        """Parameters and last metrics of the run behind a model."""
+        run = self.runs.client().get_run(place.run_id)
+        return RunSummary(str(run.info.run_name), dict(run.data.params), dict(run.data.metrics))
 
-    def _experiment(self, client: Any) -> str:
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        location = None
-        if self._uri.startswith("sqlite:///"):
-            location = (
-                (Path(self._uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts").resolve().as_uri()
-            )
-        return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    def promote(self, place: Located) -> None:
+        """Make a version its model's champion; Rejected for a run that is not registered."""
+        if place.name is None or place.version is None:
+            raise Rejected(f"{place.uri} is a run; only a registered version can be {CHAMPION}")
+        self.runs.client().set_registered_model_alias(place.name, CHAMPION, str(place.version))
+
+    def _stored(self, place: Located) -> tuple[bytes, Manifest]:
+        client = self.runs.client()
+        try:
+            model = Path(client.download_artifacts(place.run_id, MODEL_FILE)).read_bytes()
+            text = Path(client.download_artifacts(place.run_id, MANIFEST_FILE)).read_bytes()
+        except Exception as error:  # each kind of store raises classes of its own
+            raise Rejected(f"{place.uri} holds no model: the run has no {MODEL_FILE}") from error
+        try:
+            return model, Manifest.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise Rejected(
+                f"{place.uri} was made by another version of this program: its manifest's {where}: "
+                f"{problem['msg']}; train it anew"
+            ) from error
+
+    def _run(self, client: Any, uri: str, run_id: str) -> Located:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.get_run(run_id)
+        except MlflowException as error:
+            raise Rejected(f"{uri}: there is no such run at {self.runs.uri}") from error
+        for each in client.search_model_versions(f"run_id = '{run_id}'"):
+            return self._version(client, uri, each.name, each.version, by_alias=False)
+        return Located(uri, run_id, None, None, ())
+
+    def _version(self, client: Any, uri: str, name: str, key: str, *, by_alias: bool) -> Located:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            get = client.get_model_version_by_alias if by_alias else client.get_model_version
+            found = get(name, key)
+        except MlflowException as error:
+            raise Rejected(f"{uri} is not registered; {self._known(client, name)}") from error
+        aliases = client.get_registered_model(name).aliases
+        own = tuple(sorted(alias for alias, version in aliases.items() if version == found.version))
+        return Located(uri, str(found.run_id), name, int(found.version), own)
+
+    def _known(self, client: Any, name: str) -> str:
+        models = {each.name: each for each in client.search_registered_models()}
+        if name not in models:
+            return f"{self.runs.uri} has {', '.join(sorted(models)) or 'no model yet'}"
+        versions = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
+        aliases = ", ".join(f"@{alias}" for alias in sorted(models[name].aliases)) or "no alias"
+        return f"{name} has the versions {', '.join(map(str, versions))} and {aliases}"
 
     def _register(self, client: Any, run_id: str, manifest: Manifest) -> int:
         from mlflow.exceptions import MlflowException
@@ -123,31 +193,9 @@ class ModelRegistry:
         created = client.create_model_version(
             manifest.name, client.get_run(run_id).info.artifact_uri, run_id, tags=tags
         )
-        client.set_registered_model_alias(manifest.name, CHAMPION, created.version)
         return int(created.version)
 
-    def _store(
-        self, client: Any, run_id: str, model: bytes, manifest: Manifest, artifacts: list[Path]
-    ) -> None:
-        import tempfile
-
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / MODEL_FILE).write_bytes(model)
-            (Path(folder) / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2))
-            client.log_artifacts(run_id, folder)
-        for artifact in artifacts:
-            client.log_artifact(run_id, str(artifact))
-
-
-@cache
-def _mlflow() -> ModuleType:
-    """MLflow, imported late (seconds) and told to keep to itself."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mlflow
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return mlflow
+    def _set_aliases(self, client: Any, name: str, version: int) -> None:
+        client.set_registered_model_alias(name, CHALLENGER, str(version))
+        if CHAMPION not in client.get_registered_model(name).aliases:
+            client.set_registered_model_alias(name, CHAMPION, str(version))

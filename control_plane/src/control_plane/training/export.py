@@ -4,16 +4,17 @@ import contextlib
 import io
 import logging
 import warnings
+import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
 from control_plane.training.fit import Fitted
 from control_plane.training.histories import Unit, windows
+from control_plane.training.onnx_outputs import run_onnx
 from shared.features import FeatureSpec, window_features
 from shared.schemas import GoldenWindow
 
@@ -64,10 +65,33 @@ def _without_notes(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def run_onnx(model: bytes, features: Floats, names: Sequence[str]) -> dict[str, Floats]:
-    """Outputs by name for features `(N, W, F)`."""
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(list(names), {"features": features}), strict=True))
+def to_torchscript(fitted: Fitted, spec: FeatureSpec, units: Sequence[Unit]) -> bytes:
+    """The same graph as TorchScript (PRD 5.4), traced: it runs without this project's code.
+
+    RuntimeError when it answers other than torch for `units`.
+    """
+    raw = np.concatenate([windows(unit, spec, PARITY_STRIDE)[0] for unit in units])
+    example = torch.from_numpy(window_features(raw, spec))
+    written = io.BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch would rather have its own formats used; C++ reads this one
+        torch.jit.save(torch.jit.trace(fitted.graph, example[:2]), written)
+        script = _without_source(written.getvalue())
+        found = torch.jit.load(io.BytesIO(script))(example)
+        expected = fitted.graph(example)
+    answers = dict(zip(output_names(fitted), (value.numpy() for value in found), strict=True))
+    _check_same("TorchScript", answers, [value.numpy() for value in expected])
+    return script
+
+
+def _without_source(script: bytes) -> bytes:
+    """Without the notes on which file each operation came from: they have the paths of this machine."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(script)) as source, zipfile.ZipFile(written, "w") as kept:
+        for name in source.namelist():
+            if not name.endswith(".debug_pkl"):
+                kept.writestr(zipfile.ZipInfo(name), source.read(name))  # no date: same graph, same bytes
+    return written.getvalue()
 
 
 def golden_windows(
@@ -90,8 +114,14 @@ def _check_parity(fitted: Fitted, model: bytes, example: torch.Tensor) -> None:
     with torch.no_grad():
         expected = fitted.graph(example)
     found = run_onnx(model, example.numpy(), output_names(fitted))
+    _check_same("ONNX", found, [value.numpy() for value in expected])
+
+
+def _check_same(form: str, found: dict[str, Floats], expected: Sequence[Floats]) -> None:
     for (name, value), truth in zip(found.items(), expected, strict=True):
-        scale = np.maximum(1.0, np.abs(truth.numpy()))
-        difference = float((np.abs(value - truth.numpy()) / scale).max())
+        scale = np.maximum(1.0, np.abs(truth))
+        difference = float((np.abs(value - truth) / scale).max())
         if not difference <= PARITY_MAX:
-            raise RuntimeError(f"ONNX and torch differ by {difference:.2g} in {name}; allowed {PARITY_MAX:g}")
+            raise RuntimeError(
+                f"{form} and torch differ by {difference:.2g} in {name}; allowed {PARITY_MAX:g}"
+            )

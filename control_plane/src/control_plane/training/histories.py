@@ -11,14 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from control_plane.training.dataset import is_dataset, read_dataset, read_info
+from control_plane.training.history_rows import histories
+from control_plane.training.source_tables import (
+    PLACE,
+    Source,
+    check_seen,
+    delimiter_of,
+    read_source,
+    require_columns,
+)
 from shared.errors import ConfigError
 from shared.features import FeatureSpec
 from shared.reactor_config import Tag
 
 MIN_ROWS = 10  # the agent scores from the tenth reading on; so does training
-NORMAL_PERFORMANCE_MIN = 0.5  # wear down to here is the life an operator calls normal
 
 Floats = NDArray[np.float32]
 
@@ -36,24 +47,30 @@ class Unit:
     normal: NDArray[np.bool_]
 
 
-def load_units(path: Path, tags: dict[str, Tag], rows_per_file: int | None = None) -> list[Unit]:
-    """The units of a table (`edge-agent simulate`) or of a folder of recordings (one a file).
+def load_units(
+    path: Path, tags: dict[str, Tag], rows_per_file: int | None = None, component_type: str | None = None
+) -> list[Unit]:
+    """The units of a table (`edge-agent simulate`), a built data set, or a folder of recordings (one a file).
 
     `rows_per_file` keeps the first rows of each recording, all taken as normal. ConfigError names the
-    file and the columns that are missing.
+    file, what is wrong with it and what would be right: a missing column, no row at all, a tag or a unit
+    without any number, a unit that never fails, a data set of another type.
     """
-    if path.is_dir():
-        files = sorted(path.glob("*.csv"), key=lambda p: (len(p.stem), p.stem))
-        if not files:
-            raise ConfigError(str(path), ["holds no .csv file; give a folder of recordings"])
-        return [_recording(file, tags, rows_per_file) for file in files]
-    table = _read(path, None)
-    _require(path, table, [*tags, "run", "true_RUL", "performance"])
-    return [_simulated(str(run), part, list(tags)) for run, part in table.groupby("run", sort=True)]
+    if path.is_dir() and not is_dataset(path):
+        return _recordings(path, tags, rows_per_file)
+    units = _built(path, tags, component_type) if path.is_dir() else _table(path, tags)
+    long = [unit for unit in units if len(unit.values) >= MIN_ROWS]
+    if not long:
+        raise ConfigError(
+            str(path), [f"no unit has {MIN_ROWS} cycles; a window that can be scored has no fewer"]
+        )
+    return long
 
 
 def data_version(path: Path) -> str:
-    """SHA-256 over the bytes of the file, or of every file of the folder in order, in hex."""
+    """A built data set's own hash; else SHA-256 over the file, or every file of the folder in order."""
+    if is_dataset(path):
+        return read_info(path).sha256
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
@@ -77,35 +94,62 @@ def hold_out(units: Sequence[Unit], fraction: float, seed: int) -> tuple[list[Un
     return [units[i] for i in order[count:]], [units[i] for i in order[:count]]
 
 
-def _simulated(name: str, part: pd.DataFrame, tags: list[str]) -> Unit:
-    part = part.sort_values("cycle")
-    healthy = part["fault"].isna() if "fault" in part else True
-    normal = (part["performance"] >= NORMAL_PERFORMANCE_MIN) & healthy
-    rul = part["true_RUL"].to_numpy(np.float32)
-    return Unit(name, part[tags].to_numpy(np.float32), rul, normal.to_numpy(bool))
+def _table(path: Path, tags: dict[str, Tag]) -> list[Unit]:
+    """A file's units, by site, reactor, component and run."""
+    rows = read_source(Source(path), list(tags), (), ())
+    check_seen({tag: rows.num_rows - rows[tag].null_count for tag in tags}, str(path))
+    names = [pc.fill_null(rows[name], "unknown") for name in PLACE]
+    keys = pc.binary_join_element_wise(*names, "/")
+    return [
+        Unit(found.name, found.values, found.rul, found.status == "normal")
+        for key in pc.unique(keys).to_pylist()
+        for found in histories(rows.filter(pc.equal(keys, key)), list(tags), str(path))
+    ]
+
+
+def _built(path: Path, tags: dict[str, Tag], component_type: str | None) -> list[Unit]:
+    """A data set's units, as they were built."""
+    info = read_info(path)
+    wanted = component_type or info.component_type
+    if info.component_type != wanted or info.feature_spec.tags != tuple(tags):
+        raise ConfigError(
+            str(path),
+            [
+                f"is a data set of {info.component_type} with the tags {', '.join(info.feature_spec.tags)}; "
+                f"expected {wanted} with {', '.join(tags)}"
+            ],
+        )
+    units = []
+    for table in read_dataset(path):
+        runs = pc.unique(table["run"]).to_pylist()
+        units += [_unit(table.filter(pc.equal(table["run"], run)), tags, run) for run in runs]
+    return units
+
+
+def _unit(rows: pa.Table, tags: dict[str, Tag], run: int) -> Unit:
+    values = np.column_stack([rows[tag].to_numpy() for tag in tags]).astype(np.float32)
+    name = "/".join(rows[column][0].as_py() for column in PLACE)
+    normal = np.array(pc.equal(rows["component_status"], "normal"), bool)
+    return Unit(f"{name} run {run}", values, rows["true_RUL"].to_numpy(), normal)
+
+
+def _recordings(path: Path, tags: dict[str, Tag], rows: int | None) -> list[Unit]:
+    files = sorted(path.glob("*.csv"), key=lambda p: (len(p.stem), p.stem))
+    if not files:
+        raise ConfigError(
+            str(path), ["holds neither a built data set nor a .csv file; see `control-plane dataset build`"]
+        )
+    return [_recording(file, tags, rows) for file in files]
 
 
 def _recording(path: Path, tags: dict[str, Tag], rows: int | None) -> Unit:
-    table = _read(path, rows)
-    columns = [tag.column or name for name, tag in tags.items()]
-    _require(path, table, columns)
-    values = table[columns].to_numpy(np.float32)
-    return Unit(path.stem, values, None, np.ones(len(values), bool))
-
-
-def _read(path: Path, rows: int | None) -> pd.DataFrame:
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, sep=None, engine="python", nrows=rows)
+        table = pd.read_csv(path, sep=delimiter_of(path), nrows=rows, float_precision="round_trip")
     except (OSError, ValueError) as error:
         raise ConfigError(str(path), [f"cannot be read as a table: {error}"]) from error
-
-
-def _require(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        found = ", ".join(map(str, table.columns))
-        raise ConfigError(
-            str(path), [f"column {name!r} is missing; the file has {found}" for name in missing]
-        )
+    columns = [tag.column or name for name, tag in tags.items()]
+    require_columns(path, list(table.columns), columns)
+    if table.empty:
+        raise ConfigError(str(path), ["has no row; leave it out"])
+    values = table[columns].to_numpy(np.float32)
+    return Unit(path.stem, values, None, np.ones(len(values), bool))

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from control_plane import __version__
+from control_plane.training.dataset import delta_version
 from control_plane.training.evaluate import judge, plot
-from control_plane.training.export import golden_windows, output_names, to_onnx
+from control_plane.training.export import golden_windows, output_names, to_onnx, to_torchscript
 from control_plane.training.fit import Fitted, TrainingConfig, fit
 from control_plane.training.histories import Unit, data_version, hold_out, load_units
 from control_plane.training.trust import tag_references
-from shared.features import FeatureSpec
+from shared.features import WINDOW_CYCLES, FeatureSpec
 from shared.reactor_config import Tag
 from shared.schemas import Manifest, utc_now
 
@@ -21,12 +21,17 @@ OLDEST_AGENT = "0.1.0"
 
 
 class Trained(NamedTuple):
-    """A model before it has a version: its bytes, its manifest as version 1, and what to log."""
+    """A model before it has a version: its bytes, its manifest as version 1, and what to log.
+
+    `data_version` is the Delta version of a built data set, None for a plain file.
+    """
 
     model: bytes
+    torchscript: bytes
     manifest: Manifest
     fitted: Fitted
     parameters: dict[str, str | int | float]
+    data_version: int | None
 
 
 def train(
@@ -37,12 +42,13 @@ def train(
     rows_per_file: int | None,
     picture: Path,
     say: Callable[[str], None],
+    window_cycles: int = WINDOW_CYCLES,
 ) -> Trained:
     """Load, split by unit, fit, export, judge on units never seen, draw."""
-    units = load_units(data, tags, rows_per_file)
+    units = load_units(data, tags, rows_per_file, component_type)
     say(f"{component_type}: {len(units)} units, {sum(len(u.values) for u in units)} cycles")
-    spec = FeatureSpec(component_type=component_type, tags=tuple(tags))
-    kept, calibration, judged = _split(units, config)
+    spec = FeatureSpec(component_type=component_type, tags=tuple(tags), window_cycles=window_cycles)
+    kept, calibration, judged = split(units, config)
     fitted = fit(kept, calibration, spec, config, say)
     say("exporting to ONNX")
     model = to_onnx(fitted, spec, judged)
@@ -70,11 +76,12 @@ def train(
         oldest_agent_version=OLDEST_AGENT,
         created=utc_now(),
     )
-    parameters = asdict(config) | {"component_type": component_type, "code_version": __version__}
-    return Trained(model, manifest, fitted, parameters)
+    parameters = asdict(config) | {"component_type": component_type, "sequence_length": window_cycles}
+    script = to_torchscript(fitted, spec, judged)
+    return Trained(model, script, manifest, fitted, parameters, delta_version(data))
 
 
-def _split(units: list[Unit], config: TrainingConfig) -> tuple[list[Unit], list[Unit], list[Unit]]:
+def split(units: list[Unit], config: TrainingConfig) -> tuple[list[Unit], list[Unit], list[Unit]]:
     """`(train, calibrate, judge)`, disjoint; fewer than four units serve for all three, which metrics say."""
     if len(units) < 4:
         return units, units, units
