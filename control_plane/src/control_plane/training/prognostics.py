@@ -8,9 +8,9 @@ choice of what to judge: the caller leaves out what lies beyond a model's horizo
 
 Sources: [1] Saxena, Celaya, Balaban, Goebel, Saha, Saha and Schwabacher, Metrics for evaluating performance
 of prognostic techniques, PHM 2008; [2] Saxena, Celaya, Saha, Saha and Goebel, Metrics for offline evaluation
-of prognostic performance, IJPHM 1, 2010; [3] Saxena, Goebel, Simon and Eklund, Damage propagation modeling for
-aircraft engine run-to-failure simulation, PHM 2008; [4] Khosravi, Nahavandi, Creighton and Atiya, IEEE Trans.
-Neural Networks 22, 2011.
+of prognostic performance, IJPHM 1, 2010; [3] Saxena, Goebel, Simon and Eklund, Damage propagation modeling
+for aircraft engine run-to-failure simulation, PHM 2008; [4] Khosravi, Nahavandi, Creighton and Atiya, IEEE
+Trans. Neural Networks 22, 2011.
 """
 
 import numpy as np
@@ -106,7 +106,7 @@ def picp(predicted: ArrayLike, truth: ArrayLike) -> float:
 
 
 def pinaw(predicted: ArrayLike, truth: ArrayLike, span: float) -> float:
-    """Prediction interval normalised average width [4]: mean width over `span`, the truth's range in cycles."""
+    """Prediction interval normalised average width [4]: mean width over `span`, the range in cycles."""
     ends = np.asarray(predicted, np.float64)
     judged = _inside_interval(ends, truth)[1]
     return float(np.mean((ends[:, 2] - ends[:, 0])[judged]) / span) if judged.any() else float("nan")
