@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from shared.errors import Rejected
 from shared.schemas import Manifest, RulState, Window
+from shared.schemas.calibration import HORIZON_FRACTION
 
 MISSING_FRACTION_MAX = 0.5  # of a window's filled rows, for any one tag: beyond it the sensor is invalid
-HORIZON_FRACTION = 0.95  # a median this close to the horizon says only "further than can be told"
 
 Outputs = Mapping[str, NDArray[np.float32]]
 
@@ -43,9 +43,17 @@ def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> dict[str,
     state = _state(raw, manifest, window, missing, is_ood=fields["is_ood"])
     fields["rul_state"] = state
     if state is RulState.OK:
-        low, median, high = (max(0.0, x) for x in raw["rul"])
-        fields |= {"rul": median, "rul_low": min(low, median), "rul_high": max(high, median)}
+        low, median, high = _interval(raw["rul"], manifest)
+        fields |= {"rul": median, "rul_low": low, "rul_high": high}
     return fields
+
+
+def _interval(rul: list[float], manifest: Manifest) -> tuple[float, float, float]:
+    """Low end, median and high end in cycles, widened as the release was calibrated."""
+    low, median, high = (min(max(0.0, x), manifest.horizon_cycles or np.inf) for x in rul)
+    if manifest.calibration is not None:
+        low, median, high = map(float, manifest.calibration.widen(low, median, high))
+    return min(low, median), median, max(high, median)
 
 
 def missing_by_tag(window: Window) -> dict[str, int]:

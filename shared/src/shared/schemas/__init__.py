@@ -7,6 +7,7 @@ Never: I/O, clocks, defaults that hide a missing value.
 from shared.schemas.alert import Alert, AlertKind, Severity
 from shared.schemas.audit import AuditEntry, AuditEvent, SignedCheckpoint
 from shared.schemas.base import ComponentId, Frozen, Outgoing, Record, UtcTime, utc_now
+from shared.schemas.calibration import Calibration, CalibrationBin
 from shared.schemas.prediction import ModelRef, Prediction, PredictionRecord, RulState
 from shared.schemas.release import Assignment, GoldenWindow, Manifest
 from shared.schemas.status import GapRecord, SiteStatus
@@ -24,6 +25,8 @@ __all__ = [
     "Assignment",
     "AuditEntry",
     "AuditEvent",
+    "Calibration",
+    "CalibrationBin",
     "ComponentId",
     "Frozen",
     "GapRecord",

@@ -1,11 +1,14 @@
 """What a release says of itself, and what a director says to one site."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.features.spec import FeatureSpec
 from shared.schemas.base import Frozen, Name, Sha256, UtcTime
+from shared.schemas.calibration import Calibration
+
+_OLDER_CALIBRATION: list[set[str]] = [{"coverage", "margin_cycles"}, set()]  # keys; the graph widens
 
 
 class GoldenWindow(Frozen):
@@ -20,7 +23,8 @@ class Manifest(Frozen):
 
     `sha256` is that of `model.onnx`. `outputs` names the graph's outputs: always `anomaly_score` and
     `ood_score`, and `rul` (low, median, high; cycles) where the type has a RUL model.
-    `horizon_cycles` is the largest RUL that the model was trained to tell apart.
+    `horizon_cycles` is the largest RUL that the model was trained to tell apart. `calibration` says how
+    the interval is widened; without one it is given as it leaves the graph: older releases widen it there.
     """
 
     name: Name
@@ -35,12 +39,18 @@ class Manifest(Frozen):
     ood_threshold: float
     training_data_version: str
     metrics: dict[str, float]
-    calibration: dict[str, float]
+    calibration: Calibration | None = None
     golden: list[GoldenWindow] = Field(min_length=1)
     golden_tolerance: float = Field(gt=0)
     oldest_agent_version: str
     fallback: list[str] = Field(default_factory=list)
     created: UtcTime
+
+    @field_validator("calibration", mode="before")
+    @classmethod
+    def _of_an_older_release(cls, value: Any) -> Any:
+        """None for what older manifests note of the one margin inside their graph."""
+        return None if isinstance(value, dict) and set(value) in _OLDER_CALIBRATION else value
 
     @property
     def folder(self) -> str:
