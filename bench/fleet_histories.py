@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--config", type=Path, default=Path("reactor_config.yaml"))
     parser.add_argument("--sound", type=int, default=60, help="units without a fault, of each type")
-    parser.add_argument("--struck", type=int, default=10, help="units of each type and fault")
+    parser.add_argument("--struck", type=int, default=12, help="units of each type and fault")
     parser.add_argument("--seed", type=int, default=1000)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The trial: who is judged on what, and a whole small one through the command line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -160,6 +161,22 @@ def test_the_command_judges_three_methods_and_draws(tmp_path):
     assert {path.name for path in pictures.iterdir()} == {
         "fleet-cone-coolant_pump.png", "fleet-horizon.png", "fleet-delay.png",
     }  # fmt: skip
+
+
+def test_a_table_without_labels_is_refused(tmp_path):
+    path = table(tmp_path, {"none": 3})
+    pd.read_parquet(path).drop(columns=["true_RUL"]).to_parquet(path)
+    with pytest.raises(ConfigError, match="column 'true_RUL' is missing; the file has run, cycle"):
+        load_subjects(path, TAGS)
+
+
+def test_a_unit_that_never_fails_counts_where_it_can():
+    """Its calls out of sight of failure are judged by nobody, its alerts are."""
+    alive = calls(subject(life=300))
+    alive = replace(alive, **{name: getattr(alive, name)[:150] for name in ("rows", "truth", "predicted")})
+    row = judge("pump", "none", "m", [replace(alive, alarming=np.arange(150) == 20)], MONTH)
+    assert (row.units, row.false_per_month) == (1, 0)
+    assert all(np.isnan(value) for value in (row.rmse, row.cone, row.horizon, row.coverage, row.lead))
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -1,7 +1,8 @@
 """The network against a line and against trees, on units of a simulated fleet that none of them has seen.
 
 Units are split by fault type, so that each of the three parts has sound and struck ones: `train`, `calibrate`
-(early stopping, thresholds, the conformal margin) and `judge`. All methods get the same parts.
+(early stopping, thresholds, conformal margins) and `judge`. All methods get the same parts; the line learns
+its indicator from the sound ones, since health falls in no line through a fault.
 
 What is judged: of a sound unit every call, of a struck one those from the fault's first cycle on, since the
 life before it ended another way. Lives are judged in sight of failure, truth at most the horizon: beyond it a
@@ -9,7 +10,7 @@ model only says "beyond". Shares are over calls; horizons, delays and leads are 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from control_plane.training.baselines import GradientBoosting, LinearDegradation
+from control_plane.training.conformal import calibrate
 from control_plane.training.fit import Fitted, TrainingConfig, fit
-from control_plane.training.histories import Unit, load_units, windows
+from control_plane.training.histories import Unit, windows
 from control_plane.training.prognostics import (
     alerts,
     alpha_lambda,
@@ -41,8 +43,10 @@ from shared.features import FeatureSpec, window_features
 from shared.reactor_config import Tag
 
 SOUND = "none"  # the fault of a unit without one
-PARTS = (0.5, 0.2, 0.3)  # of the units of each fault type: train, calibrate, judge
+PARTS = (0.4, 0.2, 0.4)  # of the units of each fault type: train, calibrate, judge
 UNITS_MIN = 3  # of each fault type: one a part
+LABELS = ("performance", "true_RUL", "fault")
+NORMAL_PERFORMANCE_MIN = 0.5  # wear down to here is the life an operator calls normal
 
 ALPHA = 0.2  # half-width of the cone, of the true RUL (Saxena et al. 2008)
 LAMBDA = 0.5  # half-way from the first judged call to failure
@@ -169,25 +173,31 @@ def load_subjects(path: Path, tags: dict[str, Tag]) -> list[Subject]:
 
     ConfigError for a table without labels, a unit with several faults, and too few units of a fault type.
     """
-    units = {unit.name: unit for unit in load_units(path, tags)}
-    columns = ["run", "cycle", "fault"]
-    table = (
-        pd.read_parquet(path, columns=columns) if path.suffix == ".parquet" else pd.read_csv(path)[columns]
-    )
-    struck = {str(run): part.sort_values("cycle")["fault"] for run, part in table.groupby("run")}
-    subjects = [_subject(path, unit, struck[name]) for name, unit in units.items()]
-    for fault in {subject.fault for subject in subjects}:
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    missing = [name for name in (*tags, "run", "cycle", *LABELS) if name not in table.columns]
+    if missing:
+        found = ", ".join(map(str, table.columns))
+        raise ConfigError(
+            str(path), [f"column {name!r} is missing; the file has {found}" for name in missing]
+        )
+    subjects = [_subject(path, str(run), part, list(tags)) for run, part in table.groupby("run", sort=True)]
+    for fault in sorted({subject.fault for subject in subjects}):
         count = sum(subject.fault == fault for subject in subjects)
         if count < UNITS_MIN:
             raise ConfigError(str(path), [f"has {count} units of fault {fault!r}; at least {UNITS_MIN}"])
     return subjects
 
 
-def _subject(path: Path, unit: Unit, faults: "pd.Series[str]") -> Subject:
-    found = sorted(faults.dropna().unique())
+def _subject(path: Path, name: str, part: pd.DataFrame, tags: list[str]) -> Subject:
+    part = part.sort_values("cycle")
+    struck = part["fault"].notna().to_numpy(bool)
+    found = sorted(part["fault"].dropna().unique())
     if len(found) > 1 or any("+" in fault for fault in found):
-        raise ConfigError(str(path), [f"run {unit.name} has faults {', '.join(found)}; at most one a unit"])
-    return Subject(unit, found[0] if found else SOUND, faults.notna().to_numpy(bool))
+        raise ConfigError(str(path), [f"run {name} has faults {', '.join(found)}; at most one a unit"])
+    normal = (part["performance"] >= NORMAL_PERFORMANCE_MIN).to_numpy(bool) & ~struck
+    rul = part["true_RUL"].to_numpy(np.float32)
+    unit = Unit(name, part[tags].to_numpy(np.float32), rul, normal)
+    return Subject(unit, found[0] if found else SOUND, struck)
 
 
 def split(subjects: Sequence[Subject], seed: int) -> Parts:
@@ -236,7 +246,8 @@ def _fit(
     """Each method and the threshold of its score."""
     train, calibrate = ([subject.unit for subject in part] for part in (parts.train, parts.calibrate))
     fitted = fit(train, calibrate, spec, config, say)
-    line = LinearDegradation(spec.tags, component_type, config.horizon_cycles).fit(train, config.stride)
+    sound = [subject.unit for subject in parts.train if subject.fault == SOUND]
+    line = LinearDegradation(spec.tags, component_type, config.horizon_cycles).fit(sound, config.stride)
     trees = GradientBoosting(spec, config.horizon_cycles, config.coverage, config.seed)
     baselines: dict[str, Method] = {"linear": line, "boosting": trees.fit(train, config.stride)}
     found: dict[str, tuple[Method, float]] = {"network": (Network(fitted, spec), fitted.anomaly_threshold)}
@@ -253,19 +264,18 @@ def _windows(method: Method, units: Sequence[Unit]) -> "list[tuple[Unit, tuple[F
 
 
 def _called(method: Method, threshold: float, parts: Parts, config: TrainingConfig) -> list[Calls]:
-    """The judged units' calls, with the margin that covers the calibration units."""
+    """The judged units' calls, with the margins that cover the calibration units."""
     horizon = config.horizon_cycles
     known = [_call(method, threshold, subject, horizon) for subject in parts.calibrate]
-    misses = np.concatenate(
-        [np.maximum(c.predicted[:, 0] - c.truth, c.truth - c.predicted[:, 2]) for c in known]
+    calibration = calibrate(
+        np.concatenate([c.predicted for c in known]),
+        np.concatenate([c.truth for c in known]),
+        np.repeat(np.arange(len(known)), [len(c.truth) for c in known]),
+        horizon,
+        config.coverage,
     )
-    margin = float(np.quantile(misses, config.coverage))
-    widen = np.array([-margin, 0.0, margin], np.float32)
     found = [_call(method, threshold, subject, horizon) for subject in parts.judge]
-    return [
-        Calls(c.subject, c.rows, c.truth, (c.predicted + widen).clip(0.0, horizon), c.alarming, horizon)
-        for c in found
-    ]
+    return [replace(c, predicted=np.stack(calibration.widen(*c.predicted.T), axis=-1)) for c in found]
 
 
 def _call(method: Method, threshold: float, subject: Subject, horizon: float) -> Calls:
