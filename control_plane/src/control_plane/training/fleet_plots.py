@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 METHODS = {"network": "C0", "linear": "C1", "boosting": "C2"}
 SOUND_UNITS_MAX = 12  # drawn: more hide each other
+STRUCK_UNITS_MAX = 2  # of each fault type
 BIN_CYCLES = 8  # of the histogram of delays
 DPI = 80
 
@@ -37,8 +38,7 @@ def plot_cones(path: Path, component_type: str, calls: CallsByMethod) -> None:
         true = np.array([0.0, horizon])
         axis.fill_between(true, (1 - ALPHA) * true, (1 + ALPHA) * true, color="C2", alpha=0.18, linewidth=0)
         axis.plot(true, true, "k", linewidth=0.9)
-        drawn = [c for c in found if c.subject.fault == SOUND][:SOUND_UNITS_MAX]
-        for c in [*drawn, *(c for c in found if c.subject.fault != SOUND)]:
+        for c in _drawn(found):
             struck = c.subject.fault != SOUND
             seen = c.in_sight
             color, alpha = ("C3", 0.4) if struck else ("0.35", 0.6)
@@ -49,6 +49,14 @@ def plot_cones(path: Path, component_type: str, calls: CallsByMethod) -> None:
         f"{component_type}: held-out units on their way to failure (green: within {ALPHA:.0%} of the truth;"
     )
     _save(figure, path, f"{title} grey: sound units; red: struck ones, from the fault on)")
+
+
+def _drawn(calls: Sequence[Calls]) -> list[Calls]:
+    """The first units of each fault type, sound ones first."""
+    chosen = [c for c in calls if c.subject.fault == SOUND][:SOUND_UNITS_MAX]
+    for fault in sorted({c.subject.fault for c in calls} - {SOUND}):
+        chosen += [c for c in calls if c.subject.fault == fault][:STRUCK_UNITS_MAX]
+    return chosen
 
 
 def plot_horizons(path: Path, rows: Sequence[Row]) -> None:
@@ -65,8 +73,8 @@ def plot_horizons(path: Path, rows: Sequence[Row]) -> None:
         axis.invert_yaxis()
         axis.set(title=kind, xlabel="cycles before failure")
     axes[-1].legend(loc="lower right")
-    what = f"Prognostic horizon, median over units: from here on every call is within {HORIZON_TOLERANCE:.0%}"
-    _save(figure, path, f"{what} of the unit's life")
+    what = f"Prognostic horizon, median over units: on from here within {HORIZON_TOLERANCE:.0%} of the life"
+    _save(figure, path, what)
 
 
 def plot_delays(path: Path, calls: Mapping[str, CallsByMethod]) -> None:
