@@ -27,7 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.simulation.modbus_server import PlantServer
 from shared.config_defaults import FIRST_TAG_ADDRESS
-from shared.features import FEATURES_PER_TAG, FeatureSpec
+from shared.features import FeatureSpec
 from shared.listen import free_port
 from shared.onnx_model import OnnxModel
 from shared.reactor_config import Component, load_fleet
@@ -137,7 +137,7 @@ class TickingServer(PlantServer):
 def release() -> tuple[Manifest, bytes]:
     """The model and its manifest, as `control-plane train` would leave them."""
     spec = FeatureSpec(component_type=KIND, tags=tuple(f"t{i}" for i in range(MODEL_TAGS)))
-    model = _lstm(FEATURES_PER_TAG * MODEL_TAGS)
+    model = _lstm(spec.shape[1])
     window = np.linspace(1, 2, spec.window_cycles * MODEL_TAGS, dtype="<f4")
     fields: dict[str, Any] = {
         "name": KIND, "version": 1, "component_type": KIND, "sha256": hashlib.sha256(model).hexdigest(),

@@ -18,7 +18,7 @@ from control_plane.release.director import Director
 from control_plane.release.image import ImageRepository
 from control_plane.release.keys import generate, load_public, load_signer
 from shared.config_defaults import builtin_types
-from shared.features import FEATURES_PER_TAG, FeatureSpec
+from shared.features import FeatureSpec
 from shared.onnx_model import OnnxModel
 from shared.reactor_config import parse_fleet
 from shared.schemas import GoldenWindow, Manifest, utc_now
@@ -73,7 +73,7 @@ def make_release(
 ) -> tuple[Manifest, bytes]:
     """A sound release; `changes` replace fields of the manifest."""
     feature_spec = spec(kind)
-    model = graph(FEATURES_PER_TAG * len(feature_spec.tags), bias)
+    model = graph(feature_spec.shape[1], bias)
     window = np.linspace(1, 2, feature_spec.window_cycles * len(feature_spec.tags), dtype="<f4")
     fields = {
         "name": kind,

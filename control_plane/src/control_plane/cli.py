@@ -6,6 +6,7 @@ COMMANDS = {
     "serve": "Run the centre: ingest, fleet service, console, repositories and inference.",
     "broker": "Serve Kafka's protocol from memory, for evaluation only.",
     "train": "Train, measure on units held out, export to ONNX, register with MLflow.",
+    "benchmark": "Train and judge on public data under a protocol that is printed with the numbers.",
     "keys": "Signing keys: approvers', the online role's, a site director's.",
     "release": "Propose, approve, publish; the sites' director repositories.",
     "rollout": "Bring published releases to sites.",

@@ -1,16 +1,20 @@
-"""The network, and the one graph that a release ships: features in, every output out."""
+"""The networks that estimate RUL: a window of features in, three quantiles out."""
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-EWMA_WEIGHT = 0.2  # of the newest row; the level then stands for about the last five cycles
-SCORE_TINY = 1e-12  # keeps the gradient of a square root finite; not visible in a score
+if TYPE_CHECKING:
+    from control_plane.training.config import TrainingConfig
+
+KERNEL = 3  # rows that a convolution sees at once
 
 
 class RULLSTMModel(nn.Module):
     """LSTM over a window; three quantiles of the RUL (PRD 4.2).
 
-    `forward`: `(N, W, input_dim)` -> `(N, 3)`: low <= median <= high, as fractions of the horizon.
+    `forward`: `(N, S, input_dim)` -> `(N, 3)`: low <= median <= high, as fractions of the horizon.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int) -> None:
@@ -20,92 +24,96 @@ class RULLSTMModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.lstm(x)
-        below, median, above = self.head(states[:, -1]).unbind(-1)
-        spread = nn.functional.softplus
-        return torch.stack([median - spread(below), median, median + spread(above)], dim=-1)
+        return _in_order(self.head(states[:, -1]))
 
 
-class Standardise(nn.Module):
-    """Features `(N, W, 3T)` to the same in standard deviations; what was never seen is the mean (0)."""
+class RULGRUModel(nn.Module):
+    """GRU that is asked for its last state and its mean state; shapes as of `RULLSTMModel`."""
 
-    def __init__(self, mean: Tensor, std: Tensor, change_std: Tensor) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.tags = len(mean)
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-        self.register_buffer("change_std", change_std)
+        between = dropout if num_layers > 1 else 0.0
+        self.gru = nn.GRU(input_dim, hidden_dim, num_layers, batch_first=True, dropout=between)
+        self.head = _head(2 * hidden_dim, hidden_dim, 1, dropout)
 
-    def forward(self, features: Tensor) -> Tensor:
-        value, change, present = features.split(self.tags, dim=-1)
-        seen = (present.cumsum(dim=1) > 0).to(value.dtype)
-        value = (value - self.mean) / self.std * seen
-        return torch.cat([value, change / self.change_std, present], dim=-1)
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.gru(x)
+        return _in_order(self.head(torch.cat([states[:, -1], states.mean(1)], dim=-1)))
 
 
-class Level(nn.Module):
-    """Standardised features to what the distances look at: the level, and how far it has moved.
+class RULConvModel(nn.Module):
+    """Residual convolutions 1, 2, 4, ... rows apart; shapes as of `RULLSTMModel`.
 
-    `(N, W, 3T)` -> level `(N, T)`: exponentially weighted mean of the values that are present;
-    movement `(N, T)`: level less the plain mean of the window.
+    Not causal inside the window: all of it is past when it is scored.
     """
 
-    def __init__(self, tags: int, window_cycles: int) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.tags = tags
-        age = torch.arange(window_cycles - 1, -1, -1, dtype=torch.float32)
-        self.register_buffer("weight", ((1 - EWMA_WEIGHT) ** age).reshape(1, -1, 1))
+        self.enter = nn.Conv1d(input_dim, hidden_dim, 1)
+        self.blocks = nn.ModuleList(_block(hidden_dim, 2**layer, dropout) for layer in range(num_layers))
+        self.head = _head(2 * hidden_dim, hidden_dim, 1, dropout)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        value, _, present = x.split(self.tags, dim=-1)
-        level = _weighted_mean(value, present * self.weight)
-        return level, level - _weighted_mean(value, present)
-
-
-class Distance(nn.Module):
-    """Mahalanobis distance to a cloud: `(N, D)` -> `(N,)`."""
-
-    def __init__(self, mean: Tensor, whitening: Tensor) -> None:
-        super().__init__()
-        self.centre: Tensor
-        self.whitening: Tensor
-        self.register_buffer("centre", mean)
-        self.register_buffer("whitening", whitening)
-
-    def forward(self, point: Tensor) -> Tensor:
-        away = point - self.centre
-        return torch.sqrt((away @ self.whitening).square().sum(-1).clamp_min(SCORE_TINY))
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.enter(x.transpose(1, 2))
+        for block in self.blocks:
+            rows = rows + block(rows)
+        return _in_order(self.head(torch.cat([rows[..., -1], rows.mean(-1)], dim=-1)))
 
 
-class ReleaseGraph(nn.Module):
-    """Everything a release computes: `features` `(N, W, 3T)` -> (`rul`,) `anomaly_score`, `ood_score`.
+class RULDenseModel(nn.Module):
+    """Fully connected layers over all rows at once; shapes as of `RULLSTMModel`, S fixed to `rows`.
 
-    `rul` `(N, 3)` is in cycles, widened by the conformal `margin` (cycles), within `[0, horizon]`.
+    Where features are smoothed already, it has the change over the window before it, and need not learn to
+    carry it along: on C-MAPSS better and ten times as fast as the LSTM (docs/model_experiments.md).
     """
 
     def __init__(
-        self,
-        standardise: Standardise,
-        level: Level,
-        anomaly: Distance,
-        ood: Distance,
-        rul: RULLSTMModel | None = None,
-        horizon: float = 0.0,
-        margin: float = 0.0,
+        self, input_dim: int, hidden_dim: int, num_layers: int, dropout: float = 0.0, rows: int = 1
     ) -> None:
         super().__init__()
-        self.standardise, self.level, self.anomaly, self.ood, self.rul = standardise, level, anomaly, ood, rul
-        self.horizon = horizon
-        self.register_buffer("widen", torch.tensor([-margin, 0.0, margin]))
+        self.head = _head(rows * input_dim, hidden_dim, num_layers, dropout)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        x = self.standardise(features)
-        level, movement = self.level(x)
-        scores = (self.anomaly(torch.cat([level, movement], dim=-1)), self.ood(level))
-        if self.rul is None:
-            return scores
-        rul = (self.rul(x) * self.horizon + self.widen).clamp(0.0, self.horizon)
-        return (rul, *scores)
+    def forward(self, x: Tensor) -> Tensor:
+        return _in_order(self.head(x.flatten(1)))
 
 
-def _weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
-    return (value * weight).sum(1) / weight.sum(1).clamp_min(1e-6)
+def build(model_type: str, input_dim: int, rows: int, config: "TrainingConfig") -> nn.Module:
+    """A fresh network of one of `config.MODEL_TYPES`, its weights drawn from torch's generator."""
+    size = (input_dim, config.hidden_dim, config.num_layers)
+    match model_type:
+        case "lstm":
+            return RULLSTMModel(*size)
+        case "gru":
+            return RULGRUModel(*size, config.dropout)
+        case "conv":
+            return RULConvModel(*size, config.dropout)
+        case "dense":
+            return RULDenseModel(*size, config.dropout, rows)
+    raise ValueError(f"found model type {model_type!r}; lstm, gru, conv and dense are known")
+
+
+def _head(state_dim: int, hidden_dim: int, num_layers: int, dropout: float) -> nn.Sequential:
+    """`num_layers` hidden layers, then what `_in_order` takes."""
+    layers: list[nn.Module] = []
+    for _ in range(num_layers):
+        layers += [nn.Linear(state_dim, hidden_dim), nn.ReLU(), nn.Dropout(dropout)]
+        state_dim = hidden_dim
+    return nn.Sequential(*layers, nn.Linear(hidden_dim, 3))
+
+
+def _block(hidden_dim: int, dilation: int, dropout: float) -> nn.Sequential:
+    """Two dilated convolutions, `(N, D, S)` -> `(N, D, S)`."""
+    layers: list[nn.Module] = []
+    for _ in range(2):
+        convolution = nn.Conv1d(
+            hidden_dim, hidden_dim, KERNEL, padding=dilation * (KERNEL // 2), dilation=dilation
+        )
+        layers += [nn.GroupNorm(1, hidden_dim), nn.ReLU(), convolution]
+    return nn.Sequential(*layers, nn.Dropout(dropout))
+
+
+def _in_order(ends: Tensor) -> Tensor:
+    """Step below, median, step above `(N, 3)` -> low <= median <= high."""
+    below, median, above = ends.unbind(-1)
+    spread = nn.functional.softplus
+    return torch.stack([median - spread(below), median, median + spread(above)], dim=-1)

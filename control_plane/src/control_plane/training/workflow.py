@@ -62,7 +62,7 @@ def train(
         ood_threshold=fitted.ood_threshold,
         training_data_version=data_version(data),
         metrics=metrics,
-        calibration={"coverage": config.coverage, "margin_cycles": fitted.margin},
+        calibration=fitted.calibration,
         golden=golden_windows(model, judged, spec, names),
         golden_tolerance=GOLDEN_TOLERANCE,
         oldest_agent_version=OLDEST_AGENT,
