@@ -10,16 +10,19 @@ import typer
 from typer.testing import CliRunner
 
 from control_plane.commands.benchmark_fleet import fleet
+from control_plane.training.config import TrainingConfig
 from control_plane.training.fleet_trial import (
     DETECTED_WITHIN_CYCLES,
     Calls,
     Subject,
     judge,
     load_subjects,
+    pooled,
     split,
 )
 from control_plane.training.histories import Unit
 from shared.errors import ConfigError
+from shared.features import FeatureSpec
 from shared.reactor_config import parse_fleet
 
 TAGS = parse_fleet({"S": {"R": {"coolant_pump": {}}}}, "test").components()
@@ -142,13 +145,32 @@ def test_what_is_raised_after_a_day_is_no_detection():
     assert judge("pump", "leak", "m", [found], MONTH).detected == 0
 
 
+def test_a_pooled_network_sees_a_mean_a_step_and_the_newest_row():
+    spec, config = pooled("pump", ("a", "b"), TrainingConfig(), window_cycles=120, pool_cycles=5)
+    assert spec.columns == ("a", "b", "a_present", "b_present", "a_mean", "b_mean")
+    assert (spec.window_cycles, spec.rolling_cycles, config.row_stride) == (120, 5, 5)
+    plain, same = pooled("pump", ("a", "b"), TrainingConfig(), window_cycles=30, pool_cycles=1)
+    assert plain == FeatureSpec(component_type="pump", tags=("a", "b"))
+    assert same == TrainingConfig()
+
+
 @pytest.mark.slow
 def test_the_command_judges_three_methods_and_draws(tmp_path):
     table(tmp_path, {"none": 6, "leak": 4})
     app = typer.Typer()
     app.command()(fleet)
     pictures = tmp_path / "pictures"
-    arguments = ["--data", str(tmp_path), "--pictures", str(pictures), "--epochs", "1", "--json"]
+    arguments = [
+        "--data",
+        str(tmp_path),
+        "--pictures",
+        str(pictures),
+        "--epochs",
+        "1",
+        "--window-cycles",
+        "30",
+        "--json",
+    ]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     rows = json.loads(result.stdout.splitlines()[-1])["rows"]

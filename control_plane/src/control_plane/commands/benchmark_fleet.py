@@ -9,9 +9,9 @@ import typer
 from rich import box
 from rich.table import Table
 
+from control_plane.commands.options import Json
 from shared.command_line import console
 from shared.errors import ConfigError
-from shared.features import WINDOW_CYCLES, FeatureSpec
 from shared.reactor_config import parse_fleet
 
 if TYPE_CHECKING:
@@ -47,34 +47,41 @@ NOTES = (
 def fleet(
     data: Annotated[Path, typer.Option(help="folder of TYPE.parquet or TYPE.csv of `edge-agent simulate`")],
     pictures: Annotated[Path | None, typer.Option(help="folder for the plots")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="of the network; left out: as `train`")] = None,
-    window_cycles: Annotated[
-        int, typer.Option(min=2, help="that the network and the trees see")
-    ] = WINDOW_CYCLES,
+    window_cycles: Annotated[int, typer.Option(min=2, help="that network and trees look back")] = 120,
+    pool_cycles: Annotated[int, typer.Option(min=1, help="whose mean is one step of the network")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="of the network")] = 20,
+    beyond_weight: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="of the network's training windows far beyond the horizon")
+    ] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="of the split and of every method")] = 0,
     cycle_minutes: Annotated[
         float, typer.Option(min=0.001, help="what a cycle stands for; rates are per 30 days of them")
     ] = CYCLE_MINUTES,
-    as_json: Annotated[bool, typer.Option("--json", help="the last line is JSON")] = False,
+    as_json: Json = False,
 ) -> None:
     """The network against a linear fit and gradient boosting, on whole lives of a fleet's held-out units.
 
     Each file holds one component type, at least three units of each fault type, at most one fault a unit.
+    With --json the last line is JSON.
 
     Example: python -m bench.fleet_histories .bench/fleet &&
     control-plane benchmark fleet --data .bench/fleet --pictures docs/pictures
     """
     from control_plane.training.fit import TrainingConfig
-    from control_plane.training.fleet_trial import hold_trial, load_subjects  # torch: seconds to import
+    from control_plane.training.fleet_trial import (
+        hold_trial,
+        load_subjects,
+        pooled,
+    )  # torch: seconds to import
 
-    config = TrainingConfig(seed=seed) if epochs is None else TrainingConfig(seed=seed, epochs=epochs)
+    config = TrainingConfig(seed=seed, epochs=epochs, patience=epochs, beyond_weight=beyond_weight)
     rows, calls = [], {}
     for path in _tables(data):
         kind = path.stem
         [component] = parse_fleet({"S": {"R": {"c": {"type": kind}}}}, str(path)).components().values()
-        tags = component.tags
-        spec = FeatureSpec(component_type=kind, tags=tuple(tags), window_cycles=window_cycles)
-        found, calls[kind] = hold_trial(kind, load_subjects(path, tags), spec, config, cycle_minutes, print)
+        spec, settings = pooled(kind, tuple(component.tags), config, window_cycles, pool_cycles)
+        subjects = load_subjects(path, component.tags)
+        found, calls[kind] = hold_trial(kind, subjects, spec, settings, cycle_minutes, print)
         rows += found
     if pictures is not None:
         _draw(pictures, rows, calls)

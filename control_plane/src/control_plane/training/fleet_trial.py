@@ -214,6 +214,21 @@ def split(subjects: Sequence[Subject], seed: int) -> Parts:
     return parts
 
 
+def pooled(
+    component_type: str, tags: tuple[str, ...], config: TrainingConfig, window_cycles: int, pool_cycles: int
+) -> tuple[FeatureSpec, TrainingConfig]:
+    """Features and settings of a network that sees means over `pool_cycles` as its steps; 1: every row.
+
+    A slope shows over a long window only; means keep it few steps long and take the noise out.
+    """
+    spec = FeatureSpec(component_type=component_type, tags=tags, window_cycles=window_cycles)
+    if pool_cycles == 1:
+        return spec, config
+    means = spec.model_copy(update={"groups": ("value", "present", "mean"), "rolling_cycles": pool_cycles})
+    seen = replace(config, row_stride=pool_cycles, network_groups=("present", "mean"))
+    return FeatureSpec.model_validate(means.model_dump()), seen
+
+
 def hold_trial(
     component_type: str,
     subjects: Sequence[Subject],
