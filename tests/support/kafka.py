@@ -39,12 +39,18 @@ def require_kafka() -> None:
     pytest.skip(reason)
 
 
-def topics() -> list[NewTopic]:
-    """The topics of infra/kafka/topics.conf."""
+def topics(telemetry: Mapping[str, str] | None = None) -> list[NewTopic]:
+    """The topics of infra/kafka/topics.conf; `telemetry` are more settings of telemetry_raw."""
     lines = (INFRA / "kafka" / "topics.conf").read_text().splitlines()
     rows = [line.split() for line in lines if line and not line.startswith("#")]
+    more = {"telemetry_raw": dict(telemetry or {})}
     return [
-        NewTopic(name, int(partitions), 1, config=dict(pair.split("=") for pair in settings.split(",")))
+        NewTopic(
+            name,
+            int(partitions),
+            1,
+            config=dict(pair.split("=") for pair in settings.split(",")) | more.get(name, {}),
+        )
         for name, partitions, settings in rows
     ]
 
@@ -131,8 +137,7 @@ class KafkaBroker:
 
         `telemetry` are settings of telemetry_raw beside those of the file.
         """
-        wanted = topics()
-        wanted[[t.topic for t in wanted].index("telemetry_raw")].config.update(telemetry)
+        wanted = topics(telemetry)
         end = time.monotonic() + START_DEADLINE_S
         while not self._created(wanted):  # what is deleted is there for a moment longer
             if time.monotonic() > end:
