@@ -15,7 +15,7 @@ BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
-.PHONY: help demo test check faults faults-long bench bench-outbox bench-simulation bench-polling bench-jitter bench-edge \
+.PHONY: help demo test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
   bench-peers bench-soak proto schema pictures plots kafka lock clean
 
 help: ## show this list
@@ -49,7 +49,7 @@ faults-long: $(VENV)/.installed ## the same with 20 seeds of each fault, then th
 	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
 
 # Without bench-soak, which takes an hour, and bench-peers, which installs another program.
-bench: bench-outbox bench-simulation bench-polling bench-jitter bench-edge ## the benchmarks; each prints figures beside their limits, then one line of JSON
+bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge ## the benchmarks; each prints figures beside their limits, then one line of JSON
 
 bench-outbox: $(VENV)/.installed ## rows/s that the outbox commits, against a bare SQLite table
 	@$(BIN)/python -m bench.outbox
@@ -65,6 +65,12 @@ bench-jitter: $(VENV)/.installed ## how late polls begin while Kafka is away, ag
 
 bench-edge: $(VENV)/.installed ## the whole agent: points/s, CPU, memory, latency to an acknowledged record, catch-up
 	@$(BIN)/python -m bench.edge
+
+bench-features: $(VENV)/.installed ## rows/s of the features, against a plain numpy rolling mean of the same windows
+	@$(BIN)/python -m bench.features
+
+bench-scoring: $(VENV)/.installed ## windows/s from raw values to what may be said of them, against a bare onnxruntime call
+	@$(BIN)/python -m bench.scoring
 
 bench-peers: $(VENV)/.installed ## the agent beside ThingsBoard Gateway (fetched into .bench/): CPU per point, and both under three faults
 	@$(BIN)/python -m bench.peers
@@ -83,6 +89,10 @@ pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (abo
 
 plots: $(VENV)/.installed ## draw each component's life, sound and with each fault, into docs/pictures
 	$(BIN)/python -m demo.plots docs/pictures
+
+model-experiments: $(VENV)/.installed ## the simulated fleet of docs/model_experiments.md: histories, the table, its pictures
+	$(BIN)/python -m bench.fleet_histories .bench/fleet
+	$(BIN)/control-plane benchmark fleet --data .bench/fleet --pictures docs/pictures
 
 kafka: ## Apache Kafka on 127.0.0.1:9092 with its topics, until Ctrl-C (Java 17; Maven fetches it once)
 	@infra/kafka/kafka.sh start

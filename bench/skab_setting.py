@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ MARGINS = np.geomspace(0.5, 3.0, 60)  # tried for each variant, to find its best
 ANOMALOUS_SHARE = 0.536  # of SKAB's judged points, by the F1 of 0.698 published for an alarm at every point
 
 Floats = NDArray[np.float64]
-VARIANTS: dict[str, dict[str, float]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "as committed": {},
     "no clipping": {"clip_std": 1e9},
     "clip at 3": {"clip_std": 3.0},

@@ -199,11 +199,14 @@ def test_the_level_is_the_release_graph_s():
     """The benchmark's smoothing and the shipped graph's are the same for a window that holds every row."""
     import torch
 
-    from control_plane.training.network import EWMA_WEIGHT, Level
+    from control_plane.training.graph import EWMA_WEIGHT, Level
     from control_plane.training.skab import level
+    from shared.features import FeatureSpec
 
     values = np.random.default_rng(13).normal(size=(30, 3))
     present = np.ones_like(values)
     features = np.hstack([values, np.zeros_like(values), present])[np.newaxis]
-    shipped, _ = Level(3, 30)(torch.from_numpy(features.astype(np.float32)))
+    shipped, _ = Level(FeatureSpec(component_type="rig", tags=("a", "b", "c")))(
+        torch.from_numpy(features.astype(np.float32))
+    )
     np.testing.assert_allclose(shipped.numpy()[0], level(values, EWMA_WEIGHT)[-1], rtol=1e-5, atol=1e-6)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from control_plane.commands.benchmark_fleet import fleet
+from control_plane.commands.benchmark_skab import skab
 from control_plane.commands.options import Json
 from control_plane.commands.progress import epochs
 from shared.command_line import console
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from control_plane.training.cmapss_trial import Trial
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(skab)
+app.command()(fleet)
 
 SEEDS_MAX = 100
 PROTOCOL = (

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from control_plane.commands.options import ExperimentOption, Json, ModelUri, TrackingUri
 from control_plane.registry.mlflow_client import EXPERIMENT
-from control_plane.registry.mlflow_registry import MANIFEST_FILE, MODEL_FILE, TORCHSCRIPT_FILE, ModelRegistry
+from control_plane.registry.mlflow_registry import MANIFEST_FILE, TORCHSCRIPT_FILE, ModelRegistry
+from control_plane.registry.mlmodel import MODEL_FILE
 from shared.command_line import console
 from shared.errors import Untrusted
 from shared.features import window_features

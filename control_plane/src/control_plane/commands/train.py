@@ -8,12 +8,8 @@ import typer
 
 from control_plane.commands.options import ExperimentOption, FleetOption, TrackingUri, tags_of
 from control_plane.registry.mlflow_client import EXPERIMENT, DatasetRef, RunRecord
-from control_plane.registry.mlflow_registry import (
-    MANIFEST_FILE,
-    MODEL_FILE,
-    TORCHSCRIPT_FILE,
-    ModelRegistry,
-)
+from control_plane.registry.mlflow_registry import MANIFEST_FILE, TORCHSCRIPT_FILE, ModelRegistry
+from control_plane.registry.mlmodel import MODEL_FILE
 
 PICTURE = "training.png"
 CONFIG_FILE = "config.yaml"

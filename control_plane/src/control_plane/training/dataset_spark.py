@@ -98,12 +98,9 @@ def _rows(spark: Any, source: Source, spec: FeatureSpec) -> Any:
         stored |= {tag: f.element_at(read["metrics"], f.lit(tag)) for tag in spec.tags}
     else:
         read, stored = _file(spark, source.path, spec)
-    default = {"run": f.lit(0)} | {name: f.lit(None) for name in LABELS}
+    columns = {"run": f.lit(0), **{name: f.lit(None) for name in LABELS}, **stored}
     return read.select(
-        *(
-            stored.get(field.name, default.get(field.name)).cast(SPARK_TYPES[field.type]).alias(field.name)
-            for field in schema
-        )
+        *(columns[field.name].cast(SPARK_TYPES[field.type]).alias(field.name) for field in schema)
     )
 
 

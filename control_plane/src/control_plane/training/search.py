@@ -96,8 +96,7 @@ def work(
         return outcome.value
 
     enough = optuna.study.MaxTrialsCallback(trials, states=(TrialState.COMPLETE,))
-    callbacks = [enough, *([lambda _study, _trial: after()] if after else [])]
-    study.optimize(evaluate, callbacks=callbacks)
+    study.optimize(evaluate, callbacks=[enough, lambda _study, _trial: after()] if after else [enough])
 
 
 def _run_beside(

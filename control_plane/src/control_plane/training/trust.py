@@ -1,4 +1,4 @@
-"""What a manifest says beside the graph, so that its numbers can be judged: margins, and what is normal."""
+"""What a manifest says beside the graph, so that its numbers can be explained: what is normal of each tag."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,37 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from control_plane.training.conformal import calibrate
-from control_plane.training.evaluate import outputs_of
 from control_plane.training.histories import Unit
 from shared.features import FeatureSpec
 from shared.normal import regimes_of
 from shared.reactor_config import Tag
-from shared.schemas import Calibration, TagReference
+from shared.schemas import TagReference
 from shared.sensors import STUCK_ROWS_MIN
 
 Floats = NDArray[np.float32]
-
-
-def calibrated(
-    model: bytes,
-    units: Sequence[Unit],
-    spec: FeatureSpec,
-    names: Sequence[str],
-    horizon: float,
-    coverage: float,
-) -> Calibration | None:
-    """Margins from every window of units that were not trained on, through the shipped bytes.
-
-    None where the release has no RUL.
-    """
-    if "rul" not in names:
-        return None
-    found = [(unit, outputs_of(model, unit, spec, names)) for unit in units]
-    truth = [unit.rul[o["rows"].astype(int)] for unit, o in found if unit.rul is not None]
-    number = np.repeat(np.arange(len(truth)), [len(part) for part in truth])
-    predicted = np.concatenate([o["rul"] for _, o in found])
-    return calibrate(predicted, np.concatenate(truth), number, horizon, coverage)
 
 
 def tag_references(

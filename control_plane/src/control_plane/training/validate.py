@@ -187,17 +187,17 @@ def _draw_residuals(path: Path, predicted: Floats, truth: Floats) -> Path:
 
 
 def _draw_trajectories(path: Path, found: Sequence[Answers], horizon: float, calibration: object) -> Path:
-    shown = [each for each in found if each[0].rul is not None][:TRAJECTORIES_MAX]
+    shown = [(unit, unit.rul, outputs) for unit, outputs in found if unit.rul is not None][:TRAJECTORIES_MAX]
     across = min(3, len(shown))
     down = -(-len(shown) // across)
     figure, axes = pyplot().subplots(
         down, across, figsize=(4 * across, 3 * down), layout="constrained", squeeze=False
     )
-    for (unit, outputs), axis in zip(shown, axes.flat, strict=False):
+    for (unit, rul, outputs), axis in zip(shown, axes.flat, strict=False):
         rows, (low, median, high) = rows_of(outputs), widened(outputs["rul"], calibration).T
         axis.fill_between(rows, low, high, alpha=0.25)
         axis.plot(rows, median, label="predicted")
-        axis.plot(rows, np.minimum(unit.rul[rows], horizon), "k--", linewidth=0.9, label="true")
+        axis.plot(rows, np.minimum(rul[rows], horizon), "k--", linewidth=0.9, label="true")
         axis.set(title=unit.name, xlabel="cycle", ylabel="RUL (cycles)")
     axes.flat[0].legend()
     for axis in list(axes.flat)[len(shown) :]:
