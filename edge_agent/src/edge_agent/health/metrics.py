@@ -31,7 +31,7 @@ class Metrics:
         self.poll_seconds = Histogram("edge_poll_seconds", "A poll", registry=r, buckets=_POLL_BUCKETS_S)
         self.score_seconds = Histogram(
             "edge_score_seconds",
-            "One reading's window, score and alerts",
+            "All windows and scores of a poll",
             registry=r,
             buckets=_SCORE_BUCKETS_S,
         )
