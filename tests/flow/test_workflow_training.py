@@ -72,6 +72,7 @@ def test_a_training_leaves_a_release_and_a_run_that_tells_all_of_it(trained):
     assert read_settings(again, {}) == read_settings(trained / "config.yaml", {})
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")  # C++ reads this form
 def test_torchscript_answers_as_the_released_bytes_do(trained, capsys):
     """PRD 5.4: both files, equal on the golden windows at any batch size, timed; no path of this machine."""
     output = trained / "exported"

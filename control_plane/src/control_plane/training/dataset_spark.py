@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, convert_to_deltalake
+from deltalake import DeltaTable, Field, Schema, convert_to_deltalake
+from deltalake.schema import PrimitiveType
 
 from control_plane.training.dataset import training_schema
 from control_plane.training.dataset_build import component_rows
@@ -69,7 +70,7 @@ def build_on_spark(
         except Exception as error:  # py4j and pyspark raise classes of their own, one a layer
             raise _meaning(error, source, master) from error
     if any(part.rglob("*.parquet")):
-        kinds = pa.schema([(name, pa.string()) for name in partition_cols])
+        kinds = Schema([Field(name, PrimitiveType("string")) for name in partition_cols])
         convert_to_deltalake(str(part), partition_by=kinds, partition_strategy="hive")
 
 
