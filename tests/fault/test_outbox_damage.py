@@ -179,7 +179,8 @@ def test_whatever_happens_to_the_bytes_no_row_is_lost_unexplained_or_changed(tmp
 
 
 @pytest.mark.parametrize(
-    "name", ["records_urgent", "records_marked", "settled", "audit_log", "_sqlite_migrations"]
+    "name",
+    ["stores", "records", "records_urgent", "records_marked", "settled", "audit_log", "_sqlite_migrations"],
 )
 def test_a_file_whose_tables_have_other_names_is_set_aside(tmp_path, name):
     """A name damaged in the file's own list of tables does not keep the agent from keeping."""
@@ -190,6 +191,22 @@ def test_a_file_whose_tables_have_other_names_is_set_aside(tmp_path, name):
     data = path.read_bytes()
     assert name.encode() in data
     path.write_bytes(data.replace(name.encode(), name.encode().swapcase()[::-1]))
+    with OutboxStore(path) as store:
+        account.check(store)
+        store.commit(batch(1_000))
+    assert len(asides(path)) == 1
+
+
+@pytest.mark.parametrize("word", [b"CREATE TABLE", b"TEXT", b"INTEGER"])
+def test_a_file_whose_tables_are_described_in_no_text_is_set_aside(tmp_path, word):
+    """SQLite quotes the damaged words in its message, which Python then cannot make a text."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path):
+        assert not asides(path)
+    data = path.read_bytes()
+    assert word in data
+    path.write_bytes(data.replace(word, b"\xf3" * len(word)))
     with OutboxStore(path) as store:
         account.check(store)
         store.commit(batch(1_000))

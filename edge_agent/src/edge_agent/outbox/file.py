@@ -17,13 +17,18 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _NO_TEXT = "Could not decode to UTF-8"  # Python's own words: it gives them no error code
 
+# What a call on a file may raise. Where SQLite's message quotes a damaged name, Python cannot make it a text.
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
+
 
 class Damaged(Exception):
     """The file cannot be trusted; the message says why."""
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: sqlite3.Error | UnicodeDecodeError) -> bool:
     """Whether SQLite says that the file is malformed or no database at all, or a name in it is no text."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return code & 0xFF in _DAMAGED if code is not None else str(error).startswith(_NO_TEXT)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import notes
-from edge_agent.outbox.file import connect_to_read, file_set
+from edge_agent.outbox.file import FAILURES, connect_to_read, file_set
 from edge_agent.outbox.limits import ROW_OVERHEAD_BYTES
 from edge_agent.outbox.records import IS_PENDING
 from edge_agent.outbox.rows import Row, Stores, is_intact
@@ -63,7 +63,7 @@ class OutboxReader:
         try:
             self._stores = Stores(self._db.execute("SELECT base, store_id FROM stores").fetchall())
             settled_seq(self._db)
-        except sqlite3.Error as error:
+        except FAILURES as error:
             self._db.close()
             problem = (
                 f"{self._path} cannot be read as an outbox: {error}; starting the agent brings it up to date"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import notes
-from edge_agent.outbox.file import connect, connect_to_read, file_set, migrate, transaction
+from edge_agent.outbox.file import FAILURES, connect, connect_to_read, file_set, migrate, transaction
 from edge_agent.outbox.gaps import Run, merged
 from edge_agent.outbox.leaves import Leaves, begin
 from edge_agent.outbox.rows import checksum, is_intact
@@ -59,7 +59,7 @@ class Salvage:
 def replace(path: Path, why: str) -> int:
     """Build the new file beside the damaged one, then let them change places; how many rows are given up.
 
-    sqlite3.Error or OSError when there is no room for it: nothing has happened then, try again.
+    FAILURES or OSError when there is no room for it: nothing has happened then, try again.
     """
     fresh = _fresh(path)
     for part in file_set(fresh):
@@ -125,7 +125,7 @@ def _copy(path: Path, new: sqlite3.Connection, found: Salvage) -> None:
         found.last_seq, found.first_pending = anchor.last_seq, anchor.first_pending
     try:
         old = connect_to_read(path)
-    except (OSError, sqlite3.Error):
+    except (OSError, *FAILURES):
         return
     try:
         if _take_stores(old, found):
@@ -142,7 +142,7 @@ def _take_stores(old: sqlite3.Connection, found: Salvage) -> bool:
     for sql in ("SELECT base, store_id FROM stores", "SELECT 0, value FROM meta WHERE key = 'store_id'"):
         try:
             stores |= {(base, id_) for base, id_ in old.execute(sql) if isinstance(base, int) and id_}
-        except sqlite3.Error:
+        except FAILURES:
             continue
     if not stores:
         return bool(found.stores)  # the anchor's, then
@@ -164,7 +164,7 @@ def _take_log(old: sqlite3.Connection, found: Salvage) -> None:
 
 
 def _take_notes(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    with suppress(sqlite3.Error, TypeError, AttributeError):
+    with suppress(*FAILURES, TypeError, AttributeError):
         notes.write(new, notes.read(old))
 
 
@@ -173,7 +173,7 @@ def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage)
     try:
         last = old.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
         found.last_seq = max(found.last_seq, last[0] if last else 0)
-    except (sqlite3.Error, TypeError):
+    except (*FAILURES, TypeError):
         pass
     _take_settled(old, found)
     first_saved: int | None = None

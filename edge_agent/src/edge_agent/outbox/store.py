@@ -13,7 +13,7 @@ from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import file, notes, recovery
 from edge_agent.outbox.anchor import Anchor, AnchorWriter
 from edge_agent.outbox.eviction import make_room, refuse_new
-from edge_agent.outbox.file import Damaged, is_damage, is_foreign, transaction
+from edge_agent.outbox.file import FAILURES, Damaged, is_damage, is_foreign, transaction
 from edge_agent.outbox.gaps import Loss, runs
 from edge_agent.outbox.leaves import Leaves
 from edge_agent.outbox.limits import OutboxLimits, WhenFull
@@ -112,7 +112,7 @@ class OutboxStore:
                 if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_foreign(error)):
                     raise
                 self._replace(error)
-        except (sqlite3.Error, OSError, Damaged) as error:
+        except (*FAILURES, OSError, Damaged) as error:
             self._close()
             raise Retryable(f"{self._path}: the outbox cannot be opened: {error}") from error
 
@@ -174,7 +174,7 @@ class OutboxStore:
         assert self._db is not None  # noqa: S101 - _open has seen to it
         try:
             yield self._db
-        except sqlite3.Error as error:
+        except FAILURES as error:
             if not is_damage(error):
                 raise Retryable(f"{self._path}: the outbox cannot be {doing}: {error}") from error
             self._open_instead(error)
@@ -183,7 +183,7 @@ class OutboxStore:
     def _open_instead(self, why: Exception) -> None:
         try:
             self._replace(why)
-        except (sqlite3.Error, OSError, Damaged) as error:
+        except (*FAILURES, OSError, Damaged) as error:
             self._close()
             raise Retryable(f"{self._path}: damaged, and no new outbox can be begun: {error}") from error
 
