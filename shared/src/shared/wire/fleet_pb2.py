@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shared/wire/fleet.proto\x12\x0bshared.wire\"\xa0\x01\n\x0bSiteMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.shared.wire.HelloH\x00\x12\x37\n\x0f\x61\x63knowledgement\x18\x02 \x01(\x0b\x32\x1c.shared.wire.AcknowledgementH\x00\x12+\n\theartbeat\x18\x03 \x01(\x0b\x32\x16.shared.wire.HeartbeatH\x00\x42\x06\n\x04kind\"\x86\x01\n\x05Hello\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x18\n\x10\x61udit_public_key\x18\x04 \x01(\t\x12)\n\x06models\x18\x05 \x03(\x0b\x32\x19.shared.wire.RunningModel\"U\n\x0cRunningModel\x12\x16\n\x0e\x63omponent_type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\xe3\x01\n\x0f\x41\x63knowledgement\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".shared.wire.Acknowledgement.State\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12)\n\x06models\x18\x05 \x03(\x0b\x32\x19.shared.wire.RunningModel\":\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tCOMMITTED\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\"6\n\tHeartbeat\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.shared.wire.RunningModel\"m\n\rCentreMessage\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x14.shared.wire.CommandH\x00\x12+\n\twitnessed\x18\x02 \x01(\x0b\x32\x16.shared.wire.WitnessedH\x00\x42\x06\n\x04kind\"1\n\x07\x43ommand\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"\'\n\tWitnessed\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04note\x18\x02 \x01(\t2L\n\x05\x46leet\x12\x43\n\x07\x43onnect\x12\x18.shared.wire.SiteMessage\x1a\x1a.shared.wire.CentreMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shared/wire/fleet.proto\x12\x0bshared.wire\"\xcd\x01\n\x0bSiteMessage\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.shared.wire.HelloH\x00\x12\x37\n\x0f\x61\x63knowledgement\x18\x02 \x01(\x0b\x32\x1c.shared.wire.AcknowledgementH\x00\x12+\n\theartbeat\x18\x03 \x01(\x0b\x32\x16.shared.wire.HeartbeatH\x00\x12+\n\x06health\x18\x04 \x01(\x0b\x32\x19.shared.wire.HealthReportH\x00\x42\x06\n\x04kind\"\xaa\x01\n\x05Hello\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x18\n\x10\x61udit_public_key\x18\x04 \x01(\t\x12)\n\x06models\x18\x05 \x03(\x0b\x32\x19.shared.wire.RunningModel\x12\"\n\x06trials\x18\x06 \x03(\x0b\x32\x12.shared.wire.Trial\"U\n\x0cRunningModel\x12\x16\n\x0e\x63omponent_type\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0e\n\x06sha256\x18\x04 \x01(\t\"\x8a\x02\n\x0f\x41\x63knowledgement\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".shared.wire.Acknowledgement.State\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12)\n\x06models\x18\x05 \x03(\x0b\x32\x19.shared.wire.RunningModel\"a\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tCOMMITTED\x10\x01\x12\x0b\n\x07REFUSED\x10\x02\x12\n\n\x06TRYING\x10\x03\x12\x0f\n\x0bROLLED_BACK\x10\x04\x12\x08\n\x04HELD\x10\x05\"q\n\x05Trial\x12\x16\n\x0e\x63omponent_type\x18\x01 \x01(\t\x12(\n\x05model\x18\x02 \x01(\x0b\x32\x19.shared.wire.RunningModel\x12\x12\n\nrollout_id\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\"\xfc\x01\n\x0cHealthReport\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x16\n\x0e\x63omponent_type\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".shared.wire.Acknowledgement.State\x12\x0f\n\x07windows\x18\x05 \x01(\r\x12\x16\n\x0elatency_p99_ms\x18\x06 \x01(\x02\x12\x1b\n\x13not_finite_fraction\x18\x07 \x01(\x02\x12$\n\x1cout_of_distribution_fraction\x18\x08 \x01(\x02\x12\r\n\x05shift\x18\t \x01(\x02\"6\n\tHeartbeat\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.shared.wire.RunningModel\"m\n\rCentreMessage\x12\'\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\x14.shared.wire.CommandH\x00\x12+\n\twitnessed\x18\x02 \x01(\x0b\x32\x16.shared.wire.WitnessedH\x00\x42\x06\n\x04kind\"1\n\x07\x43ommand\x12\x12\n\nrollout_id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"\'\n\tWitnessed\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04note\x18\x02 \x01(\t2L\n\x05\x46leet\x12\x43\n\x07\x43onnect\x12\x18.shared.wire.SiteMessage\x1a\x1a.shared.wire.CentreMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,23 +32,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shared.wire.fleet_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SITEMESSAGE']._serialized_start=41
-  _globals['_SITEMESSAGE']._serialized_end=201
-  _globals['_HELLO']._serialized_start=204
-  _globals['_HELLO']._serialized_end=338
-  _globals['_RUNNINGMODEL']._serialized_start=340
-  _globals['_RUNNINGMODEL']._serialized_end=425
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=428
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=655
-  _globals['_ACKNOWLEDGEMENT_STATE']._serialized_start=597
-  _globals['_ACKNOWLEDGEMENT_STATE']._serialized_end=655
-  _globals['_HEARTBEAT']._serialized_start=657
-  _globals['_HEARTBEAT']._serialized_end=711
-  _globals['_CENTREMESSAGE']._serialized_start=713
-  _globals['_CENTREMESSAGE']._serialized_end=822
-  _globals['_COMMAND']._serialized_start=824
-  _globals['_COMMAND']._serialized_end=873
-  _globals['_WITNESSED']._serialized_start=875
-  _globals['_WITNESSED']._serialized_end=914
-  _globals['_FLEET']._serialized_start=916
-  _globals['_FLEET']._serialized_end=992
+  _globals['_SITEMESSAGE']._serialized_end=246
+  _globals['_HELLO']._serialized_start=249
+  _globals['_HELLO']._serialized_end=419
+  _globals['_RUNNINGMODEL']._serialized_start=421
+  _globals['_RUNNINGMODEL']._serialized_end=506
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=509
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=775
+  _globals['_ACKNOWLEDGEMENT_STATE']._serialized_start=678
+  _globals['_ACKNOWLEDGEMENT_STATE']._serialized_end=775
+  _globals['_TRIAL']._serialized_start=777
+  _globals['_TRIAL']._serialized_end=890
+  _globals['_HEALTHREPORT']._serialized_start=893
+  _globals['_HEALTHREPORT']._serialized_end=1145
+  _globals['_HEARTBEAT']._serialized_start=1147
+  _globals['_HEARTBEAT']._serialized_end=1201
+  _globals['_CENTREMESSAGE']._serialized_start=1203
+  _globals['_CENTREMESSAGE']._serialized_end=1312
+  _globals['_COMMAND']._serialized_start=1314
+  _globals['_COMMAND']._serialized_end=1363
+  _globals['_WITNESSED']._serialized_start=1365
+  _globals['_WITNESSED']._serialized_end=1404
+  _globals['_FLEET']._serialized_start=1406
+  _globals['_FLEET']._serialized_end=1482
 # @@protoc_insertion_point(module_scope)
