@@ -1,6 +1,8 @@
 """The C-MAPSS benchmark: its files, its protocol, its numbers."""
 
+import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,18 +76,36 @@ def test_bad_line_is_refused_by_file_and_line(folder, number, line, said):
     assert f"train_FD001.txt:{number}" in str(refused.value)
 
 
-def test_damaged_missing_and_unlisted_files_are_refused(folder):
-    """A file that is not what SHA256SUMS says is never read."""
-    verify(folder, "FD001")
+def test_damaged_and_missing_files_are_refused_together(folder):
+    """Every file that is missing, or not what SHA256SUMS says, is named before a training begins."""
     (folder / "test_FD001.txt").write_text("other")
-    with pytest.raises(ConfigError, match=r"(?s)test_FD001.txt.*has SHA-256 .* damaged"):
-        verify(folder, "FD001")
     (folder / "RUL_FD001.txt").unlink()
+    with pytest.raises(ConfigError) as refused:
+        verify(folder, "FD001")
+    damaged, missing = refused.value.problems
+    assert re.fullmatch(r"test_FD001.txt: has SHA-256 \w+; SHA256SUMS says \w+: damaged, .*", damaged)
+    assert missing.startswith("RUL_FD001.txt: cannot be read: No such file")
+    assert "--held-out reads train_FD001.txt alone" in str(refused.value)
+    assert verify(folder, "FD001", held_out=True) == {"train_FD001.txt": "verified"}
+    with pytest.raises(ConfigError, match=r"(?s)test_FD001.txt.*damaged"):
+        cmapss_files.TestSet.open(folder, "FD001", Sealed())
     with pytest.raises(ConfigError, match=r"(?s)RUL_FD001.txt.*cannot be read: No such file"):
         cmapss_files.TestSet.open(write_folder_without_labels(folder), "FD001", Sealed())
-    with pytest.raises(ConfigError, match=r"(?s)SHA256SUMS.*says nothing of train_FD002.txt"):
-        read_training(folder, "FD002")
-    (folder / "SHA256SUMS").write_text("no digest  train_FD001.txt")
+
+
+def test_files_without_a_checksum_are_read_and_say_so(folder):
+    """NASA's archive has no SHA256SUMS: its files are read, and their digest is told instead."""
+    digest = hashlib.sha256((folder / "RUL_FD001.txt").read_bytes()).hexdigest()
+    sums = folder / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text().splitlines(True) if "RUL" not in line))
+    states = verify(folder, "FD001")
+    assert states == dict.fromkeys(("train_FD001.txt", "test_FD001.txt"), "verified") | {
+        "RUL_FD001.txt": f"not in SHA256SUMS, SHA-256 {digest}"
+    }
+    sums.unlink()
+    assert all(state.startswith("not in SHA256SUMS") for state in verify(folder, "FD001").values())
+    assert len(cmapss_files.TestSet.open(folder, "FD001", Sealed()).rul) == ENGINES
+    sums.write_text("no digest  train_FD001.txt")
     with pytest.raises(ConfigError, match=r"(?s)SHA256SUMS:1.*found no line of `sha256sum`"):
         read_training(folder, "FD001")
 
@@ -184,6 +204,7 @@ def test_command_prints_one_json_line_and_draws(folder, tmp_path, monkeypatch, c
     promised = {"rmse_capped_mean", "rmse_capped_sd", "rmse_uncapped_mean", "score_capped_mean", "picp90"}
     assert promised | {"mean_width90", "seconds_per_seed"} <= found.keys()
     assert (found["seeds"], found["rmse_capped_sd"]) == (1, 0.0)
+    assert found["files"] == {"train_FD001.txt": "verified"}
     assert found["rmse_capped_mean"] == found["trials"][0]["rmse_capped"]
     assert picture.stat().st_size > 10_000
 

@@ -45,7 +45,9 @@ def about() -> None:
 
 @app.command()
 def cmapss(
-    data: Annotated[Path, typer.Option(help="folder with train_, test_, RUL_<subset>.txt and SHA256SUMS")],
+    data: Annotated[
+        Path, typer.Option(help="folder with train_, test_, RUL_<subset>.txt and any SHA256SUMS")
+    ],
     subset: Annotated[str, typer.Option(help="FD001, FD002, FD003 or FD004")],
     seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="trainings, from seed 0 on")] = 5,
     held_out: Annotated[
@@ -69,8 +71,7 @@ def cmapss(
     from control_plane.training.cmapss_trial import run_held_out, run_test
 
     settings = settings_of(subset)
-    if not held_out:
-        verify(data, subset)
+    files = verify(data, subset, held_out=held_out)
     torch.set_num_threads(1)  # small networks: a second thread costs more than it brings, and changes bits
     if checkpoints:
         checkpoints.mkdir(parents=True, exist_ok=True)
@@ -85,9 +86,10 @@ def cmapss(
     if plot:
         draw(plot, subset, trials)
     if as_json:
-        print(json.dumps(_summary(subset, trials, held_out=held_out)))
+        print(json.dumps(_summary(subset, trials, held_out=held_out) | {"files": files}))
     else:
         _show(subset, trials, held_out=held_out)
+        console().print("\n".join(f"{name}: {state}" for name, state in files.items()))
 
 
 def _summary(subset: str, trials: "Sequence[Trial]", *, held_out: bool) -> dict[str, Any]:

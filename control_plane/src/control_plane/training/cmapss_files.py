@@ -53,9 +53,9 @@ class TestSet:
         """
         seal = frozen.check()
         units = _engines(
-            folder / f"test_{subset}.txt", _verified(folder, f"test_{subset}.txt"), labelled=False
+            folder / f"test_{subset}.txt", _check(folder, f"test_{subset}.txt")[0], labelled=False
         )
-        rul = _labels(folder / f"RUL_{subset}.txt", _verified(folder, f"RUL_{subset}.txt"), len(units))
+        rul = _labels(folder / f"RUL_{subset}.txt", _check(folder, f"RUL_{subset}.txt")[0], len(units))
         return cls(units, rul, seal)
 
 
@@ -65,30 +65,41 @@ def read_training(folder: Path, subset: str) -> list[Unit]:
     ConfigError names the file, the line and what would be right.
     """
     name = f"train_{subset}.txt"
-    return _engines(folder / name, _verified(folder, name), labelled=True)
+    return _engines(folder / name, _check(folder, name)[0], labelled=True)
 
 
-def verify(folder: Path, subset: str) -> None:
-    """Hold the subset's three files against SHA256SUMS; nothing of their content leaves here.
+def verify(folder: Path, subset: str, *, held_out: bool = False) -> dict[str, str]:
+    """What each of the subset's files is: "verified", or its SHA-256 where SHA256SUMS says nothing of it.
 
-    So a missing or damaged file is refused before a training of minutes, not after it.
+    Nothing of their content leaves here. ConfigError names every file that is missing or damaged, before a
+    training of minutes rather than after it.
     """
-    for name in (f"train_{subset}.txt", f"test_{subset}.txt", f"RUL_{subset}.txt"):
-        _verified(folder, name)
+    states, problems = {}, []
+    for kind in ("train",) if held_out else ("train", "test", "RUL"):
+        name = f"{kind}_{subset}.txt"
+        try:
+            states[name] = _check(folder, name)[1]
+        except ConfigError as error:
+            problems += [f"{Path(error.source).name}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError(f"--data {folder} (--held-out reads train_{subset}.txt alone)", problems)
+    return states
 
 
-def _verified(folder: Path, name: str) -> bytes:
-    """The bytes of a file whose SHA-256 is the one in SHA256SUMS."""
-    expected = _checksums(folder / CHECKSUMS).get(name)
-    if expected is None:
-        raise ConfigError(str(folder / CHECKSUMS), [f"says nothing of {name}; {SOURCE}"])
+def _check(folder: Path, name: str) -> tuple[bytes, str]:
+    """The bytes of a file that is not other than SHA256SUMS says, and what `verify` says of it.
+
+    NASA's archive has no such list: a file that nothing is known of is read.
+    """
     data = _read(folder / name)
+    sums = folder / CHECKSUMS
+    expected = _checksums(sums).get(name) if sums.exists() else None
     found = hashlib.sha256(data).hexdigest()
-    if found != expected:
+    if expected not in {None, found}:
         raise ConfigError(
             str(folder / name), [f"has SHA-256 {found}; {CHECKSUMS} says {expected}: damaged, {SOURCE}"]
         )
-    return data
+    return data, "verified" if expected else f"not in {CHECKSUMS}, SHA-256 {found}"
 
 
 def _checksums(path: Path) -> dict[str, str]:
