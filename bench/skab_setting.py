@@ -6,8 +6,8 @@ come from shifts of known size put into the former: 1 to 3 tags, 1 to 30 standar
 minute, back within ten seconds. No row after the 400th of a labelled file is used, nor any label.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,10 +48,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """A line a variant, then one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m bench.skab_setting", description=__doc__)
+    parser.add_argument("folder", type=Path, help="SKAB's data folder: anomaly-free, valve1, ...")
+    folder = parser.parse_args().folder
+    recording = folder / "anomaly-free" / "anomaly-free.csv"
+    if not recording.is_file():
+        parser.error(f"{recording} is missing; give SKAB's whole data folder")
     settings = load_settings()
-    free = pd.read_csv(folder / "anomaly-free" / "anomaly-free.csv", sep=";")[list(SENSORS)].to_numpy(float)
+    free = pd.read_csv(recording, sep=";")[list(SENSORS)].to_numpy(float)
     heads = [recording.training for recording in load_recordings(folder, settings.train_rows)]
     pieces = [free[at : at + FILE_ROWS] for at in range(0, len(free) - FILE_ROWS, STEP_ROWS)]
     found = {name: measure(replace(settings, **changed), pieces, heads) for name, changed in VARIANTS.items()}
@@ -117,4 +123,4 @@ def _shifted(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
