@@ -80,6 +80,17 @@ def test_units_never_seen_are_covered_as_promised():
     assert 0.88 <= np.mean(found) <= 0.93
 
 
+def test_the_more_units_calibrate_the_less_is_left_to_chance():
+    """Coverage of new units varies from one draw of 20 to another, and by much less between draws of 100."""
+    rng = np.random.default_rng(2)
+    new = units_at_random(rng, 300)
+    spreads = [
+        np.std([coverage_by_unit(calibrate(*units_at_random(rng, count), HORIZON), *new) for _ in range(40)])
+        for count in (20, 100)
+    ]
+    assert 1.5 * spreads[1] < spreads[0] < 0.07
+
+
 def test_a_unit_counts_once_however_many_windows_it_has():
     """One unit with a thousand wrong windows does not outweigh nineteen that are right."""
     truth = np.concatenate([np.full(19, 50.0), np.full(1000, 20.0)])

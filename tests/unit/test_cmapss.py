@@ -23,6 +23,7 @@ from control_plane.training.cmapss_trial import (
     run_test,
     train_frozen,
 )
+from control_plane.training.fit import BEYOND
 from control_plane.training.optimise import Epoch
 from shared.errors import ConfigError
 from tests.support.engines import ENGINES, LEFT, lines, tiny_settings, write, write_folder
@@ -248,7 +249,17 @@ def test_scores_are_the_published_formulas():
 def test_shipped_settings_are_sound(subset):
     """Each subset has settings that a training takes, and another name is refused."""
     found = cmapss_settings.settings_of(subset)
-    assert found.config(3).seed == 3
+    config = found.config(3)
+    assert config.seed == 3
     assert (found.regimes == 6) == (subset in {"FD002", "FD004"})
     with pytest.raises(ConfigError, match="found 'FD005'"):
         cmapss_settings.settings_of("FD005")
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_margins_rest_on_every_engine_at_moments_that_are_judged(subset):
+    """Each engine calibrates networks that never saw it, and no window before the earliest cut does."""
+    config = cmapss_settings.settings_of(subset).config(0)
+    assert config.parts > 1
+    assert not config.calibrate_beyond
+    assert CUT_RUL[1] <= BEYOND * config.horizon_cycles < CUT_RUL[1] + 1

@@ -8,10 +8,20 @@ many windows it has, and the new one the worst place: hierarchical conformal pre
 Willett 2023; the score is that of conformalised quantile regression, Romano, Patterson and Candes 2019). On
 average over units it is `coverage` or up to half a unit more.
 
+That is a mean over draws of the `K` units. One draw is off by up to `sqrt(coverage * (1 - coverage) / K)`,
+0.07 with twenty units, 0.03 with a hundred (Vovk 2012), and what is then counted on `N` new units is off by
+as much again for `N`. So as many units as there are should calibrate: with `parts` of `TrainingConfig` every
+unit does, judged by networks that trained on the other parts. What answers then is the mean of all parts'
+networks and not the one that was judged. No theorem covers that (CV+ of Barber et al. 2021, which has one,
+would widen each interval by how far the networks are apart); it holds as far as the networks agree, and as
+the mean is wrong by less than each, rather too wide. Held-out C-MAPSS engines: docs/model_experiments.md.
+
 What is not promised. Neither that of each unit, nor that of each moment of one unit's life (neighbouring
-windows miss together), nor that at a site whose units wear otherwise than these did; and not the full figure
-when the network's best epoch or its settings were chosen on these very units, only nearly. Where fewer than
-`UNITS_MIN` units reach the whole range, the one bin that is left rests on those there are, and says so.
+windows miss together), nor that at a site whose units wear otherwise than these did; nor at moments drawn in
+another way: whole lives hold many easy windows far from failure, so where nobody looks that early,
+`calibrate_beyond: false` leaves them out. And not the full figure when the network's best epoch or its
+settings were chosen on these very units, only nearly. Where fewer than `UNITS_MIN` units reach the whole
+range, the one bin that is left rests on those there are, and says so.
 """
 
 import numpy as np
