@@ -252,14 +252,16 @@ class AgentProcess:
 
 
 @contextmanager
-def agent(folder: Path, config: Path, kafka: str) -> Iterator[AgentProcess]:
+def agent(
+    folder: Path, config: Path, kafka: str, environment: Mapping[str, str] | None = None
+) -> Iterator[AgentProcess]:
     """A started agent of the site that has a signed model for every unit; it drains and ends at the end."""
     centre = Centre(folder, (SITE,))
     centre.roll_out(centre.publish(*release()))
     with served(centre.layout.repository) as url:
         arguments = ["--config", str(config), "--site", SITE, "--kafka", kafka, "--repository", url]
         arguments += ["--data-dir", str(folder / "data"), "--trust-dir", str(centre.trust[SITE])]
-        found = AgentProcess(folder, [*arguments, "--fleet", f"{HOST}:1"])
+        found = AgentProcess(folder, [*arguments, "--fleet", f"{HOST}:1"], environment)
         found.start()
         try:
             yield found

@@ -17,20 +17,27 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 _NO_TEXT = "Could not decode to UTF-8"  # Python's own words: it gives them no error code
 
-# What a call on a file may raise. Where SQLite's message quotes a damaged name, Python cannot make it a text.
-FAILURES = (sqlite3.Error, UnicodeDecodeError)
-
 
 class Damaged(Exception):
     """The file cannot be trusted; the message says why."""
 
 
-def is_damage(error: sqlite3.Error | UnicodeDecodeError) -> bool:
-    """Whether SQLite says that the file is malformed or no database at all, or a name in it is no text."""
-    if isinstance(error, UnicodeDecodeError):
+# What a call on a file may raise. Where SQLite's message quotes a damaged name, Python cannot make it a text.
+FAILURES = (sqlite3.Error, UnicodeDecodeError, Damaged)
+
+
+def is_damage(error: sqlite3.Error | UnicodeDecodeError | Damaged) -> bool:
+    """Whether the file is malformed, no database at all, has a name that is no text, or may not be written.
+
+    One bit of its header makes a file one that may not be written, for ever. Where it is the disk that may
+    not be written, no file can take its place, and nothing happens.
+    """
+    if not isinstance(error, sqlite3.Error):
         return True
     code = getattr(error, "sqlite_errorcode", None)
-    return code & 0xFF in _DAMAGED if code is not None else str(error).startswith(_NO_TEXT)
+    if code is None:
+        return str(error).startswith(_NO_TEXT)
+    return code == sqlite3.SQLITE_READONLY or code & 0xFF in _DAMAGED
 
 
 def is_foreign(error: sqlite3.Error) -> bool:
@@ -83,7 +90,10 @@ def check(db: sqlite3.Connection) -> None:
 
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the tables up to date; a file of before it could give space back is rewritten once."""
-    migrations.apply(Database(db))
+    try:
+        migrations.apply(Database(db))
+    except LookupError as error:  # a column of its own table has another name
+        raise Damaged(f"what was done to its tables cannot be read: no {error}") from error
     if db.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
         try:
             db.execute("VACUUM")

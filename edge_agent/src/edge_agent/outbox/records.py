@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
+from edge_agent.outbox.file import Damaged
 from edge_agent.outbox.gaps import runs
 from edge_agent.outbox.limits import ROW_OVERHEAD_BYTES, OutboxLimits
 from edge_agent.outbox.rows import checksum
@@ -61,38 +62,40 @@ class Records:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.counts = Counts()
+        self.newest_kept = 0  # when the file was opened
 
     def load(self) -> bool:
         """Count what is there; False when its parts do not fit each other."""
         counts = self.counts = Counts(last_seq=self._last_seq(), settled_seq=settled_seq(self._db))
-        urgent = marked = 0.0
-        for pending, rows, size, *others in self._db.execute(
-            f"SELECT acked_ms IS NULL AND seq > ?, count(*), total({_SIZE}),"  # noqa: S608
-            f" total({IS_URGENT}), total(acked_ms IS NOT NULL) FROM records NOT INDEXED GROUP BY 1",
+        newest, in_table = 0, [0.0] * 2 * len(INDICES)
+        for pending, rows, size, last, *sums in self._db.execute(
+            f"SELECT acked_ms IS NULL AND seq > ?, count(*), total({_SIZE}), max(seq),"  # noqa: S608
+            f" {', '.join(f'total({which}), total(seq * ({which}))' for which in INDICES.values())}"
+            " FROM records NOT INDEXED GROUP BY 1",
             (counts.settled_seq,),
         ):
-            urgent, marked = urgent + others[0], marked + others[1]
+            newest, in_table = max(newest, last), [sum(both) for both in zip(in_table, sums, strict=True)]
             if pending:
                 counts.pending_rows, counts.pending_bytes = rows, int(size)
             else:
                 counts.acked_rows, counts.acked_bytes = rows, int(size)
-        if [urgent, marked] != [self._indexed(name, which) for name, which in INDICES.items()]:
+        if in_table != [value for name, which in INDICES.items() for value in self._indexed(name, which)]:
             return False
-        if counts.settled_seq > counts.last_seq:
+        if max(counts.settled_seq, newest) > counts.last_seq:
             return False
+        self.newest_kept = newest
         counts.settled_seq = self._oldest_pending() - 1  # what was given up is settled too
         return True
 
-    def _indexed(self, name: str, which: str) -> int:
-        sql = f"SELECT count(*) FROM records INDEXED BY {name} WHERE {which}"  # noqa: S608
-        return int(self._db.execute(sql).fetchone()[0])
+    def _indexed(self, name: str, which: str) -> tuple[float, float]:
+        """How many rows an index has, and the sum of their numbers."""
+        sql = f"SELECT count(*), total(seq) FROM records INDEXED BY {name} WHERE {which}"  # noqa: S608
+        rows, numbers = self._db.execute(sql).fetchone()
+        return rows, numbers
 
     def _last_seq(self) -> int:
-        sql = (
-            "SELECT max(ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0),"
-            " ifnull((SELECT max(seq) FROM records), 0))"
-        )
-        return int(self._db.execute(sql).fetchone()[0])
+        found = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        return int(found[0]) if found else 0
 
     def append(self, records: Sequence[Outgoing | None]) -> None:
         """Add rows at the end; None takes a number and leaves no row."""
@@ -157,6 +160,7 @@ class Records:
         Whatever has no pending row before it is settled, in one line for all of it; other rows are marked.
         """
         before, oldest = self.counts.settled_seq, self._oldest_pending()
+        self._confirm(before + 1, oldest - 1)
         for first, last in runs(seqs):
             if last < oldest:
                 continue
@@ -164,6 +168,7 @@ class Records:
             if first <= oldest:
                 self.counts.settled_seq = last
                 oldest = self._oldest_pending()
+                self._confirm(last + 1, oldest - 1)
             else:
                 self._mark(first, last, now_ms)
         self.counts.settled_seq = oldest - 1
@@ -174,6 +179,23 @@ class Records:
         """The number of the oldest pending row; that of the next one to come when none is pending."""
         found = self.first_pending()
         return found[0] if found else self.counts.last_seq + 1
+
+    def _confirm(self, first: int, last: int) -> None:
+        """Damaged when rows among these look marked that the index of marks does not have.
+
+        A mark has no checksum of its own; without this a line of `settled` would say for good what one
+        flipped bit said.
+        """
+        if first > last:
+            return
+        marked = "acked_ms IS NOT NULL AND seq BETWEEN ? AND ?"
+        sql = (
+            f"SELECT (SELECT count(*) FROM records NOT INDEXED WHERE {marked}),"  # noqa: S608
+            f" (SELECT count(*) FROM records INDEXED BY records_marked WHERE {marked})"
+        )
+        in_table, in_index = self._db.execute(sql, (first, last, first, last)).fetchone()
+        if in_table != in_index:
+            raise Damaged(f"rows {first} to {last}: {in_table} are marked as acknowledged, {in_index} were")
 
     def _weigh(self, first: int, last: int) -> None:
         """Count the pending rows among these as acknowledged."""
@@ -196,7 +218,9 @@ class Records:
         """Drop up to so many of the oldest acknowledged rows: those that are settled before others."""
         left = rows_max - self._drop("NOT INDEXED WHERE seq <= ?", (self.counts.settled_seq,), rows_max)
         if left > 0:
-            self._drop("INDEXED BY records_marked WHERE acked_ms IS NOT NULL", (), left)
+            # The second time for the row itself: by the first alone SQLite believes the index.
+            marked = "acked_ms IS NOT NULL AND +acked_ms IS NOT NULL"
+            self._drop(f"INDEXED BY records_marked WHERE {marked}", (), left)
 
     def _drop(self, which: str, values: tuple[int, ...], rows_max: int) -> int:
         """Drop the oldest of these; how many there were."""

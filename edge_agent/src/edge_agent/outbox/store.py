@@ -112,7 +112,7 @@ class OutboxStore:
                 if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_foreign(error)):
                     raise
                 self._replace(error)
-        except (*FAILURES, OSError, Damaged) as error:
+        except (*FAILURES, OSError) as error:
             self._close()
             raise Retryable(f"{self._path}: the outbox cannot be opened: {error}") from error
 
@@ -152,6 +152,8 @@ class OutboxStore:
             raise Damaged(f"it is not the file of store {anchor.store_id}")
         if last_seq < anchor.last_seq:
             raise Damaged(f"it ends at row {last_seq}; row {anchor.last_seq} had been committed")
+        if last_seq > max(anchor.last_seq, self._records.newest_kept, self._stores.newest[0]):
+            raise Damaged(f"it says that it ends at row {last_seq}, which neither it nor its anchor has")
         if log.size < anchor.log.size:
             raise Damaged(f"its log ends at {log.size}; {anchor.log.size} entries had been committed")
         if log.size == anchor.log.size and log.to_bytes() != anchor.log.to_bytes():
@@ -183,7 +185,7 @@ class OutboxStore:
     def _open_instead(self, why: Exception) -> None:
         try:
             self._replace(why)
-        except (*FAILURES, OSError, Damaged) as error:
+        except (*FAILURES, OSError) as error:
             self._close()
             raise Retryable(f"{self._path}: damaged, and no new outbox can be begun: {error}") from error
 
