@@ -9,7 +9,7 @@ from sqlite_utils import Database
 from edge_agent.outbox.schema import migrations
 
 BUSY_TIMEOUT_S = 5.0
-QUICK_CHECK_S = 5.0  # a start does not wait longer for a look at every page: about 5 GiB from a page cache
+CHECK_S = 5.0  # a start does not wait longer for a look at every page: about 4 GiB from a page cache
 CHECK_STEPS = 100_000  # SQLite's virtual machine steps between two looks at the clock
 WAL_BYTES_KEPT = 16 << 20  # the write-ahead log is cut down to this after a large transaction
 _INCREMENTAL = 2  # PRAGMA auto_vacuum: pages are given back when asked
@@ -73,11 +73,14 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def check(db: sqlite3.Connection) -> None:
-    """Damaged when a page does not hold together; a look that takes too long is broken off."""
-    end = time.monotonic() + QUICK_CHECK_S
+    """Damaged when a page does not hold together, or an index does not fit its table.
+
+    A look that takes too long is broken off.
+    """
+    end = time.monotonic() + CHECK_S
     db.set_progress_handler(lambda: time.monotonic() > end, CHECK_STEPS)
     try:
-        [(found,)] = db.execute("PRAGMA quick_check(1)").fetchall()
+        [(found,)] = db.execute("PRAGMA integrity_check(1)").fetchall()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise

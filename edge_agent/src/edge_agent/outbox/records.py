@@ -67,19 +67,18 @@ class Records:
     def load(self) -> bool:
         """Count what is there; False when its parts do not fit each other."""
         counts = self.counts = Counts(last_seq=self._last_seq(), settled_seq=settled_seq(self._db))
-        newest, in_table = 0, [0.0] * 2 * len(INDICES)
-        for pending, rows, size, last, *sums in self._db.execute(
+        newest, urgent, marked = 0, 0.0, 0.0
+        for pending, rows, size, last, *others in self._db.execute(
             f"SELECT acked_ms IS NULL AND seq > ?, count(*), total({_SIZE}), max(seq),"  # noqa: S608
-            f" {', '.join(f'total({which}), total(seq * ({which}))' for which in INDICES.values())}"
-            " FROM records NOT INDEXED GROUP BY 1",
+            f" total({IS_URGENT}), total(acked_ms IS NOT NULL) FROM records NOT INDEXED GROUP BY 1",
             (counts.settled_seq,),
         ):
-            newest, in_table = max(newest, last), [sum(both) for both in zip(in_table, sums, strict=True)]
+            newest, urgent, marked = max(newest, last), urgent + others[0], marked + others[1]
             if pending:
                 counts.pending_rows, counts.pending_bytes = rows, int(size)
             else:
                 counts.acked_rows, counts.acked_bytes = rows, int(size)
-        if in_table != [value for name, which in INDICES.items() for value in self._indexed(name, which)]:
+        if [urgent, marked] != [self._indexed(name, which) for name, which in INDICES.items()]:
             return False
         if max(counts.settled_seq, newest) > counts.last_seq:
             return False
@@ -87,11 +86,9 @@ class Records:
         counts.settled_seq = self._oldest_pending() - 1  # what was given up is settled too
         return True
 
-    def _indexed(self, name: str, which: str) -> tuple[float, float]:
-        """How many rows an index has, and the sum of their numbers."""
-        sql = f"SELECT count(*), total(seq) FROM records INDEXED BY {name} WHERE {which}"  # noqa: S608
-        rows, numbers = self._db.execute(sql).fetchone()
-        return rows, numbers
+    def _indexed(self, name: str, which: str) -> int:
+        sql = f"SELECT count(*) FROM records INDEXED BY {name} WHERE {which}"  # noqa: S608
+        return int(self._db.execute(sql).fetchone()[0])
 
     def _last_seq(self) -> int:
         found = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
