@@ -371,6 +371,24 @@ def test_a_bit_in_the_newest_number_leaves_no_number_unexplained(tmp_path, chang
     assert len(asides(path)) == 1
 
 
+@pytest.mark.parametrize("bit", [4, 6, 7])  # 117, 37, 12,937
+def test_a_bit_in_the_number_of_a_row_costs_that_row_alone(tmp_path, bit):
+    """Rows after one whose number has become larger or smaller are read and saved."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path) as store:
+        row = store.pending(100, 1)[0]
+    data = bytearray(path.read_bytes())
+    at = data.rindex(row.record.schema.encode(), 0, data.index(row.record.body))
+    number = at - 10  # before the header of the row
+    assert data[number] == 101
+    data[number] ^= 1 << bit
+    path.write_bytes(data)
+    with OutboxStore(path) as store:
+        kept, explained = account.check(store)
+        assert explained == {(row.store_id, 101)}
+
+
 def test_a_file_that_a_bit_makes_read_only_is_set_aside(tmp_path):
     """The agent does not wait for ever to write to it; every row of it is saved."""
     path = tmp_path / "o.db"

@@ -213,12 +213,13 @@ def _readable(old: sqlite3.Connection, after: int) -> Iterator[tuple[int, Outgoi
     while failures < UNREADABLE_MAX:
         try:
             for seq, *record, crc in _scan(old, after):
+                outgoing = Outgoing(*record)
+                if not _holds(seq, outgoing, crc):
+                    continue  # its number, too, says nothing of where the next row is
                 if seq <= after:  # a page that points backwards
                     raise sqlite3.DatabaseError("rows out of order")
                 after, skip = seq, SKIP_ROWS
-                outgoing = Outgoing(*record)
-                if _holds(seq, outgoing, crc):
-                    yield seq, outgoing, checksum(seq, outgoing)
+                yield seq, outgoing, checksum(seq, outgoing)
             return
         except (sqlite3.Error, TypeError, ValueError, OverflowError):
             after += skip
