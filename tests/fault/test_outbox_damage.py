@@ -385,7 +385,7 @@ def test_a_bit_in_the_number_of_a_row_costs_that_row_alone(tmp_path, bit):
     data[number] ^= 1 << bit
     path.write_bytes(data)
     with OutboxStore(path) as store:
-        kept, explained = account.check(store)
+        _, explained = account.check(store)
         assert explained == {(row.store_id, 101)}
 
 
