@@ -13,7 +13,7 @@ CHECK_S = 5.0  # a start does not wait longer for a look at every page: about 4 
 CHECK_STEPS = 100_000  # SQLite's virtual machine steps between two looks at the clock
 WAL_BYTES_KEPT = 16 << 20  # the write-ahead log is cut down to this after a large transaction
 _INCREMENTAL = 2  # PRAGMA auto_vacuum: pages are given back when asked
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 _NO_TEXT = "Could not decode to UTF-8"  # Python's own words: it gives them no error code
 
@@ -27,10 +27,11 @@ FAILURES = (sqlite3.Error, UnicodeDecodeError, Damaged)
 
 
 def is_damage(error: sqlite3.Error | UnicodeDecodeError | Damaged) -> bool:
-    """Whether the file is malformed, no database at all, has a name that is no text, or may not be written.
+    """Whether the file is malformed, no outbox, no database at all, has names of no text, or is read only.
 
-    One bit of its header makes a file one that may not be written, for ever. Where it is the disk that may
-    not be written, no file can take its place, and nothing happens.
+    What is asked is always the same: where SQLite finds it wrong (SQLITE_ERROR), a name in the file is. One
+    bit of its header makes a file read only, for ever; where it is the disk that takes nothing, no other file
+    can take its place, and nothing happens.
     """
     if not isinstance(error, sqlite3.Error):
         return True
@@ -38,11 +39,6 @@ def is_damage(error: sqlite3.Error | UnicodeDecodeError | Damaged) -> bool:
     if code is None:
         return str(error).startswith(_NO_TEXT)
     return code == sqlite3.SQLITE_READONLY or code & 0xFF in _DAMAGED
-
-
-def is_foreign(error: sqlite3.Error) -> bool:
-    """Whether the tables are not those of an outbox: names are damaged, or it never was one."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
 
 
 def connect(path: Path, journal: str = "WAL") -> sqlite3.Connection:

@@ -142,11 +142,14 @@ class Records:
         return None if found is None else bytes(found[0])
 
     def remove(self, seqs: Iterable[int]) -> None:
-        """Take pending rows out."""
+        """Take pending rows out; Damaged when one that was read is not found by its number."""
+        seqs = list(seqs)
         sizes = self._db.execute(
             f"DELETE FROM records WHERE {IS_PENDING} AND {_AMONG} RETURNING {_SIZE}",  # noqa: S608
-            (self.counts.settled_seq, json.dumps(list(seqs))),
+            (self.counts.settled_seq, json.dumps(seqs)),
         ).fetchall()
+        if len(sizes) != len(seqs):
+            raise Damaged(f"of {len(seqs)} rows to give up, {len(sizes)} are where their numbers belong")
         self.counts.pending_rows -= len(sizes)
         self.counts.pending_bytes -= sum(size for (size,) in sizes)
         self.counts.given_up_rows += len(sizes)

@@ -13,7 +13,7 @@ from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import file, notes, recovery
 from edge_agent.outbox.anchor import Anchor, AnchorWriter
 from edge_agent.outbox.eviction import make_room, refuse_new
-from edge_agent.outbox.file import FAILURES, Damaged, is_damage, is_foreign, transaction
+from edge_agent.outbox.file import FAILURES, Damaged, is_damage, transaction
 from edge_agent.outbox.gaps import Loss, runs
 from edge_agent.outbox.leaves import Leaves
 from edge_agent.outbox.limits import OutboxLimits, WhenFull
@@ -109,7 +109,7 @@ class OutboxStore:
             try:
                 self._begin()
             except (sqlite3.Error, Damaged, ValueError, TypeError) as error:
-                if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_foreign(error)):
+                if isinstance(error, sqlite3.Error) and not is_damage(error):
                     raise
                 self._replace(error)
         except (*FAILURES, OSError) as error:
