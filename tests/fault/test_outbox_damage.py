@@ -493,6 +493,25 @@ def test_nothing_of_a_new_store_is_settled_while_rows_of_the_damaged_one_wait(tm
         assert (store.stats().settled_seq, store.stats().last_seq) == (2, 6)
 
 
+@pytest.mark.parametrize("told", ["as it was", "damaged"])
+def test_a_second_damage_does_not_forget_what_befell_rows_in_the_first(tmp_path, told):
+    """What is not on the record yet goes into the next file, if it can still be read."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path) as store:
+        changed(path, "UPDATE records SET crc = 0 WHERE seq = 41")
+        assert store.pending(0, 1)[0].number == 42  # the damaged row is given up
+        account.acked.add((store.store_id, 42))
+        store.acknowledge([42])
+        if told == "damaged":
+            changed(path, "UPDATE incidents SET told = replace(told, 'rows', 'rovs')")
+            account.acked.add((store.store_id, 41))  # nothing knows of it any more
+    recovery.replace(path, "for this test")
+    with OutboxStore(path) as store:
+        _, explained = account.check(store)
+        assert [number for _, number in explained] == ([41] if told == "as it was" else [])
+
+
 def test_only_the_newest_damaged_files_are_kept(tmp_path):
     """Whatever befalls the disk, the folder does not fill with damaged files."""
     path = tmp_path / "o.db"

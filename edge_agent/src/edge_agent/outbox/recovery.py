@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import notes
-from edge_agent.outbox.file import FAILURES, connect, connect_to_read, file_set, migrate, transaction
+from edge_agent.outbox.file import FAILURES, Damaged, connect, connect_to_read, file_set, migrate, transaction
 from edge_agent.outbox.gaps import Run, merged
 from edge_agent.outbox.leaves import Leaves, begin
 from edge_agent.outbox.rows import checksum, is_intact
@@ -133,6 +134,7 @@ def _copy(path: Path, new: sqlite3.Connection, found: Salvage) -> None:
         if _take_stores(old, found):
             _take_log(old, found)
             _take_notes(old, new)
+            _take_incidents(old, new)
             _take_rows(old, new, found)
     finally:
         old.close()
@@ -168,6 +170,25 @@ def _take_log(old: sqlite3.Connection, found: Salvage) -> None:
 def _take_notes(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     with suppress(*FAILURES, TypeError, AttributeError):
         notes.write(new, notes.read(old))
+
+
+def read_incident(told: str) -> dict[str, Any]:
+    """What befell rows, whose runs are under `rows`; Damaged when it does not say so."""
+    try:
+        found: dict[str, Any] = json.loads(told)
+        found["rows"] = [(int(first), int(last)) for first, last in found["rows"]]
+    except (ValueError, TypeError, LookupError) as error:
+        raise Damaged(f"what befell rows cannot be read: {error}") from error
+    return found
+
+
+def _take_incidents(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """What is not on the record yet: the rows it names are in no file any more."""
+    with suppress(*FAILURES):
+        for (told,) in old.execute("SELECT told FROM incidents ORDER BY id"):
+            with suppress(Damaged):
+                read_incident(told)
+                new.execute("INSERT INTO incidents (told) VALUES (?)", (told,))
 
 
 def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage) -> None:

@@ -309,11 +309,12 @@ class OutboxStore:
     def incidents(self, site_id: str) -> list[Incident]:
         """What is not on the record yet."""
         with self._use("read") as db:
-            found = db.execute("SELECT id, told FROM incidents ORDER BY id").fetchall()
-        return [self._incident(site_id, number, json.loads(told)) for number, told in found]
+            rows = db.execute("SELECT id, told FROM incidents ORDER BY id")
+            found = [(number, recovery.read_incident(told)) for number, told in rows]
+        return [self._incident(site_id, number, told) for number, told in found]
 
     def _incident(self, site_id: str, number: int, told: dict[str, Any]) -> Incident:
-        loss = Loss(site_id, seqs=[(first, last) for first, last in told.pop("rows")])
+        loss = Loss(site_id, seqs=told.pop("rows"))
         return Incident(number, told, list(loss.records(self._stores, "corrupt")))
 
     def audit_leaves(self) -> Iterator[bytes]:
