@@ -377,8 +377,9 @@ def test_a_bit_in_the_newest_number_leaves_no_number_unexplained(tmp_path, chang
     assert len(asides(path)) == 1
 
 
-@pytest.mark.parametrize("bit", [4, 6, 7])  # 117, 37, 12,937
-def test_a_bit_in_the_number_of_a_row_costs_that_row_alone(tmp_path, bit):
+@pytest.mark.parametrize("in_use", [False, True])
+@pytest.mark.parametrize("bit", [0, 1, 4, 6, 7])  # 100, 103, 117, 37, 12,937
+def test_a_bit_in_the_number_of_a_row_costs_that_row_alone(tmp_path, bit, in_use):
     """Rows after one whose number has become larger or smaller are read and saved."""
     path = tmp_path / "o.db"
     account = filled(path)
@@ -389,8 +390,14 @@ def test_a_bit_in_the_number_of_a_row_costs_that_row_alone(tmp_path, bit):
     number = at - 10  # before the header of the row
     assert data[number] == 101
     data[number] ^= 1 << bit
-    path.write_bytes(data)
     with OutboxStore(path) as store:
+        if not in_use:
+            store.__exit__()
+        path.write_bytes(data)
+        if in_use:
+            store._db.execute("PRAGMA shrink_memory")  # what is cached is not read again
+        else:
+            store.__enter__()
         _, explained = account.check(store)
         assert explained == {(row.store_id, 101)}
 
