@@ -15,7 +15,7 @@ from edge_agent.outbox.settled import forget, settle, settled_seq
 from shared.schemas import Outgoing
 
 IS_PENDING = "acked_ms IS NULL AND seq > ?"  # the row up to which all is settled
-_SIZE = f"ifnull(length(body) + length(key), 0) + {ROW_OVERHEAD_BYTES}"  # a bit makes a text NULL
+_SIZE = f"length(body) + length(key) + {ROW_OVERHEAD_BYTES}"
 
 
 class Held(NamedTuple):
