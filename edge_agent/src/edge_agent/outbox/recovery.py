@@ -112,10 +112,12 @@ def _build(path: Path, fresh: Path, told: dict[str, object]) -> int:
 
 
 def _begin_store(new: sqlite3.Connection, found: Salvage) -> None:
-    stores = [*found.stores, (found.last_seq, str(uuid.uuid4()))]
-    new.executemany("INSERT OR REPLACE INTO stores VALUES (?, ?)", stores)
+    """After the newest row. A store in which nothing was committed keeps a place: the anchor names it."""
+    unused = bool(found.stores) and found.stores[-1][0] == found.last_seq
+    base = found.last_seq + unused
+    new.executemany("INSERT INTO stores VALUES (?, ?)", [*found.stores, (base, str(uuid.uuid4()))])
     new.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
-    new.execute("INSERT INTO sqlite_sequence VALUES ('records', ?)", (found.last_seq,))
+    new.execute("INSERT INTO sqlite_sequence VALUES ('records', ?)", (base,))
     if found.log is not None:
         begin(new, found.log)
 

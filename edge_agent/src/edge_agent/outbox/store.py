@@ -301,6 +301,8 @@ class OutboxStore:
 
     def _give_up(self, broken: list[int]) -> None:
         told = {"why": "rows are not what was committed", "file": "", "rows": runs(broken)}
+        with self._use("read") as db:
+            file.check(db)  # it may be their numbers that are wrong
         with self._use("written") as db, self._all_or_nothing(db):
             self._records.remove(broken)
             db.execute("INSERT INTO incidents (told) VALUES (?)", (json.dumps(told),))
