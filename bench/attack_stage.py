@@ -93,6 +93,7 @@ class Stage:
     good: tuple[Manifest, bytes]
     elsewhere: HostileServer
     chance: random.Random
+    undo: ExitStack = field(default_factory=ExitStack)
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(10))
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
@@ -107,6 +108,10 @@ class Stage:
     def shown(self) -> Path:
         """The repository that the site sees now, for an attack to change."""
         return self.folder / "shown"
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Do this when the attack is over."""
+        self.undo.callback(work)
 
     def show_copy(self) -> None:
         """Begin an attack: what is shown is a fresh copy of the true repository."""
@@ -224,6 +229,7 @@ class Stage:
 
     def overtake(self) -> int:
         """The true centre publishes newer metadata than was shown, and rolls the good release out again."""
+        self.undo.close()
         true, generation = self.centre.layout.repository, next(self.generations)
         files = {p: t for p, t in self.centre.image.targets().items() if p.startswith(self.good[0].folder)}
         self._overtake("image", true, self.signers(*APPROVERS), self.centre.signer("online"))

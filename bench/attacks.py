@@ -8,6 +8,7 @@ meanwhile, and the site must take the next honest roll-out. Exit 1 when a row fa
 import argparse
 import json
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -17,13 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import attack_repository
+from bench import attack_director, attack_release, attack_repository
 from bench.attack_stage import Attack, Stage, staged
 
 PREDICTIONS_MIN = 3  # committed between the attack's begin and its end
 MEMORY_MIB_MAX = 192  # that an attack may cost the agent, for a moment
 
-ATTACKS: list[Attack] = [*attack_repository.ATTACKS]
+ATTACKS: list[Attack] = [*attack_director.ATTACKS, *attack_release.ATTACKS, *attack_repository.ATTACKS]
 
 
 @dataclass
@@ -103,11 +104,11 @@ def main() -> None:
         log_copy.unlink()
         os.link(Path(name) / "agent.log", log_copy)
         for attack in ATTACKS:
-            if chosen.only in attack.name:
+            if re.search(chosen.only, attack.name):
                 found = play(stage, attack)
                 results.append(found)
                 print(
-                    f"{found.took_s:5.1f} s {found.mib:5.0f} MiB {attack.name}: {found.problem or 'refused'}",
+                    f"{found.took_s:5.1f} s {found.mib:5.0f} MiB {attack.name}: {found.problem or 'refused: ' + found.reason}",
                     file=sys.stderr,
                     flush=True,
                 )
