@@ -11,7 +11,10 @@ from shared.errors import Rejected, Untrusted
 from shared.features import window_features
 from shared.schemas import Manifest
 
-BLOCK_WINDOWS = 8  # in every run, the last one filled up: a row's bits hang on how many rows are run with it
+# Windows in every run, the last one filled up, because a row's bits hang on how many rows are run with it.
+# In blocks of 16 an LSTM-64 is as fast as in one of 64, in blocks of 8 a tenth slower; a window alone costs
+# 0.4 ms in a block of 16, 0.2 ms in one of 8.
+BLOCK_WINDOWS = 16
 INPUT = "features"
 RUNTIME = f"onnxruntime {ort.__version__}; CPUExecutionProvider; {platform.machine()}"
 
