@@ -13,6 +13,7 @@ from tuf.api.exceptions import (
     UnsignedMetadataError,
 )
 from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.ngclient import FetcherInterface
 from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient.config import UpdaterConfig
 
@@ -37,9 +38,20 @@ _CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
 
 
 class ReleaseClient:
-    """One site's view of the image repository and of its own director repository."""
+    """One site's view of the image repository and of its own director repository.
 
-    def __init__(self, data_dir: Path, trust_dir: Path, repository_url: str, site_id: str) -> None:
+    `fetcher` is how files are fetched: plain HTTP, which only loopback allows, when left out.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        trust_dir: Path,
+        repository_url: str,
+        site_id: str,
+        fetcher: FetcherInterface | None = None,
+    ) -> None:
+        self._fetcher = fetcher
         self._cache = data_dir / "tuf"
         self._trust_dir = trust_dir
         self._urls = {
@@ -92,6 +104,7 @@ class ReleaseClient:
                 f"{self._urls[repository]}/metadata/",
                 str(folder),
                 f"{self._urls[repository]}/targets/",
+                fetcher=self._fetcher,
                 config=config,
                 bootstrap=(self._trust_dir / f"{repository}_root.json").read_bytes(),
             )
