@@ -1,10 +1,13 @@
 """What lies where under the centre's folder."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.release.fleet_store import FleetStore
 from shared.log_key import LogKey
+
+FLEET_DATABASE = "PM_FLEET_DATABASE"  # an SQLAlchemy URL; a centre without it keeps a SQLite file
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Layout:
 
     def store(self) -> FleetStore:
         """Sites that have called, and the journal of roll-outs."""
-        return FleetStore(self.data_dir / "fleet.db")
+        return FleetStore(os.environ.get(FLEET_DATABASE) or self.data_dir / "fleet.db")
 
     def witness_key(self) -> LogKey:
         """The key that co-signs, made at the first call."""
