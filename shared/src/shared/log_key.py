@@ -1,6 +1,7 @@
 """The key that signs a log's checkpoints: a site's own, or the witness's. It never leaves its machine."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -41,15 +42,20 @@ class LogKey:
 
 
 def _write_once(path: Path, key: Ed25519PrivateKey) -> None:
-    """Durable before it is used: a checkpoint whose key was lost proves nothing."""
+    """Durable before it is used: a checkpoint whose key was lost proves nothing.
+
+    Of two processes that start together, the first one's key stands.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    temporary = path.with_suffix(".new")
+    temporary = path.with_suffix(f".{os.getpid()}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(pem)
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(path)
+    with suppress(FileExistsError):
+        os.link(temporary, path)
+    temporary.unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)
     os.close(folder)
