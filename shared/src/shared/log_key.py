@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from shared.checkpoint import VerifierKey, verifier_key
 from shared.errors import ConfigError
-from shared.private_file import write_private
+from shared.private_file import create_private
 
 
 class LogKey:
@@ -27,7 +27,7 @@ class LogKey:
         """The key at `path`, made there at the first start; ConfigError when the file is no such key."""
         if not path.exists():
             made = Ed25519PrivateKey.generate()
-            write_private(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            create_private(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         try:
             key = load_pem_private_key(path.read_bytes(), None)
         except (ValueError, TypeError) as error:

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from shared.errors import ConfigError, Untrusted
-from shared.private_file import write_private
+from shared.private_file import create_private, write_private
 
 CERTIFICATE_BYTES_MAX = 16 * 1024  # of one certificate or request in PEM; ours have about 800
 RENEW_AFTER = 2 / 3  # of a certificate's life: the last third is for a centre that is away
@@ -127,7 +127,7 @@ class IdentityFiles:
     def load_or_create_key(self) -> EllipticCurvePrivateKey:
         """This site's key, made at the first call. Renewing keeps it, so that the certificate always fits."""
         if not self.key.exists():
-            write_private(self.key, key_pem(new_key()))
+            create_private(self.key, key_pem(new_key()))
         return load_key(self.key)
 
     def write(self, certificate: bytes, authority: bytes) -> None:
