@@ -84,7 +84,7 @@ class Centre:
             self._metrics.models_refused.labels(detail["check"]).inc()
         await self._recorder.keep([], [Event(event, self._settings.site, detail=detail)])
 
-    async def _on_command(self, command: fleet_pb2.Command) -> fleet_pb2.Acknowledgement:
+    async def _on_command(self, command: fleet_pb2.Command) -> None:
         """Look at the repositories because the centre says so; the answer says what came of it."""
         outcome = await self._updater.apply()
         while outcome.away:
@@ -92,13 +92,14 @@ class Centre:
             outcome = await self._updater.apply()
         committed, detail = outcome.answer(command.rollout_id)
         answer = fleet_pb2.Acknowledgement
-        return answer(
+        told = answer(
             rollout_id=command.rollout_id,
             generation=command.generation,
             state=answer.COMMITTED if committed else answer.REFUSED,
             detail=detail,
             models=self._running(),
         )
+        self._stream.send(fleet_pb2.SiteMessage(acknowledgement=told))
 
     async def _on_witnessed(self, size: int, note: str) -> None:
         """Keep the centre's co-signature beside the log: this site's proof of what it sent."""
