@@ -1,4 +1,4 @@
-"""The process in which `update/probe.py` lets a release be loaded: bounds itself, loads, says what came of it.
+"""The process in which `update/probe.py` lets a release be loaded: bounds itself, loads, says how it went.
 
 A module of its own so that it imports no more than scoring needs.
 """
@@ -28,7 +28,7 @@ def main(memory_bytes: int, cpu_s: int) -> None:
         said = {"check": error.check, "reason": str(error).removeprefix(f"{error.check}: ")[:500]}
     except (Rejected, MemoryError) as error:
         said = {"check": "model load", "reason": (str(error) or "out of memory")[:500]}
-    print(json.dumps(said), flush=True)
+    os.write(sys.stdout.fileno(), json.dumps(said).encode())
     os._exit(0)  # nothing of what the graph left behind is torn down
 
 

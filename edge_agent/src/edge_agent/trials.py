@@ -1,7 +1,8 @@
 """A second model beside the one in use, on the same readings: never in the way of a poll.
 
-Enters: what a poll brought, once its work is done. Leaves: how the judged model compares with the other. Never: a
-prediction of the second one as the plant's; a poll that waits. When the second model is behind it is asked less.
+Enters: what a poll brought, once its work is done. Leaves: how the judged model compares with the other.
+Never: a prediction of the second one as the plant's; a poll that waits. When the second model is behind it is
+asked less.
 """
 
 import asyncio
@@ -26,7 +27,10 @@ Due = list[tuple[ComponentId, Window, PredictionRecord | Rejected]]
 
 
 class Shadow:
-    """One model beside another: its windows, and how they compare. `judges_active`: the one in use is judged."""
+    """One model beside another: its windows, and how they compare.
+
+    `judges_active`: the one in use is judged, and this one is the measure.
+    """
 
     def __init__(self, scorer: Scorer, active: Scorer, comparison: Comparison) -> None:
         self.scorer, self.comparison, self.judges_active = scorer, comparison, False

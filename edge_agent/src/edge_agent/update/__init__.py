@@ -8,7 +8,10 @@ from edge_agent.update.answer import Answer, State
 from edge_agent.update.fleet_client import FleetClient
 from edge_agent.update.folder_fetcher import FOLDER_URL, FolderFetcher
 from edge_agent.update.health import Comparison, Failure, HealthLimits, sample
+from edge_agent.update.hold import HOLD_MAX, Hold, HoldFile
+from edge_agent.update.import_tray import ImportTray
 from edge_agent.update.outcome import Outcome
+from edge_agent.update.probe import probe
 from edge_agent.update.release import Release
 from edge_agent.update.release_client import ReleaseClient
 from edge_agent.update.slots import ModelSlots
@@ -16,17 +19,22 @@ from edge_agent.update.updater import Updater
 
 __all__ = [
     "FOLDER_URL",
+    "HOLD_MAX",
     "Answer",
     "Comparison",
     "Failure",
     "FleetClient",
     "FolderFetcher",
     "HealthLimits",
+    "Hold",
+    "HoldFile",
+    "ImportTray",
     "ModelSlots",
     "Outcome",
     "Release",
     "ReleaseClient",
     "State",
     "Updater",
+    "probe",
     "sample",
 ]

@@ -20,11 +20,15 @@ class State(StrEnum):
 
 
 class Answer(NamedTuple):
-    """What the site says of one release; `detail` is the release, or in words which check failed."""
+    """What the site says of one release: its `identity`, and the `sha256` of its model.
+
+    `detail` is the release as `name/version`, until when it is held, or in words which check failed.
+    """
 
     component_type: str
     rollout_id: str
     generation: int
+    identity: str
     sha256: str
     state: State
     detail: str

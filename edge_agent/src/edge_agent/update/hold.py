@@ -45,7 +45,7 @@ class HoldFile:
         self._path = data_dir / "model-hold.json"
 
     def read(self, now: datetime) -> Hold | None:
-        """The hold that stands. ValueError when the file says something else: then nobody knows what was meant."""
+        """The hold that stands. ValueError when the file cannot be read: nobody knows what was meant."""
         try:
             with self._path.open("rb") as file:
                 data = file.read(BYTES_MAX)

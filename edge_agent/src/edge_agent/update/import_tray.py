@@ -1,4 +1,4 @@
-"""Where a courier's folder is laid for the agent: whoever imports copies it here, the agent verifies and answers.
+"""Where a courier's folder is laid for the agent: whoever imports copies it here, the agent answers.
 
 Nothing is believed of it because it lies here: the agent reads it as it reads the network.
 """
@@ -68,7 +68,7 @@ class ImportTray:
         return self._folder if self._folder.is_dir() else None
 
     def settle(self, said: dict[str, str]) -> None:
-        """Answer, and take the folder away. What cannot be removed would be imported again: it is set aside."""
+        """Answer, and take the folder away; what cannot be removed is set aside, not imported again."""
         with suppress(OSError):  # a full disk keeps the answer away, and nothing else
             temporary = self._answer.with_suffix(".new")
             temporary.write_text(json.dumps(said))
@@ -80,11 +80,13 @@ class ImportTray:
 
 
 def _wanted(source: Path, site: str) -> Iterator[Path]:
-    """Metadata of both repositories and targets: plain files of these names, and no larger than they may be."""
+    """Metadata of both repositories and targets: plain files of these names, no larger than allowed."""
     for name in ("image", f"director/{site}"):
         metadata = source / name / "metadata"
         if not (metadata / "timestamp.json").is_file():
-            raise Rejected(f"{metadata}/timestamp.json is missing; expected image/ and director/{site}/ there")
+            raise Rejected(
+                f"{metadata}/timestamp.json is missing; expected image/ and director/{site}/ there"
+            )
         yield from _sound(metadata.glob("*.json"), METADATA_BYTES_MAX)
     for name, limit in _TARGETS.items():
         yield from _sound((source / "image/targets").glob(f"*/*/{name}"), limit)

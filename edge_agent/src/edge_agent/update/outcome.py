@@ -25,6 +25,12 @@ class Outcome(NamedTuple):
         reason = self.problem or self.refused.get(rollout_id) or self.waiting.get(rollout_id)
         return False, reason or "the director's metadata does not name this roll-out (any more)"
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What became of each release, by roll-out id, for people."""
+        parts = (("runs", self.committed), ("refused", self.refused), ("waits", self.waiting))
+        return {rollout: f"{word}: {text}" for word, part in parts for rollout, text in part.items()}
+
     def add(self, answer: Answer) -> None:
         """One release's part."""
         if answer.state is State.COMMITTED:

@@ -1,8 +1,8 @@
 """Loads a release in a process of its own first: a graph that blows up in memory or time does it there.
 
-Enters: the bytes of a verified release. Leaves: nothing, or Untrusted with the check that failed. The process
-stands in an empty folder, so that weights outside the signed file are not found; it may take so much memory and
-time and no more, and is the first that the kernel ends when the machine has none left.
+Enters: the bytes of a verified release. Leaves: nothing, or Untrusted with the check that failed. The
+process stands in an empty folder, so that weights outside the signed file are not found; it may take so much
+memory and time and no more, and is the first that the kernel ends when the machine has none left.
 """
 
 import json

@@ -29,6 +29,11 @@ class Release:
         """SHA-256 of the model's bytes, in hex."""
         return hashlib.sha256(self.model).hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the manifest, which names the model's bytes: thresholds make another release of them."""
+        return hashlib.sha256(self.manifest_bytes).hexdigest()
+
 
 def parse_manifest(data: bytes, folder: str, model: bytes) -> Manifest:
     """The manifest of a release folder; Untrusted when it is not that folder's, or not that model's."""

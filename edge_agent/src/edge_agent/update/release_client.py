@@ -69,7 +69,7 @@ class ReleaseClient:
     def _agreed_files(
         self, repository: Repository, image: Contents, director: Contents, folders: list[str]
     ) -> dict[str, bytes]:
-        """The bytes of each file that both repositories name alike; those of the last look are checked alike."""
+        """The bytes of each file that both repositories name alike; those of the last look stay."""
         agreed = [
             _agreed(f"{folder}/{name}", image.targets, director.targets, limit)
             for folder in folders

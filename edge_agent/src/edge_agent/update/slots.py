@@ -4,6 +4,7 @@ Beside the COMMITTED release lies either the PROVISIONAL one that is tried, or t
 gone back to. Each change of a slot is one transaction, together with the answer that follows from it.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -54,12 +55,12 @@ def trials(db: Database) -> None:
     db.execute("ALTER TABLE places RENAME TO slots")
     db.execute(
         "CREATE TABLE answers (component_type TEXT PRIMARY KEY, rollout_id TEXT NOT NULL,"
-        " generation INTEGER NOT NULL, sha256 TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,"
+        " generation INTEGER NOT NULL, identity TEXT NOT NULL, sha256 TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,"
         " audited INTEGER NOT NULL) STRICT"
     )
     db.execute(
         "CREATE TABLE proven (number INTEGER PRIMARY KEY, component_type TEXT NOT NULL,"
-        " sha256 TEXT NOT NULL, UNIQUE (component_type, sha256)) STRICT"
+        " identity TEXT NOT NULL, UNIQUE (component_type, identity)) STRICT"
     )
 
 
@@ -76,7 +77,7 @@ class Stored(NamedTuple):
 class ModelSlots:
     """The releases of a site; every read verifies them again against the trusted roots.
 
-    `proven` are the bytes that were committed here and did well: going back to them needs no trial.
+    `proven` are those that were committed here and did well: going back to them needs no trial.
     """
 
     def __init__(self, data_dir: Path, trust_dir: Path) -> None:
@@ -122,11 +123,13 @@ class ModelSlots:
             )
             _note(db, answer)
 
-    def roll_back(self, component_type: str, sha256: str, answer: Answer | None = None) -> None:
-        """The previous release is the committed one again; the one that was, with `sha256`, is forgotten."""
+    def roll_back(self, component_type: str, identity: str, answer: Answer | None = None) -> None:
+        """The previous release is the committed one again; the one that was is forgotten."""
         with self._transaction() as db:
             _move(db, component_type, "PREVIOUS", "COMMITTED")
-            db.execute("DELETE FROM proven WHERE (component_type, sha256) = (?, ?)", (component_type, sha256))
+            db.execute(
+                "DELETE FROM proven WHERE (component_type, identity) = (?, ?)", (component_type, identity)
+            )
             _note(db, answer)
 
     def adopt(self, slot: Slot, release: Release, answer: Answer | None = None) -> None:
@@ -185,10 +188,13 @@ class ModelSlots:
         """The newest answer for each component type, and those of them that may not be on the record."""
         with self._transaction() as db:
             rows = db.execute(
-                "SELECT component_type, rollout_id, generation, sha256, state, detail, audited FROM answers"
+                "SELECT component_type, rollout_id, generation, identity, sha256, state, detail, audited FROM answers"
                 " ORDER BY component_type"
             ).fetchall()
-        found = [(Answer(*row[:4], State(row[4]), row[5]), bool(row[6])) for row in rows]
+        found = [
+            (Answer(kind, rollout, generation, identity, sha256, State(state), detail), audited)
+            for kind, rollout, generation, identity, sha256, state, detail, audited in rows
+        ]
         return [answer for answer, _ in found], [answer for answer, audited in found if not audited]
 
     # --- what is there ----------------------------------------------------------------------------
@@ -206,11 +212,11 @@ class ModelSlots:
             ).fetchall()
         return [self._read(state, bool(watched), *row) for state, watched, *row in rows]
 
-    def proven(self, component_type: str, sha256: str) -> bool:
-        """Whether these bytes were committed here and did well."""
+    def proven(self, component_type: str, identity: str) -> bool:
+        """Whether this release was committed here and did well."""
         with self._transaction() as db:
             found = db.execute(
-                "SELECT 1 FROM proven WHERE (component_type, sha256) = (?, ?)", (component_type, sha256)
+                "SELECT 1 FROM proven WHERE (component_type, identity) = (?, ?)", (component_type, identity)
             )
             return found.fetchone() is not None
 
@@ -304,15 +310,14 @@ def _move(db: sqlite3.Connection, kind: str, old: Slot, new: Slot) -> None:
 
 
 def _prove(db: sqlite3.Connection, kind: str) -> None:
-    """The committed bytes did well; of those before only the latest are remembered."""
+    """The committed release did well; of those before only the latest are remembered."""
     row = db.execute(
-        "SELECT json_extract(CAST(manifest AS TEXT), '$.sha256') FROM slots"
-        " WHERE component_type = ? AND state = 'COMMITTED'",
-        (kind,),
+        "SELECT manifest FROM slots WHERE component_type = ? AND state = 'COMMITTED'", (kind,)
     ).fetchone()
     if row is None:
         return
-    db.execute("INSERT OR REPLACE INTO proven (component_type, sha256) VALUES (?, ?)", (kind, row[0]))
+    identity = hashlib.sha256(row[0]).hexdigest()
+    db.execute("INSERT OR REPLACE INTO proven (component_type, identity) VALUES (?, ?)", (kind, identity))
     db.execute(
         "DELETE FROM proven WHERE component_type = ? AND number NOT IN"
         " (SELECT number FROM proven WHERE component_type = ? ORDER BY number DESC LIMIT ?)",
@@ -322,4 +327,4 @@ def _prove(db: sqlite3.Connection, kind: str) -> None:
 
 def _note(db: sqlite3.Connection, answer: Answer | None) -> None:
     if answer is not None:
-        db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, 0)", answer)
+        db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, 0)", answer)

@@ -149,9 +149,9 @@ class Updater:
             return await self._stale(release, known.generation)
         if known and known.state.final and _same(known, release):
             return known
-        if (running := self._running.get(kind)) and running.sha256 == release.sha256:
+        if (running := self._running.get(kind)) and running.identity == release.identity:
             return await self._goes_on(release)
-        if (tried := self._trials.get(kind)) and tried.sha256 == release.sha256:
+        if (tried := self._trials.get(kind)) and tried.identity == release.identity:
             return await self._tried_on(release)
         if until := self._held():
             return await self._teller.note(_answer(release, State.HELD, until))
@@ -200,7 +200,7 @@ class Updater:
         kind = _kind(release)
         if back or kind not in self._running or not self._beside.can_try(kind):
             return True
-        return await asyncio.to_thread(self._slots.proven, kind, release.sha256)
+        return await asyncio.to_thread(self._slots.proven, kind, release.identity)
 
     async def _run_at_once(self, release: Release) -> Answer:
         kind = _kind(release)
@@ -226,7 +226,7 @@ class Updater:
         """The director's fallback, for a site that has nothing of its own to go back to."""
         kind = _kind(release)
         running = self._running.get(kind)
-        if running is None or running.sha256 == release.sha256 or kind in self._trials:
+        if running is None or running.identity == release.identity or kind in self._trials:
             return
         stored = await asyncio.to_thread(self._slots.all)
         if any((s.component_type, s.slot) == (kind, "PREVIOUS") for s in stored):
@@ -291,7 +291,7 @@ class Updater:
             return
         answer = self._rolled_back(kind, before, problem, unfit)
         self._end_watch(kind)
-        await asyncio.to_thread(self._slots.roll_back, kind, answer.sha256, answer)
+        await asyncio.to_thread(self._slots.roll_back, kind, answer.identity, answer)
         self._running[kind] = before
         await self._teller.say(answer)
 
@@ -335,12 +335,20 @@ def _wanted(release: Release, fallback: Release) -> bool:
 
 
 def _same(answer: Answer, release: Release) -> bool:
-    return (answer.sha256, answer.generation) == (release.sha256, release.assignment.generation)
+    return (answer.identity, answer.generation) == (release.identity, release.assignment.generation)
 
 
 def _answer(release: Release, state: State, detail: str) -> Answer:
     told = release.assignment
-    return Answer(_kind(release), told.rollout_id, told.generation, release.sha256, state, detail)
+    return Answer(
+        _kind(release),
+        told.rollout_id,
+        told.generation,
+        release.identity,
+        release.sha256,
+        state,
+        detail,
+    )
 
 
 def _restarts(starts: int) -> Untrusted:
