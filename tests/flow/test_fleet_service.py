@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from control_plane.release.fleet_store import FleetStore
-from control_plane.release.rollout import Event, Kind, states
+from control_plane.release.journal import Event, Kind
+from control_plane.release.rollout import states
 from control_plane.rpc.fleet import SERVICE, FleetService, start_fleet_server
 from edge_agent.update import FleetClient
 from shared.checkpoint import verifier_key
@@ -39,15 +40,16 @@ class Site:
             site_id="TX01", agent_version="0.1.0", store_id="s", audit_public_key=self.audit_key
         )
 
-    async def on_command(self, command: fleet_pb2.Command) -> fleet_pb2.Acknowledgement:
+    async def on_command(self, command: fleet_pb2.Command) -> None:
         self.commands.append(command.rollout_id)
-        return fleet_pb2.Acknowledgement(
+        answer = fleet_pb2.Acknowledgement(
             rollout_id=command.rollout_id,
             generation=command.generation,
             state=fleet_pb2.Acknowledgement.COMMITTED,
             detail="pump/1",
             models=[fleet_pb2.RunningModel(component_type="pump", name="pump", version=1, sha256="0" * 64)],
         )
+        self.client.send(fleet_pb2.SiteMessage(acknowledgement=answer))
 
     async def on_witnessed(self, size: int, note: str) -> None:
         self.notes.append((size, note))
@@ -73,6 +75,10 @@ def command(store: FleetStore, rollout_id: str = "r1") -> None:
     store.append([Event(rollout_id, 1, "TX01", Kind.COMMANDED, "pump/1", now)])
 
 
+def done(store: FleetStore) -> bool:
+    return states(line.event for line in store.events())["r1"].done
+
+
 @pytest.fixture
 def store(tmp_path):
     return FleetStore(tmp_path / "fleet.db")
@@ -88,7 +94,7 @@ async def test_a_command_reaches_the_site_and_its_answer_the_journal(store, addr
     site = Site(address, key())
     async with connected(site):
         command(store)
-        await until(lambda: states(store.events())["r1"].done)
+        await until(lambda: done(store))
     [seen] = store.sites()
     assert (site.commands, seen["models"][0]["name"]) == (["r1"], "pump")
     await server.stop(None)
@@ -100,7 +106,7 @@ async def test_a_command_given_while_the_site_is_away_waits_for_it(store, addres
     async with connected(site):  # dials before the centre listens
         await asyncio.sleep(1)
         server = await start_fleet_server(FleetService(store), address)
-        await until(lambda: states(store.events())["r1"].done)
+        await until(lambda: done(store))
     await server.stop(None)
 
 
@@ -111,8 +117,8 @@ async def test_a_restarted_centre_goes_on_with_the_journal(store, address):
         await until(store.sites)
         await server.stop(None)
         command(store)
-        server = await start_fleet_server(FleetService(FleetStore(store._path)), address)
-        await until(lambda: states(store.events())["r1"].done)
+        server = await start_fleet_server(FleetService(FleetStore(store.where)), address)
+        await until(lambda: done(store))
     assert site.commands == ["r1"]
     await server.stop(None)
 

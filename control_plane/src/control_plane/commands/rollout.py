@@ -41,7 +41,7 @@ def status(data_dir: DataDir, as_json: Json = False) -> None:
 
     Example: control-plane rollout status --data-dir data
     """
-    found = states(Layout(data_dir).store().events())
+    found = states(line.event for line in Layout(data_dir).store().events())
     rows = [
         {
             "rollout_id": state.rollout_id,

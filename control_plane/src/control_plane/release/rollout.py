@@ -2,27 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
 
+from control_plane.release.journal import ANSWERS, Event, Kind, outstanding
 
-class Kind(StrEnum):
-    STARTED = "started"
-    COMMANDED = "commanded"
-    COMMITTED = "committed"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of the journal; `site` is empty for the roll-out itself."""
-
-    rollout_id: str
-    generation: int
-    site: str
-    kind: Kind
-    detail: str
-    at: datetime
+__all__ = ["Event", "Kind", "RolloutState", "outstanding", "states"]
 
 
 @dataclass
@@ -41,21 +24,17 @@ class RolloutState:
 
 
 def states(events: Iterable[Event]) -> dict[str, RolloutState]:
-    """Every roll-out by id. An answer counts only for a generation that the site was commanded."""
+    """Every roll-out by id. An answer counts only for the generation that the site was commanded last."""
     found: dict[str, RolloutState] = {}
     for event in events:
         if event.kind is Kind.STARTED:
             found[event.rollout_id] = RolloutState(event.rollout_id, event.detail, event.generation)
             continue
         state = found.get(event.rollout_id)
-        if state is None or event.generation != state.generation:
-            continue  # an answer to something else
-        if event.kind is Kind.COMMANDED or event.site in state.sites:
+        if state is None:
+            continue
+        known = state.sites.get(event.site)
+        answers = event.kind in ANSWERS and known is not None and known.generation == event.generation
+        if event.kind is Kind.COMMANDED or answers:
             state.sites[event.site] = event
     return found
-
-
-def outstanding(events: Iterable[Event], site: str) -> list[Event]:
-    """What the site was commanded and has not answered, oldest first."""
-    waiting = [state.sites[site] for state in states(events).values() if site in state.sites]
-    return [event for event in waiting if event.kind is Kind.COMMANDED]

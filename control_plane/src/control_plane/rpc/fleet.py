@@ -10,7 +10,7 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 
 from control_plane.release.fleet_store import FleetStore
-from control_plane.release.rollout import Event, Kind, outstanding
+from control_plane.release.journal import Event, answer_event, outstanding
 from control_plane.rpc.server import start_server
 from shared.checkpoint import NoteError, parse_verifier_key
 from shared.errors import Rejected
@@ -48,6 +48,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     ) -> AsyncIterator[fleet_pb2.CentreMessage]:
         """One site, for as long as it stays; its first message must be Hello."""
         site_id = await self._greet(request_iterator, context)
+        await context.send_initial_metadata(())  # tells the site that it was taken
         listening = asyncio.create_task(self._listen(site_id, request_iterator))
         try:
             sent: set[tuple[str, int]] = set()
@@ -98,16 +99,16 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
                     await asyncio.to_thread(self._store.running, site_id, _models(message.heartbeat.models))
 
     def _answered(self, site_id: str, answer: fleet_pb2.Acknowledgement) -> None:
-        committed = answer.state == fleet_pb2.Acknowledgement.COMMITTED
-        kind = Kind.COMMITTED if committed else Kind.REFUSED
-        event = Event(answer.rollout_id, answer.generation, site_id, kind, answer.detail, utc_now())
-        self._store.append([event])
+        self._store.append([answer_event(site_id, answer, utc_now())])
         self._store.running(site_id, _models(answer.models))
+
+    def _journal(self) -> list[Event]:
+        return [line.event for line in self._store.events()]
 
     async def _news(self, site_id: str, sent: set[tuple[str, int]]) -> list[fleet_pb2.CentreMessage]:
         """What the site has not been told on this stream."""
         news = []
-        for event in outstanding(await asyncio.to_thread(self._store.events), site_id):
+        for event in outstanding(await asyncio.to_thread(self._journal), site_id):
             command = (event.rollout_id, event.generation)
             if command not in sent:
                 sent.add(command)
