@@ -1,5 +1,6 @@
 """Attacks on the way from the repositories to the site, and with keys that people do not sign with."""
 
+import json
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,10 +10,9 @@ from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
 from bench.attack_server import Handler
-from bench.attack_stage import APPROVERS, NEIGHBOUR, SITE, Attack, Stage, sign_next
+from bench.attack_stage import APPROVERS, AWAY, NEIGHBOUR, SITE, Attack, Stage, sign_next
 from control_plane.release.metadata_files import OFFLINE_EXPIRY, expires_in, load, publish, renew
 from control_plane.release.keys import generate, load_public, load_signer
-from shared.wire import fleet_pb2
 
 NETWORK, ONLINE, ONE = "the network", "the online key", "one approver's key"
 DIRECTOR, ONE_ONLINE = "the director key", "one approver's key, the online and the director key"
@@ -207,9 +207,6 @@ def evil_twin(stage: Stage) -> None:
     newest = load(folder / "targets.json", Targets).signed.version
     evil = Targets(version=newest, expires=expires_in(OFFLINE_EXPIRY))
     twin = Metadata(evil).to_dict()["signed"]
-    import json
-
-    assert text.endswith("}")
     (folder / f"{newest}.targets.json").write_text(f'{text[:-1]}, "signed": {json.dumps(twin)}}}')
 
 
@@ -302,9 +299,24 @@ def one_key_two_names(stage: Stage) -> None:
     twin = SSlibKey("ab" * 32, public.keytype, public.scheme, public.keyval, {"x-pm-stack-smr-name": "trudy"})
     for key in (public, twin):
         root.signed.add_key(key, "targets")
+    _sign_root(stage, root, stage.metadata("image"))
+    stage.later(lambda: _repair_root(stage, root))
+
+
+def _sign_root(stage: Stage, root: Metadata[Root], folder: Path) -> None:
+    root.signatures.clear()
     for signer in stage.signers(*APPROVERS):
         root.sign(signer, append=True)
-    publish(root, stage.metadata("image"))
+    publish(root, folder)
+
+
+def _repair_root(stage: Stage, bad: Metadata[Root]) -> None:
+    """What the centre's people do about it: another rotation, which takes the key out again."""
+    folder = stage.centre.metadata("image", "")
+    good = load(folder / "root.json", Root)
+    publish(bad, folder)
+    good.signed.version = bad.signed.version + 1
+    _sign_root(stage, good, folder)
 
 
 def neighbours_director(stage: Stage) -> None:
@@ -358,7 +370,7 @@ ATTACKS = [
     Attack(
         "another site's director", "the other site's director key", "director signatures", neighbours_director
     ),
-    Attack("connection cut inside the model", NETWORK, "image hash", cut_off),
+    Attack("connection cut inside the model", NETWORK, AWAY, cut_off),
     Attack("redirect to another host", NETWORK, "image redirect", redirected),
-    Attack("repository that drips a byte at a time", NETWORK, "image time", dripping),
+    Attack("repository that drips a byte at a time", NETWORK, AWAY, dripping),
 ]

@@ -36,9 +36,10 @@ SITE, NEIGHBOUR = "TX01", "ID01"
 PERIOD_S = 0.1
 NOWHERE = "127.0.0.1:1"  # there is no Kafka: what the site commits stays in its outbox, where it is read
 APPROVERS = ("alice", "carol")  # enough of them to publish
-DEADLINE_S = 8.0  # for the agent to say what came of a look, on a busy machine
+DEADLINE_S = 40.0  # for the agent to say what came of a look, on a busy machine
 WAIT_S = 0.02
 HONEST = "honest"
+AWAY = "cannot be fetched"  # nothing came that could be refused: in the service's log, not in the audit log
 VERSIONS_AHEAD = 10  # the site may have seen newer metadata than is shown when an attack ends
 INFLATED_MIB = 1_024
 
@@ -93,6 +94,7 @@ class Stage:
     good: tuple[Manifest, bytes]
     elsewhere: HostileServer
     chance: random.Random
+    logged: int = 0  # lines of the agent's log before the attack
     undo: ExitStack = field(default_factory=ExitStack)
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(10))
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(100))
@@ -214,6 +216,12 @@ class Stage:
         wrong = [each for each in committed if each["rollout_id"] != HONEST]
         return f"committed {wrong[0]['release']}" if wrong else ""
 
+    def away(self) -> str:
+        """Why nothing could be fetched, as the agent's own log says it since the attack began."""
+        lines = (self.folder / "agent.log").read_text().splitlines()[self.logged :]
+        found = (json.loads(line) for line in lines if '"no look at the repositories"' in line)
+        return next((str(each["reason"]) for each in found), "")
+
     def runs(self, generation: int) -> bool:
         """Whether the honest roll-out of this generation is committed."""
         committed = [entry["detail"] for entry in self.log.events("model_committed")]
@@ -225,6 +233,7 @@ class Stage:
 
     def prompt(self) -> None:
         """The fleet service says: look."""
+        self.logged = len((self.folder / "agent.log").read_text().splitlines())
         self.fleet.command("attack", next(self.generations))
 
     def overtake(self) -> int:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import attack_director, attack_release, attack_repository
-from bench.attack_stage import Attack, Stage, staged
+from bench.attack_stage import AWAY, Attack, Stage, staged
 
 PREDICTIONS_MIN = 3  # committed between the attack's begin and its end
 MEMORY_MIB_MAX = 192  # that an attack may cost the agent, for a moment
@@ -64,19 +64,27 @@ def play(stage: Stage, attack: Attack) -> Result:
     memory, began = stage.memory(), time.monotonic()
     stage.prompt()
     with suppress(TimeoutError):
-        stage.until(lambda: stage.log.events("model_refused") or stage.accepted(), "a refusal")
+        stage.until(lambda: _refusal(stage, attack) or stage.accepted(), "a refusal")
         stage.until(lambda: len(stage.log.scored_by()) >= PREDICTIONS_MIN, "predictions")
     found.took_s, found.mib = time.monotonic() - began, memory.more_mib()
-    if refusals := stage.log.events("model_refused"):
-        entry = refusals[0]
-        found.refused_by, found.reason = entry["detail"]["check"], entry["detail"]["reason"]
-        found.audited_at = f"{entry['site_id']} log, entry {entry['index']}"
+    found.refused_by, found.reason, found.audited_at = _refusal(stage, attack) or ("", "", "")
     found.accepted, found.predictions = stage.accepted(), len(stage.log.scored_by())
     generation = stage.overtake()
     with suppress(TimeoutError):
         stage.until(lambda: stage.runs(generation), "the honest roll-out")
         found.recovered = True
     return found
+
+
+def _refusal(stage: Stage, attack: Attack) -> tuple[str, str, str] | None:
+    """Check, reason, and where that is written."""
+    if attack.check == AWAY:
+        reason = stage.away()
+        return (AWAY, reason, "service log") if reason else None
+    for entry in stage.log.events("model_refused"):
+        detail = entry["detail"]
+        return detail["check"], detail["reason"], f"{entry['site_id']}, entry {entry['index']}"
+    return None
 
 
 def lines(results: Sequence[Result]) -> Iterator[str]:

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-import urllib3
-from tuf.ngclient import Urllib3Fetcher
-
+from edge_agent.update.bounded_fetcher import BoundedFetcher, bounded_pool
 from shared.tls import IdentityFiles
 
 
-class SiteFetcher(Urllib3Fetcher):
-    """TUF's fetcher with this site's identity; a renewed certificate counts from the next fetch on."""
+class SiteFetcher(BoundedFetcher):
+    """The fetcher with this site's identity; a renewed certificate counts from the next fetch on."""
 
     def __init__(self, files: IdentityFiles) -> None:
         super().__init__()
@@ -19,6 +17,5 @@ class SiteFetcher(Urllib3Fetcher):
         certificate = self._files.certificate.read_bytes()
         if certificate != self._shown:
             self._shown = certificate
-            pool = urllib3.PoolManager(ssl_context=self._files.context())
-            self._proxy_env = pool  # type: ignore[assignment]  # `request` is all that is asked of it
+            self._connections = bounded_pool(ssl_context=self._files.context())
         return super()._fetch(url)

@@ -128,8 +128,10 @@ class Updater:
             except Retryable as error:
                 return Outcome({}, {}, {}, away=str(error))
             except Untrusted as error:
+                self._teller.looks_again()
                 await self._teller.refused(error, "repositories")
                 return Outcome({}, {}, {}, problem=str(error))
+            self._teller.looks_again()
             outcome = Outcome({}, {}, {})
             async with self._changing:
                 for release in sorted(releases, key=lambda r: r.assignment.mode == "fallback"):
@@ -140,6 +142,11 @@ class Updater:
                     else:
                         await self._keep_to_go_back_to(release)
             return outcome
+
+    async def unknown(self, rollout_id: str, reason: str) -> None:
+        """A command for what the signed metadata does not name: an old one again, or a repository that stands
+        still while commands come."""
+        await self._teller.refused(Untrusted("command", f"{rollout_id}: {reason}"), rollout_id)
 
     async def _take(self, release: Release, *, back: bool = False) -> Answer:
         """What becomes of one release now. `back`: the director names nothing but what to go back to."""
