@@ -104,7 +104,7 @@ def refusal(centre: str, error: grpc.RpcError) -> Rejected | Retryable:
 
 
 def _shown(host: str, port: int) -> list[bytes]:
-    """The certificates that who answers shows, in DER. Not verified: the caller holds them to a fingerprint."""
+    """What who answers shows, in DER. Not verified: the caller holds it to a fingerprint."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])

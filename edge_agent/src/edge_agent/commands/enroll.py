@@ -26,6 +26,4 @@ def enroll(
 
     certificate = enrol(site, token, centre, ca_fingerprint, data_dir)
     until = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-    print(
-        f"{site} is enrolled until {until}; renewed by the agent itself\n{data_dir}/identity, {data_dir}/trust"
-    )
+    print(f"{site} is enrolled until {until}; the agent renews it\n{data_dir}/identity, {data_dir}/trust")
