@@ -371,7 +371,6 @@ async def test_nothing_is_said_in_clear(doors, tmp_path):
                 call = fleet_pb2_grpc.FleetStub(channel).Connect()
                 with pytest.raises(grpc.aio.AioRpcError):
                     await call.write(fleet_pb2.SiteMessage(hello=fleet_pb2.Hello(site_id="TX01")))
-                    await call.read()
         with urllib3.PoolManager(retries=False) as pool, pytest.raises(urllib3.exceptions.HTTPError):
             pool.request("GET", f"http://{doors.repositories}/repository/image/metadata/timestamp.json")
 

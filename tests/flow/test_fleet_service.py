@@ -85,6 +85,10 @@ async def serving(service: FleetService, address: str):
         await server.stop(None)
 
 
+def journal(store: FleetStore) -> list[Event]:
+    return [line.event for line in store.events()]
+
+
 async def until(condition) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from cryptography import x509
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -53,7 +54,10 @@ class RepositoryApp:
             await PlainTextResponse(f"{error}\n", 403)(scope, receive, send)
             return
         inner = {**scope, "path": f"/{path}", "root_path": ""}
-        await self._files(inner, receive, send)
+        try:
+            await self._files(inner, receive, send)
+        except HTTPException as error:  # not there, or no such method; TUF asks for the next root, too
+            await PlainTextResponse(f"{error.detail}\n", error.status_code)(scope, receive, send)
 
 
 def _shown_by(scope: Scope) -> str:
@@ -95,7 +99,7 @@ class RepositoryServer:
         config = uvicorn.Config(
             RepositoryApp(repository, admission), http=PeerProtocol, log_level="warning", lifespan="off",
             ws="none", limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=KEEP_ALIVE_S, backlog=BACKLOG,
-            timeout_graceful_shutdown=STOP_DEADLINE_S, server_header=False,
+            timeout_graceful_shutdown=STOP_DEADLINE_S, server_header=False, proxy_headers=False,
             ssl_context_factory=lambda _config, _default: _context(files, admission),
         )  # fmt: skip
         self._server = uvicorn.Server(config)
