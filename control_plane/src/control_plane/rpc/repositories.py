@@ -28,6 +28,7 @@ CONNECTIONS_MAX = 500  # at a time; a fleet that was told to look comes at once,
 KEEP_ALIVE_S = 5
 BACKLOG = 2048  # connections that wait to be accepted
 STOP_DEADLINE_S = 2
+CLOSING_S = 0.1  # for connections that TLS has yet to close
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -113,7 +114,11 @@ class RepositoryServer:
         self._socket.close()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+        await asyncio.sleep(CLOSING_S)
 
 
 def _context(files: ServerFiles, admission: Admission) -> ssl.SSLContext:
