@@ -78,7 +78,7 @@ class Updater:
                 await self._refuse(error, "repositories")
                 return Outcome({}, {}, problem=str(error))
             outcome = Outcome({}, {})
-            for release in releases:
+            for release in (r for r in releases if r.assignment.mode != "fallback"):
                 rollout_id, problem = release.assignment.rollout_id, await self._take(release)
                 if problem:
                     outcome.refused[rollout_id] = problem
