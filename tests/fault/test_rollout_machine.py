@@ -42,7 +42,8 @@ PLAN = Plan(
     gate=Limits(windows_min=5, shift_max=0.2),
 )  # fmt: skip
 WORDS = {
-    "waiting", "commanded", "trying", "committed", "held", "refused", "rolled_back", "going_back", "back", "not_back"
+    "waiting", "commanded", "trying", "committed", "held", "refused", "rolled_back", "going_back", "back",
+    "not_back", "withdrawn",
 }  # fmt: skip
 ANSWERS = (
     Kind.TRYING,
@@ -261,9 +262,7 @@ class RolloutMachine(RuleBasedStateMachine):
 
     def named(self, site: str) -> str:
         """What the site's metadata has it run."""
-        own = Director(self.repository, site).assignments()
-        [release] = [release for release, assignment in own if assignment.mode != "fallback"]
-        return release
+        return Director(self.repository, site).runs()["coolant_pump"][0]
 
     def ahead(self) -> set[str]:
         return {site for site in SITES if self.named(site) == NEW}

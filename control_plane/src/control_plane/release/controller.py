@@ -22,7 +22,7 @@ from control_plane.release.director import Director, Files
 from control_plane.release.fleet_store import FleetStore
 from control_plane.release.image import FILES, ImageRepository
 from control_plane.release.journal import Event, Kind
-from control_plane.release.rollout import End, Rollout, Rollouts, Verdict
+from control_plane.release.rollout import End, Rollouts, Verdict
 from control_plane.release.rollout_plan import CANARY
 from control_plane.release.rollout_steps import Action, Back, Decide, Finish, Forward, Open, joins, steps
 from shared.errors import PmStackError, Rejected, Retryable
@@ -90,15 +90,11 @@ class Controller:
         """What the metadata says and the journal does not: written by a controller that then died."""
         lines = []
         for site, director in self._directors():
-            for release, assignment in director.assignments():
+            for release, assignment in director.runs().values():
                 rollout = self._rollouts.get(assignment.rollout_id)
-                if rollout is None or assignment.mode == "fallback":
-                    continue
-                known = rollout.sites.get(site)
-                if known is None or known.generation < assignment.generation:
-                    lines.append(
-                        _commanded(rollout, site, assignment, release, release != rollout.release, now)
-                    )
+                known = rollout.sites.get(site) if rollout else None
+                if rollout and (known is None or known.generation < assignment.generation):
+                    lines.append(_commanded(rollout.rollout_id, site, assignment, release, now))
         if lines:
             self._store.append(lines)
             log.warning("commands of a controller that died are in the journal now", commands=len(lines))
@@ -161,7 +157,7 @@ class Controller:
         published, back = self._image.targets(), isinstance(action, Back)
         assignment = Assignment(
             component_type=rollout.component_type,
-            mode="canary" if not back and rollout.sites[action.site].ring == CANARY else "active",
+            mode="fallback" if back else "canary" if rollout.sites[action.site].ring == CANARY else "active",
             rollout_id=rollout.rollout_id,
             generation=1 + max(director.generation(), rollout.sites[action.site].generation),
         )
@@ -170,7 +166,7 @@ class Controller:
         else:
             release = rollout.release
             director.assign(files_of(published, release), assignment, self._keys[action.site])
-        return _commanded(rollout, action.site, assignment, release, back, now)
+        return _commanded(rollout.rollout_id, action.site, assignment, release, now)
 
     def _decide(self, action: Action, now: datetime) -> None:
         """Put a decision on the record, unless the journal went on: then it is to be taken anew."""
@@ -248,11 +244,9 @@ def controller_lock(repository: Path) -> Iterator[None]:
         yield
 
 
-def _commanded(
-    rollout: Rollout, site: str, assignment: Assignment, release: str, back: bool, now: datetime
-) -> Event:
-    told = json.dumps({"release": release, "mode": assignment.mode, "back": back})
-    return Event(rollout.rollout_id, assignment.generation, site, Kind.COMMANDED, told, now)
+def _commanded(rollout_id: str, site: str, assignment: Assignment, release: str, now: datetime) -> Event:
+    told = {"release": release, "mode": assignment.mode, "back": assignment.mode == "fallback"}
+    return Event(rollout_id, assignment.generation, site, Kind.COMMANDED, json.dumps(told), now)
 
 
 def _decision(action: Action, now: datetime) -> Event:

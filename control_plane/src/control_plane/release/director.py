@@ -57,32 +57,34 @@ class Director:
         """Name a release's files for a component type; other types keep what they have.
 
         What the site ran of that type until now becomes its fallback, with the new roll-out's id and
-        generation. The same release again keeps the fallback that there is.
+        generation; what it was to go back to stays that. The same release again keeps its fallback.
         """
         kept, own = self._split(assignment.component_type)
         again = any(path in files for path in _of(own, _RUNS))
-        before = _of(own, ("fallback",) if again else _RUNS)
+        before = (not again and _of(own, _RUNS)) or _of(own, ("fallback",))
         self._write(kept | _named(before, assignment, "fallback") | _named(files, assignment), online)
 
     def fall_back(self, assignment: Assignment, approved: Files, online: Signer) -> str:
-        """Make the fallback what the site runs, and name nothing else of the type; its `name/version`.
+        """Name nothing of the type but its fallback, which the site then runs at once; its `name/version`.
 
-        Empty where there is none, or where it is no longer among the `approved` files: then the site is
-        to run nothing of that type.
+        Empty where there is none, or where it is no longer among the `approved` files: then nothing of
+        that type is named.
         """
         kept, own = self._split(assignment.component_type)
         back = {path: target for path, target in _of(own, ("fallback",)).items() if path in approved}
         self._write(kept | _named(back, assignment), online)
         return next(iter(_releases(back)), "")
 
-    def assignments(self) -> list[tuple[str, Assignment]]:
-        """What the signed metadata says: each release (`name/version`) and how it is to run."""
-        return [
-            (folder, Assignment.model_validate(target.custom))
-            for path, target in self._targets().items()
-            if target.custom
-            for folder in _releases({path: target})
-        ]
+    def runs(self) -> dict[str, tuple[str, Assignment]]:
+        """By component type the release (`name/version`) that the site is to run, and the word on it: a
+        fallback where nothing else is named."""
+        found: dict[str, tuple[str, Assignment]] = {}
+        for path, target in self._targets().items():
+            for folder in _releases({path: target}):
+                word = Assignment.model_validate(target.custom)
+                if word.mode != "fallback" or word.component_type not in found:
+                    found[word.component_type] = folder, word
+        return found
 
     def generation(self) -> int:
         """The newest generation that the site was told, 0 for none; it never falls."""

@@ -53,7 +53,9 @@ class SiteState:
             return "waiting"
         if not self.back:
             return (self.answer or Kind.COMMANDED).value
-        if self.answer is Kind.COMMITTED or not self.release:
+        if not self.release:
+            return "withdrawn"
+        if self.answer is Kind.COMMITTED:
             return "back"
         return "not_back" if self.answer in FAILURES else "going_back"
 
