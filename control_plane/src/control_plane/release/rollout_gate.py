@@ -107,7 +107,7 @@ def _over(health: Health, limits: Limits) -> Iterator[str]:
     if health.windows < limits.windows_min:
         return
     if health.latency_p99_ms > limits.latency_p99_ms_max:
-        yield f"p99 latency {health.latency_p99_ms:.3g} ms, at most {limits.latency_p99_ms_max:g}"
+        yield f"p99 latency {health.latency_p99_ms:.3g} ms, at most {limits.latency_p99_ms_max:g} ms"
     if health.not_finite_fraction > limits.not_finite_fraction_max:
         yield (
             f"{health.not_finite_fraction:.3g} of answers not finite, "
