@@ -40,15 +40,16 @@ class Site:
             site_id="TX01", agent_version="0.1.0", store_id="s", audit_public_key=self.audit_key
         )
 
-    async def on_command(self, command: fleet_pb2.Command) -> fleet_pb2.Acknowledgement:
+    async def on_command(self, command: fleet_pb2.Command) -> None:
         self.commands.append(command.rollout_id)
-        return fleet_pb2.Acknowledgement(
+        answer = fleet_pb2.Acknowledgement(
             rollout_id=command.rollout_id,
             generation=command.generation,
             state=fleet_pb2.Acknowledgement.COMMITTED,
             detail="pump/1",
             models=[fleet_pb2.RunningModel(component_type="pump", name="pump", version=1, sha256="0" * 64)],
         )
+        self.client.send(fleet_pb2.SiteMessage(acknowledgement=answer))
 
     async def on_witnessed(self, size: int, note: str) -> None:
         self.notes.append((size, note))

@@ -48,6 +48,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
     ) -> AsyncIterator[fleet_pb2.CentreMessage]:
         """One site, for as long as it stays; its first message must be Hello."""
         site_id = await self._greet(request_iterator, context)
+        await context.send_initial_metadata(())  # tells the site that it was taken
         listening = asyncio.create_task(self._listen(site_id, request_iterator))
         try:
             sent: set[tuple[str, int]] = set()

@@ -11,8 +11,9 @@ from shared.schemas import Assignment, Manifest
 class Release:
     """Bytes that verified against both repositories, and the signed metadata that says so.
 
-    `image_targets` and `director_targets` are the raw metadata files: evidence that can be checked
-    again without a network.
+    `image_targets` and `director_targets` are the raw metadata files, `roots` a JSON object of both
+    repositories' roots after the trusted one: evidence that can be checked again without a network, and
+    without the metadata cache, which is not flushed and may be wiped.
     """
 
     manifest: Manifest
@@ -21,11 +22,17 @@ class Release:
     assignment: Assignment
     image_targets: bytes
     director_targets: bytes
+    roots: str = "{}"
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the model's bytes, in hex."""
         return hashlib.sha256(self.model).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the manifest, which names the model's bytes: thresholds make another release of them."""
+        return hashlib.sha256(self.manifest_bytes).hexdigest()
 
 
 def parse_manifest(data: bytes, folder: str, model: bytes) -> Manifest:
