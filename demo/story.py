@@ -121,7 +121,8 @@ class Story:
     def _approve_and_publish(self) -> None:
         with self._step(f"{PROPOSER} proposes; {APPROVERS[0]} and {APPROVERS[1]} approve; published"):
             releases = sorted(str(path) for path in (self._demo.root / "releases").iterdir())
-            proposal = self._release("propose", *releases, "--by", str(self._demo.keys / f"{PROPOSER}.pem")).strip()  # fmt: skip
+            by = str(self._demo.keys / f"{PROPOSER}.pem")
+            proposal = self._release("propose", *releases, "--by", by).strip()
             self._sign_and_publish(proposal)
 
     def _sign_and_publish(self, proposal: str) -> None:
