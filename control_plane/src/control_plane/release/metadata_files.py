@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
+from tuf.api.serialization import DeserializationError, SerializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from shared.errors import Rejected
@@ -28,7 +28,8 @@ def load(path: Path, kind: type[S]) -> Metadata[S]:
         with path.open("rb") as file:
             data = file.read(METADATA_BYTES_MAX + 1)
         found: Metadata[S] = Metadata.from_bytes(data)
-    except (DeserializationError, OSError) as error:
+        _ = found.signed_bytes  # JSON can hold what cannot be signed, for example 0.5
+    except (DeserializationError, SerializationError, OSError) as error:
         raise Rejected(f"{path}: cannot be read as TUF metadata: {error}") from error
     if len(data) > METADATA_BYTES_MAX:
         raise Rejected(f"{path}: is longer than {METADATA_BYTES_MAX} bytes")

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from securesystemslib.signer import Key, SSlibKey
 from tuf.api.metadata import Root
 
-from control_plane.release.keys import NAME_FIELD, distinct, name_of, same_material
+from control_plane.release.keys import NAME_FIELD, distinct, name_of, public_pem, same_material
 from shared.errors import ConfigError, Rejected
 
 PROPOSERS = "x-pm-stack-smr-proposers"  # in the signed root: key id to key, of people who only propose
@@ -65,6 +66,18 @@ def appoint(
             root.add_key(key, role)
         root.roles[role].threshold = threshold if role in OFFLINE_ROLES else 1
     root.unrecognized_fields[PROPOSERS] = {key.keyid: key.to_dict() for key in proposing.values()}
+
+
+def check_readable(root: Root) -> None:
+    """Rejected unless every role has keys that are there and can be read: python-tuf looks at neither."""
+    for role, found in root.roles.items():
+        if not set(found.keyids) <= root.keys.keys():
+            raise Rejected(f"root {root.version}: the {role} role names a key that is not there")
+    try:
+        for key in everybody(root).values():
+            public_pem(key)
+    except (ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm) as error:
+        raise Rejected(f"root {root.version}: a key cannot be read: {error}") from error
 
 
 def check_people(root: Root) -> None:

@@ -23,7 +23,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from control_plane.release.keys import public_pem
 from control_plane.release.metadata_files import OFFLINE_EXPIRY, expires_in, load, write
-from control_plane.release.people import check_people, everybody, person, proposers
+from control_plane.release.people import check_people, check_readable, everybody, person, proposers
 from shared.errors import Rejected
 from shared.schemas import Frozen, Manifest
 from shared.schemas.base import Name, Sha256
@@ -102,6 +102,8 @@ class Proposal:
         before = load(here / "targets.json", Targets) if roots else None
         if not roots and proposed is None:
             raise Rejected(f"{folder}: holds neither what is published nor a first root")
+        for root in (*roots, *([proposed] if proposed else [])):
+            check_readable(root.signed)
         found = cls(folder, roots, proposed, load(folder / "targets.json", Targets), before)
         found._check_published()
         return found
@@ -257,7 +259,8 @@ class Proposal:
 
     @staticmethod
     def _revoked(metadata: Metadata[Targets] | None) -> dict[str, Any]:
-        return dict(metadata.signed.unrecognized_fields.get(REVOKED, {})) if metadata else {}
+        found = metadata.signed.unrecognized_fields.get(REVOKED, {}) if metadata else {}
+        return dict(found) if isinstance(found, dict) else {"": found}
 
     def _check_root(self, root: Root) -> None:
         version = self.roots[-1].signed.version + 1 if self.roots else 1
