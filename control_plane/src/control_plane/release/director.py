@@ -16,6 +16,7 @@ from control_plane.release.metadata_files import (
     publish,
     renew,
 )
+from control_plane.release.people import refuse_persons_key
 from shared.schemas import Assignment
 
 RENEW_BEFORE = timedelta(
@@ -42,6 +43,9 @@ class Director:
         """Make the repository, with nothing to run, unless it is there."""
         if self.root.exists():
             return
+        people = self._metadata.parents[2] / "image" / "metadata" / "root.json"
+        if people.exists():
+            refuse_persons_key(load(people, Root).signed, online.public_key, "a director")
         root = Root(expires=expires_in(OFFLINE_EXPIRY), consistent_snapshot=True)
         for role in ("root", "targets", "snapshot", "timestamp"):
             root.add_key(online.public_key, role)
