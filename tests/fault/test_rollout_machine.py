@@ -248,7 +248,7 @@ class RolloutMachine(RuleBasedStateMachine):
         for site, state in rollout.sites.items():
             if state.generation:
                 assert self.named(site) == state.release
-            assert not Director(self.repository, site).stale(self.now), "a site sees half of a command"
+            assert not Director(self.repository, site).half_written(), "a site sees half of a command"
         self.the_journal_holds_before_the_oracle()
         if self.oracle.spent() or rollout.stopping:
             assert self.ahead() == set(), "a bad release is still named"

@@ -213,6 +213,12 @@ def test_a_word_on_the_command_before_counts_for_nothing():
     assert states([*lines, *late]) == states(lines)
 
 
+def test_a_site_that_was_never_commanded_has_nothing_to_answer():
+    lines = [*begun(), OPEN]
+    early = [event(kind, generation=n) for kind in (Kind.ROLLED_BACK, Kind.COMMITTED) for n in (0, 1)]
+    assert states([*lines, *early]) == states(lines)
+
+
 def test_an_older_command_that_arrives_late_replaces_nothing():
     lines = [*CANARY, event(Kind.COMMANDED, generation=5, detail='{"release": "pump/1", "back": true}')]
     assert states([*lines, TOLD]) == states(lines)

@@ -10,7 +10,7 @@ import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,7 +31,6 @@ from shared.schemas import Assignment, utc_now
 TICK_PERIOD_S = (
     1.0  # what a person waits for after a button; a look at an unchanged journal takes a millisecond
 )
-RENEW_PERIOD = timedelta(hours=1)  # how often expiries are looked at; they lie weeks ahead
 BATCH = 20  # sites commanded between two looks at the journal: a pause waits for so many at most
 STEPS_MAX = 10_000  # of one tick: far above any fleet's; an error here must not spin for ever
 THE_CENTRE = "the centre"
@@ -48,7 +47,7 @@ class Controller:
         self._repository, self._store, self._keys, self._record = repository, store, keys, record
         self._image = ImageRepository(repository)
         self._rollouts, self._seen = Rollouts(), 0
-        self._renewed_at: datetime | None = None
+        self._recovered = False
         self._said: set[str] = set()
 
     def tick(self, now: datetime) -> int:
@@ -56,16 +55,14 @@ class Controller:
         try:
             return self._tick(now)
         except BaseException:
-            self._rollouts, self._seen, self._renewed_at = Rollouts(), 0, None  # begin again from the journal
+            self._rollouts, self._seen, self._recovered = Rollouts(), 0, False  # begin again from the journal
             raise
 
     def _tick(self, now: datetime) -> int:
-        if self._renewed_at is None:
+        if not self._recovered:
             self._read()
             self._recover(now)
-        if self._renewed_at is None or now - self._renewed_at > RENEW_PERIOD:
-            self._renew(now)
-            self._renewed_at = now
+            self._recovered = True
         self._read()
         self._join(now)
         self._withdraw_revoked(now)
@@ -90,6 +87,8 @@ class Controller:
         """What the metadata says and the journal does not: written by a controller that then died."""
         lines = []
         for site, director in self._directors():
+            if director.half_written():
+                director.complete(self._keys[site])
             for release, assignment in director.runs().values():
                 rollout = self._rollouts.get(assignment.rollout_id)
                 known = rollout.sites.get(site) if rollout else None
@@ -98,12 +97,6 @@ class Controller:
         if lines:
             self._store.append(lines)
             log.warning("commands of a controller that died are in the journal now", commands=len(lines))
-
-    def _renew(self, now: datetime) -> None:
-        for site, director in self._directors():
-            if director.stale(now):
-                director.renew(self._keys[site])
-                self._record.note(CentreAct.METADATA_RENEWED, f"director {site}")
 
     def _directors(self) -> Iterator[tuple[str, Director]]:
         for site in self._keys:

@@ -1,7 +1,6 @@
 """A site's director repository: what the site runs, how, and what it goes back to. One online key a site."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from securesystemslib.signer import Signer
@@ -13,15 +12,13 @@ from control_plane.release.metadata_files import (
     expires_in,
     load,
     next_version,
+    only_writer,
     publish,
     renew,
 )
 from control_plane.release.people import refuse_persons_key
 from shared.schemas import Assignment
 
-RENEW_BEFORE = timedelta(
-    days=20
-)  # of the 30 that it lasts: a centre may be down for weeks, and nothing expires
 GENERATION = "x-pm-stack-smr-generation"  # in the signed targets: it outlives what was withdrawn
 _RUNS = ("active", "canary")
 
@@ -63,10 +60,11 @@ class Director:
         What the site ran of that type until now becomes its fallback, with the new roll-out's id and
         generation; what it was to go back to stays that. The same release again keeps its fallback.
         """
-        kept, own = self._split(assignment.component_type)
-        again = any(path in files for path in _of(own, _RUNS))
-        before = (not again and _of(own, _RUNS)) or _of(own, ("fallback",))
-        self._write(kept | _named(before, assignment, "fallback") | _named(files, assignment), online)
+        with only_writer(self._metadata):
+            kept, own = self._split(assignment.component_type)
+            again = any(path in files for path in _of(own, _RUNS))
+            before = (not again and _of(own, _RUNS)) or _of(own, ("fallback",))
+            self._write(kept | _named(before, assignment, "fallback") | _named(files, assignment), online)
 
     def fall_back(self, assignment: Assignment, approved: Files, online: Signer) -> str:
         """Name nothing of the type but its fallback, which the site then runs at once; its `name/version`.
@@ -74,9 +72,10 @@ class Director:
         Empty where there is none, or where it is no longer among the `approved` files: then nothing of
         that type is named.
         """
-        kept, own = self._split(assignment.component_type)
-        back = {path: target for path, target in _of(own, ("fallback",)).items() if path in approved}
-        self._write(kept | _named(back, assignment), online)
+        with only_writer(self._metadata):
+            kept, own = self._split(assignment.component_type)
+            back = {path: target for path, target in _of(own, ("fallback",)).items() if path in approved}
+            self._write(kept | _named(back, assignment), online)
         return next(iter(_releases(back)), "")
 
     def runs(self) -> dict[str, tuple[str, Assignment]]:
@@ -100,18 +99,18 @@ class Director:
         )
         return told
 
-    def stale(self, now: datetime) -> bool:
-        """Whether the metadata is near its expiry, or a process died before it had named all of it."""
+    def half_written(self) -> bool:
+        """Whether a process died before snapshot and timestamp named what it wrote: no site sees that yet."""
         targets = load(self._metadata / "targets.json", Targets).signed
         snapshot = load(self._metadata / "snapshot.json", Snapshot).signed
         timestamp = load(self._metadata / "timestamp.json", Timestamp).signed
         named = snapshot.meta["targets.json"].version, timestamp.snapshot_meta.version
-        expires = min(targets.expires, snapshot.expires, timestamp.expires)
-        return expires - now < RENEW_BEFORE or named != (targets.version, snapshot.version)
+        return named != (targets.version, snapshot.version)
 
-    def renew(self, online: Signer) -> None:
-        """Sign the same again, with new expiries."""
-        self._write(self._targets(), online)
+    def complete(self, online: Signer) -> None:
+        """Sign what was left half written, as a whole."""
+        with only_writer(self._metadata):
+            self._write(self._targets(), online)
 
     def _targets(self) -> dict[str, TargetFile]:
         return load(self._metadata / "targets.json", Targets).signed.targets

@@ -70,7 +70,7 @@ class SiteState:
 
     def hear(self, line: Event) -> None:
         """A word on the last command; a failure is not taken back by a later word on the same command."""
-        if line.generation != self.generation or self.answer in FAILURES:
+        if not self.generation or line.generation != self.generation or self.answer in FAILURES:
             return
         if line.kind is Kind.HEALTH:
             self.health = Health.model_validate_json(line.detail)
