@@ -25,6 +25,8 @@ from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import FILE_NAME as PROGRESS_FILE
 from control_plane.ingest.progress import Progress
 from control_plane.layout import Layout
+from control_plane.release.controller import run_controller
+from control_plane.release.director_keys import DirectorKeys
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
 from control_plane.serving import InferenceService, PublishedModels, start_inference_server
@@ -87,6 +89,7 @@ class CentreSettings:
     parts: frozenset[Part] = frozenset(Part)
     influx: Influx | None = None
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
+    director_keys: DirectorKeys | None = None
 
 
 class Centre:
@@ -118,6 +121,9 @@ class Centre:
                 service, own.fleet_listen, own.enrol_listen, own.repository_listen, say
             )
             tasks += [asyncio.create_task(self._witness(service)), asyncio.create_task(service.follow())]
+            if own.director_keys is not None:
+                tasks.append(asyncio.create_task(self._carry_roll_outs_on(own.director_keys)))
+                say("roll-outs          carried on here, with the directors' keys")
         if Part.INFERENCE in parts:
             inference = InferenceService(PublishedModels(self._layout.repository))
             servers.append(await start_inference_server(inference, own.inference_listen))
@@ -142,6 +148,10 @@ class Centre:
         for outcome in await asyncio.gather(*tasks, *threads, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
+
+    async def _carry_roll_outs_on(self, keys: DirectorKeys) -> None:
+        layout = self._layout
+        await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
     def _ingest(self, stop: threading.Event) -> None:
         folder = self._layout.lake

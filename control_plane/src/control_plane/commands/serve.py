@@ -9,7 +9,8 @@ import structlog
 import typer
 
 from control_plane.app import Centre, CentreSettings, Influx, Part
-from control_plane.commands.options import DataDir
+from control_plane.commands.options import DataDir, passphrase
+from control_plane.release.director_keys import DirectorKeys
 from shared.errors import ConfigError
 from shared.kafka_client import VARIABLE, load_client_settings
 from shared.reactor_config import load_fleet
@@ -44,6 +45,9 @@ def serve(
     influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
     influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
     influx_bucket: Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")] = "telemetry",
+    director_keys: Annotated[
+        Path | None, typer.Option(help="folder with director-<site>.pem: the fleet part carries roll-outs on")
+    ] = None,
     influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
@@ -62,6 +66,7 @@ def serve(
     settings = CentreSettings(
         data_dir, kafka, listen, fleet_listen, inference_listen, repository_listen, enrol_listen,
         tuple(centre_name or ()), frozenset(part or Part), influx, load_client_settings(kafka_client_config),
+        DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, load_fleet(config))))
 
