@@ -108,9 +108,10 @@ class Story:
     def _hold_ceremony(self) -> None:
         keys = self._demo.keys
         with self._step(f"key ceremony: {', '.join(APPROVERS)} (2 of 3 must approve), one director a site"):
-            names = (*APPROVERS, "online", *(f"director-{site}" for site in self.sites))
+            names = (*APPROVERS, PROPOSER, "online", *(f"director-{site}" for site in self.sites))
             self._centre("keys", "generate", *names, "--folder", str(keys))
             people = [f"--approver={name}={keys / name}.pub" for name in APPROVERS]
+            people.append(f"--proposer={PROPOSER}={keys / PROPOSER}.pub")
             proposal = self._release("init", *people, "--online", str(keys / "online.pub")).strip()
             self._sign_and_publish(proposal)
             for site in self.sites:
@@ -120,13 +121,14 @@ class Story:
     def _approve_and_publish(self) -> None:
         with self._step(f"{PROPOSER} proposes; {APPROVERS[0]} and {APPROVERS[1]} approve; published"):
             releases = sorted(str(path) for path in (self._demo.root / "releases").iterdir())
-            proposal = self._release("propose", *releases, "--by", PROPOSER).strip()
+            by = str(self._demo.keys / f"{PROPOSER}.pem")
+            proposal = self._release("propose", *releases, "--by", by).strip()
             self._sign_and_publish(proposal)
 
     def _sign_and_publish(self, proposal: str) -> None:
         keys = self._demo.keys
         for name in APPROVERS[:2]:
-            self._release("approve", proposal, "--key", str(keys / f"{name}.pem"))
+            self._centre("release", "approve", proposal, "--key", str(keys / f"{name}.pem"), "--yes")
         self._release("publish", proposal, "--online-key", str(keys / "online.pem"))
 
     def _start_centre(self) -> None:

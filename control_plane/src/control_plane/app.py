@@ -1,7 +1,7 @@
 """The centre's composition root: joins the rooms in one process, or starts one of them alone.
 
-Kafka -> ingest -> lake -> console, API         repositories (static files over HTTP)
-                     \\-> audit witness -> fleet service -> sites        inference (gRPC)
+Kafka -> ingest -> lake -> console, API         inference (gRPC)
+                     \\-> audit witness -> fleet service -> sites; enrolment and repositories beside it
 
 Ingest and the web server have threads of their own, so that neither a slow commit nor a page holds up
 a site's stream.
@@ -25,13 +25,16 @@ from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import FILE_NAME as PROGRESS_FILE
 from control_plane.ingest.progress import Progress
 from control_plane.layout import Layout
-from control_plane.rpc.fleet import FleetService, start_fleet_server
+from control_plane.release.controller import run_controller
+from control_plane.release.director_keys import DirectorKeys
+from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
 from control_plane.serving import InferenceService, PublishedModels, start_inference_server
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
+from control_plane.site_doors import SiteDoors
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
 from shared.kafka_client import KafkaClientSettings
@@ -69,16 +72,24 @@ class Influx(NamedTuple):
 
 @dataclass(frozen=True)
 class CentreSettings:
-    """Addresses are HOST:PORT; what the centre keeps lies under `data_dir`."""
+    """Addresses are HOST:PORT; what the centre keeps lies under `data_dir`.
+
+    `names` are what sites dial the centre by. With them all that sites dial speaks TLS to enrolled sites;
+    without them fleet service and repositories are in clear, on loopback.
+    """
 
     data_dir: Path
     kafka: str
     listen: str
     fleet_listen: str
     inference_listen: str
+    repository_listen: str = "127.0.0.1:8443"
+    enrol_listen: str = "127.0.0.1:50053"
+    names: tuple[str, ...] = ()
     parts: frozenset[Part] = frozenset(Part)
     influx: Influx | None = None
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
+    director_keys: DirectorKeys | None = None
 
 
 class Centre:
@@ -98,14 +109,21 @@ class Centre:
         parts, own = self._settings.parts, self._settings
         ingest_stop = threading.Event()
         servers, tasks, threads, web = [], [], [], None
+        doors = SiteDoors(own.data_dir, own.names)
         if Part.WEB in parts:
             web = WebServer(self._pages(), own.listen)
-            say(f"console and API    {web.url}/\nrepositories       {web.url}/repository/")
+            say(f"console and API    {web.url}/")
+            if not own.names:
+                say(f"repositories       {web.url}/repository/")
         if Part.FLEET in parts:
-            service = FleetService(self._store)
-            servers.append(await start_fleet_server(service, own.fleet_listen))
-            tasks.append(asyncio.create_task(self._witness(service)))
-            say(f"fleet service      {own.fleet_listen} (gRPC)")
+            service = FleetService(self._store, doors.admission)
+            servers += await doors.open(
+                service, own.fleet_listen, own.enrol_listen, own.repository_listen, say
+            )
+            tasks += [asyncio.create_task(self._witness(service)), asyncio.create_task(service.follow())]
+            if own.director_keys is not None:
+                tasks.append(asyncio.create_task(self._carry_roll_outs_on(own.director_keys)))
+                say("roll-outs          carried on here, with the directors' keys")
         if Part.INFERENCE in parts:
             inference = InferenceService(PublishedModels(self._layout.repository))
             servers.append(await start_inference_server(inference, own.inference_listen))
@@ -121,6 +139,7 @@ class Centre:
             ingest_stop.set()
             if web is not None:
                 web.stop()
+            doors.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in servers))
@@ -129,6 +148,10 @@ class Centre:
         for outcome in await asyncio.gather(*tasks, *threads, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
+
+    async def _carry_roll_outs_on(self, keys: DirectorKeys) -> None:
+        layout = self._layout
+        await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
     def _ingest(self, stop: threading.Event) -> None:
         folder = self._layout.lake
@@ -151,6 +174,7 @@ class Centre:
         mounts = {
             f"/repository/{name}": StaticFiles(directory=self._layout.repository / name, check_dir=False)
             for name in ("image", "director")  # proposals are nobody's to fetch
+            if not self._settings.names  # else to each site its own, over TLS
         }
         return create_app(FleetView(self._layout.lake, self._fleet), mounts=mounts)
 

@@ -1,0 +1,38 @@
+"""The directors' online keys in a folder, as `director-<site>.pem`; each is opened when first needed."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from securesystemslib.signer import Signer
+
+from control_plane.release.keys import load_signer
+
+PREFIX = "director-"
+
+
+class DirectorKeys(Mapping[str, Signer]):
+    """Signers by site. A site that is enrolled while the centre runs is found at the next look."""
+
+    def __init__(self, folder: Path, passphrase: str) -> None:
+        self._folder, self._passphrase = folder, passphrase
+        self._open: dict[str, Signer] = {}
+
+    def __getitem__(self, site: str) -> Signer:
+        if site not in self._open:
+            path = self._path(site)
+            if not path.exists():
+                raise KeyError(site)
+            self._open[site] = load_signer(path, self._passphrase)
+        return self._open[site]
+
+    def __contains__(self, site: object) -> bool:
+        return isinstance(site, str) and self._path(site).exists()  # without opening it: that takes long
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.stem.removeprefix(PREFIX) for path in sorted(self._folder.glob(f"{PREFIX}*.pem")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _path(self, site: str) -> Path:
+        return self._folder / f"{PREFIX}{site}.pem"
