@@ -103,7 +103,7 @@ class RepositoryServer:
         self._socket = listener(address, "--repository-listen", tls=True)
 
         class OwnProtocol(PeerProtocol):
-            opened = WeakSet()
+            opened: ClassVar[WeakSet[asyncio.Transport]] = WeakSet()
 
         self._protocol = OwnProtocol
         config = uvicorn.Config(

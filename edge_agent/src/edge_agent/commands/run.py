@@ -57,14 +57,14 @@ def run(
     --fleet centre.example:50052 --repository https://centre.example:8443/repository
     """
     from edge_agent.app import Agent  # onnxruntime, gRPC, TUF: the other commands start without them
-
     from edge_agent.identity import require_secure
 
     configure_logs()
     require_secure(data_dir, site, fleet, repository)
     settings = AgentSettings(
-        config=config, site=site, data_dir=data_dir, trust_dir=trust_dir or data_dir / "trust", kafka=kafka, fleet=fleet,
-        repository=repository, health=health, kafka_client=load_client_settings(kafka_client_config),
+        config=config, site=site, data_dir=data_dir, trust_dir=trust_dir or data_dir / "trust", kafka=kafka,
+        fleet=fleet, repository=repository, health=health,
+        kafka_client=load_client_settings(kafka_client_config),
         outbox=OutboxLimits(
             pending_rows_max=outbox_rows_max, pending_bytes_max=outbox_bytes_max, when_full=when_full
         ),
