@@ -66,7 +66,7 @@ def test_answers_health_and_compare_and_set_are_the_same(open_store):
     with pytest.raises(Retryable):
         store.append([answer], after=begin)
     store.seen("TX01", "key", "0.1.0", "s", [])
-    store.running("TX01", [{"name": "pump"}])
+    store.running({"TX01": [{"name": "pump"}]})
     assert open_store().sites()[0]["models"] == [{"name": "pump"}]
     with pytest.raises(Rejected, match="another audit key"):
         store.seen("TX01", "other", "0.1.0", "s", [])

@@ -168,3 +168,18 @@ def test_a_health_report_goes_through_the_journal():
     assert (health.state, health.windows, health.latency_p99_ms, health.shift) == (Kind.TRYING, 3, 2.5, None)
     with pytest.raises(Rejected, match="state 0"):
         health_event("TX01", fleet_pb2.HealthReport(), NOW)
+
+
+def test_a_site_keeps_the_audit_key_it_first_came_with(store):
+    """Another key is another machine, until an engineer says otherwise."""
+    store.seen("TX01", "key 1", "0.1.0", "store", [])
+    store.seen("TX01", "key 1", "0.2.0", "store", [{"name": "pump"}])
+    with pytest.raises(Rejected, match="another audit key"):
+        store.seen("TX01", "key 2", "0.1.0", "store", [])
+    [site] = store.sites()
+    assert (site["audit_key"], site["agent_version"], site["models"]) == (
+        "key 1",
+        "0.2.0",
+        [{"name": "pump"}],
+    )
+    assert store.audit_key("ID01") is None

@@ -1,6 +1,6 @@
 """The centre's own state in SQLite or PostgreSQL: sites that have called, and the journal of roll-outs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,15 +69,26 @@ class FleetStore:
         self._engine: Engine | None = None
 
     def seen(
-        self, site_id: str, audit_key: str, agent_version: str, store_id: str, models: list[dict[str, Any]]
+        self,
+        site_id: str,
+        audit_key: str,
+        agent_version: str,
+        store_id: str,
+        models: list[dict[str, Any]],
+        *,
+        enrolled: bool = False,
     ) -> None:
-        """Note that a site called. Its first audit key is trusted; Rejected when it comes with another."""
+        """Note that a site called. An enrolled site's audit key is the one it was enrolled with; of another
+        the first is trusted, and Rejected when it comes with another."""
         values: dict[str, Any] = {"agent_version": agent_version, "store_id": store_id, "models": models}
         values["last_seen"] = _naive(utc_now())
         with self._writing() as db:
             known = db.execute(select(_sites.c.audit_key).where(_sites.c.site_id == site_id)).scalar()
             if known is None:
                 db.execute(insert(_sites).values(site_id=site_id, audit_key=audit_key, **values))
+            elif enrolled:
+                values["audit_key"] = audit_key
+                db.execute(update(_sites).where(_sites.c.site_id == site_id).values(**values))
             elif known != audit_key:
                 raise Rejected(
                     f"{site_id} comes with another audit key than the one first seen; "
@@ -86,14 +97,12 @@ class FleetStore:
             else:
                 db.execute(update(_sites).where(_sites.c.site_id == site_id).values(**values))
 
-    def running(self, site_id: str, models: list[dict[str, Any]]) -> None:
-        """Note what a site says it runs now."""
+    def running(self, models: Mapping[str, list[dict[str, Any]]]) -> None:
+        """Note what sites say they run now, by site."""
+        now = _naive(utc_now())
         with self._writing() as db:
-            db.execute(
-                update(_sites)
-                .where(_sites.c.site_id == site_id)
-                .values(models=models, last_seen=_naive(utc_now()))
-            )
+            for site, own in models.items():
+                db.execute(update(_sites).where(_sites.c.site_id == site).values(models=own, last_seen=now))
 
     def sites(self) -> list[dict[str, Any]]:
         """Every site that has called: key, versions, running models, last time seen (aware UTC)."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from math import isnan
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_validator
 
 from shared.errors import Rejected
 from shared.wire import fleet_pb2
@@ -72,9 +72,9 @@ class Health(BaseModel):
 
     state: Kind
     windows: int
-    latency_p99_ms: float
-    not_finite_fraction: float
-    out_of_distribution_fraction: float
+    latency_p99_ms: FiniteFloat
+    not_finite_fraction: FiniteFloat
+    out_of_distribution_fraction: FiniteFloat
     shift: float | None = None  # None where there is no model before it
 
     @field_validator("shift")
@@ -90,7 +90,7 @@ def answer_event(site: str, answer: fleet_pb2.Acknowledgement, at: datetime) -> 
 
 
 def health_event(site: str, report: fleet_pb2.HealthReport, at: datetime) -> Event:
-    """The line of a site's health report; Rejected when its state is neither trying nor committed."""
+    """The line of a site's health report; Rejected when it names no state, or a figure is no number."""
     fields: dict[str, Any] = {name: getattr(report, name) for name in Health.model_fields if name != "state"}
     try:
         health = Health(state=_kind(report.state), **fields)

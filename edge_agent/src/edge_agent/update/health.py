@@ -6,7 +6,7 @@ Leaves: the numbers of a health report, and the first check that failed.
 
 from collections import deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite, nan
 from typing import NamedTuple
 
@@ -74,13 +74,14 @@ def sample(answer: PredictionRecord | Rejected, horizon: float | None) -> Sample
 class _Side:
     """One of the two models, over the whole period and lately."""
 
-    recent_max: int
-    latencies_ms: list[float] = field(default_factory=list)
+    latencies_ms: deque[float]
+    recent: deque[bool]
     not_finite: int = 0
-    recent: deque[bool] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.recent = deque(maxlen=self.recent_max)
+    @classmethod
+    def of(cls, limits: HealthLimits, components: int) -> "_Side":
+        windows = max(1, components)
+        return cls(deque(maxlen=limits.watch_cycles * windows), deque(maxlen=limits.recent_cycles * windows))
 
     def add(self, one: Sample) -> None:
         if one.latency_ms is not None:
@@ -103,8 +104,8 @@ class Comparison:
 
     def __init__(self, components: int = 1, limits: HealthLimits | None = None) -> None:
         self.limits = limits or HealthLimits()
-        recent = self.limits.recent_cycles * max(1, components)
-        self._judged, self._other = _Side(recent), _Side(recent)
+        self._components = components
+        self._judged, self._other = (_Side.of(self.limits, components) for _ in range(2))
         self._first: dict[Hashable, list[float]] = {}
         self._latest: dict[Hashable, deque[float]] = {}
         self.cycles = self.windows = 0
@@ -118,13 +119,10 @@ class Comparison:
             self._other.add(other)
             if judged.place is not None and other.place is not None:
                 self._differs(component, abs(judged.place - other.place))
-        for side in (self._judged, self._other):
-            del side.latencies_ms[: -self.limits.watch_cycles * len(side.recent or [0])]
 
     def following(self) -> "Comparison":
         """For the next period, with the first shift of this one: a drift is measured from its beginning."""
-        after = Comparison(1, self.limits)
-        after._judged, after._other = _Side(self._judged.recent_max), _Side(self._other.recent_max)
+        after = Comparison(self._components, self.limits)
         after._first = self._first
         return after
 

@@ -55,8 +55,8 @@ def trials(db: Database) -> None:
     db.execute("ALTER TABLE places RENAME TO slots")
     db.execute(
         "CREATE TABLE answers (component_type TEXT PRIMARY KEY, rollout_id TEXT NOT NULL,"
-        " generation INTEGER NOT NULL, identity TEXT NOT NULL, sha256 TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL,"
-        " audited INTEGER NOT NULL) STRICT"
+        " generation INTEGER NOT NULL, identity TEXT NOT NULL, sha256 TEXT NOT NULL, state TEXT NOT NULL,"
+        " detail TEXT NOT NULL, audited INTEGER NOT NULL) STRICT"
     )
     db.execute(
         "CREATE TABLE proven (number INTEGER PRIMARY KEY, component_type TEXT NOT NULL,"
@@ -188,8 +188,8 @@ class ModelSlots:
         """The newest answer for each component type, and those of them that may not be on the record."""
         with self._transaction() as db:
             rows = db.execute(
-                "SELECT component_type, rollout_id, generation, identity, sha256, state, detail, audited FROM answers"
-                " ORDER BY component_type"
+                "SELECT component_type, rollout_id, generation, identity, sha256, state, detail, audited"
+                " FROM answers ORDER BY component_type"
             ).fetchall()
         found = [
             (Answer(kind, rollout, generation, identity, sha256, State(state), detail), audited)
