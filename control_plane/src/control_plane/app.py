@@ -107,7 +107,7 @@ class Centre:
             tasks.append(asyncio.create_task(self._witness(service)))
             say(f"fleet service      {own.fleet_listen} (gRPC)")
         if Part.INFERENCE in parts:
-            inference = InferenceService(PublishedModels(self._layout.repository))
+            inference = InferenceService(PublishedModels(self._layout.repository, self._layout.centre_log()))
             servers.append(await start_inference_server(inference, own.inference_listen))
             tasks.append(asyncio.create_task(inference.follow_publications()))
             say(f"inference          {own.inference_listen} (gRPC)")
