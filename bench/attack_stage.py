@@ -52,6 +52,7 @@ class Attack:
     holds: str
     check: str
     prepare: Callable[["Stage"], None]
+    at_centre: bool = False  # `prepare` is all of it, and the centre's log has the refusal, under `check`
 
 
 @dataclass
@@ -94,7 +95,9 @@ class Stage:
     good: tuple[Manifest, bytes]
     elsewhere: HostileServer
     chance: random.Random
+    centre_entries: int = 0  # of the centre's log before the attack
     logged: int = 0  # lines of the agent's log before the attack
+    gained: str = ""  # by an attack on the centre, in words
     undo: ExitStack = field(default_factory=ExitStack)
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(10))
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(100))
@@ -120,6 +123,7 @@ class Stage:
         shutil.rmtree(self.shown, ignore_errors=True)
         shutil.copytree(self.centre.layout.repository, self.shown)
         self.server.show(self.shown)
+        self.gained, self.centre_entries = "", len(self.centre.layout.centre_log().entries())
 
     def metadata(self, repository: str) -> Path:
         """The shown metadata of `image`, or of `director/<site>`."""
@@ -194,7 +198,7 @@ class Stage:
     def take_honestly(self) -> None:
         """Wait until the site has taken what is shown now: an attack that needs it begins after this."""
         self.log.now()
-        self.prompt()
+        self.fleet.command(HONEST, next(self.generations))
         self.until(lambda: self.log.events("model_committed"), "the site to take what is sound")
 
     def until(self, condition: Callable[[], object], what: str) -> None:
@@ -208,7 +212,9 @@ class Stage:
             time.sleep(WAIT_S)
 
     def accepted(self) -> str:
-        """What the site took that it should not have, in words."""
+        """What centre or site took that it should not have, in words."""
+        if self.gained:
+            return self.gained
         others = {sha for sha in self.log.scored_by() if sha != self.good[0].sha256}
         if others:
             return f"scores with {others}"

@@ -18,13 +18,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import attack_director, attack_release, attack_repository
+from bench import attack_centre, attack_director, attack_release, attack_repository
 from bench.attack_stage import AWAY, Attack, Stage, staged
 
 PREDICTIONS_MIN = 3  # committed between the attack's begin and its end
 MEMORY_MIB_MAX = 192  # that an attack may cost the agent, for a moment
 
-ATTACKS: list[Attack] = [*attack_director.ATTACKS, *attack_release.ATTACKS, *attack_repository.ATTACKS]
+ATTACKS: list[Attack] = [
+    *attack_centre.ATTACKS,
+    *attack_director.ATTACKS,
+    *attack_release.ATTACKS,
+    *attack_repository.ATTACKS,
+]
 
 
 @dataclass
@@ -59,10 +64,14 @@ def play(stage: Stage, attack: Attack) -> Result:
     """One attack from begin to end; the site runs the good release again afterwards."""
     found = Result(attack)
     stage.show_copy()
-    attack.prepare(stage)
+    if not attack.at_centre:
+        attack.prepare(stage)
     stage.log.now()
     memory, began = stage.memory(), time.monotonic()
-    stage.prompt()
+    if attack.at_centre:
+        attack.prepare(stage)
+    else:
+        stage.prompt()
     with suppress(TimeoutError):
         stage.until(lambda: _refusal(stage, attack) or stage.accepted(), "a refusal")
         stage.until(lambda: len(stage.log.scored_by()) >= PREDICTIONS_MIN, "predictions")
@@ -81,6 +90,12 @@ def _refusal(stage: Stage, attack: Attack) -> tuple[str, str, str] | None:
     if attack.check == AWAY:
         reason = stage.away()
         return (AWAY, reason, "service log") if reason else None
+    if attack.at_centre:
+        for found in stage.centre.layout.centre_log().entries(stage.centre_entries):
+            if found.act.value == attack.check:
+                why = found.detail.get("problem") or found.detail.get("reason")
+                return attack.check, str(why), f"centre, entry {found.index}"
+        return None
     for entry in stage.log.events("model_refused"):
         detail = entry["detail"]
         return detail["check"], detail["reason"], f"{entry['site_id']}, entry {entry['index']}"
