@@ -1,10 +1,11 @@
-"""Attacks on the centre: people who would count twice, sites that are somebody else, what may not be proposed.
+"""Attacks on the centre: people who would count twice, sites that are others, what may not be proposed.
 
 The acts go through what the commands call, and what is refused must be in the centre's own log. Sites come
 over the centre's real doors: enrolment, fleet service and repositories, with mutual TLS.
 """
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,6 +23,8 @@ from control_plane.commands.record import on_record
 from control_plane.release import approval
 from control_plane.release.ceremony import Appointments, propose_root
 from control_plane.release.keys import generate
+from edge_agent.enrolment import enrol
+from edge_agent.identity import SiteIdentity
 from shared.errors import ConfigError, Rejected, Retryable, Untrusted
 from shared.wire import fleet_pb2, fleet_pb2_grpc
 from tests.support.doors import Doors, Site
@@ -117,8 +120,6 @@ def weights_outside(stage: Stage) -> None:
     weight.external_data.add(key="location", value="weights.bin")
     graph.graph.node.insert(0, helper.make_node("Constant", [], ["unused"], value=weight))
     data = bytes(graph.SerializeToString())
-    import hashlib
-
     outside = manifest.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
     _refused(
         stage, CentreAct.RELEASE_PROPOSED, CentreAct.RELEASE_REFUSED, lambda: _proposed(stage, outside, data)
@@ -162,9 +163,17 @@ async def _enrolled(doors: Doors, stage: Stage, site: str = NEIGHBOUR) -> Site:
     return await doors.enrol(site, folder)
 
 
+def _identity(site: Site) -> SiteIdentity:
+    if site.identity is None:
+        raise RuntimeError(f"{site.site} was not enrolled")
+    return site.identity
+
+
 async def _fetches(site: Site, path: str) -> bool:
+    context = _identity(site).files.context()
+
     def ask() -> int:
-        with urllib3.PoolManager(ssl_context=site.identity.files.context(), retries=False) as pool:
+        with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
             return pool.request("GET", f"{site.doors.url}/{path}", timeout=WAIT_S).status
 
     return await asyncio.to_thread(ask) == 200
@@ -174,7 +183,7 @@ async def _is_heard(site: Site, says: str) -> bool:
     """Whether the fleet service takes this certificate's Hello in the name of `says`."""
     message = site.hello()
     message.site_id = says
-    async with grpc.aio.secure_channel(site.doors.fleet, site.identity.channel_credentials()) as channel:
+    async with grpc.aio.secure_channel(site.doors.fleet, _identity(site).channel_credentials()) as channel:
         call = fleet_pb2_grpc.FleetStub(channel).Connect()
         try:
             await call.write(fleet_pb2.SiteMessage(hello=message))
@@ -209,8 +218,6 @@ async def neighbours_name(doors: Doors, stage: Stage) -> bool:
 
 async def spent_token(doors: Doors, stage: Stage) -> bool:
     """A token that was overheard, after the site has used it."""
-    from edge_agent.enrolment import enrol
-
     token, _ = await asyncio.to_thread(doors.office.token, NEIGHBOUR)
     for name in ("honest", "thief"):
         folder = stage.folder / f"token-{name}"

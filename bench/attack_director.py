@@ -13,7 +13,7 @@ MANY = 101  # targets: one more than the agent takes
 LONG = 5_000  # characters of a name
 
 
-def _chosen(stage: Stage, manifest_bytes: bytes, model: bytes, folder: str) -> dict[str, TargetFile]:
+def _chosen(manifest_bytes: bytes, model: bytes, folder: str) -> dict[str, TargetFile]:
     files = {"model.onnx": model, "manifest.json": manifest_bytes}
     return {
         f"{folder}/{name}": TargetFile.from_data(f"{folder}/{name}", data) for name, data in files.items()
@@ -28,7 +28,7 @@ def unapproved(stage: Stage) -> None:
     folder.mkdir(parents=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    stage.assign(_chosen(stage, files["manifest.json"], files["model.onnx"], manifest.folder))
+    stage.assign(_chosen(files["manifest.json"], files["model.onnx"], manifest.folder))
 
 
 def other_bytes(stage: Stage) -> None:
@@ -38,7 +38,7 @@ def other_bytes(stage: Stage) -> None:
     _, evil = make_release(bias=-1.0)
     path = f"{manifest.folder}/model.onnx"
     (stage.shown / "image" / "targets" / path).write_bytes(evil)
-    stage.assign(_chosen(stage, manifest.model_dump_json().encode(), evil, manifest.folder))
+    stage.assign(_chosen(manifest.model_dump_json().encode(), evil, manifest.folder))
 
 
 def other_length(stage: Stage) -> None:

@@ -5,14 +5,15 @@ import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
 from bench.attack_server import Handler
 from bench.attack_stage import APPROVERS, AWAY, NEIGHBOUR, SITE, Attack, Stage, sign_next
-from control_plane.release.metadata_files import OFFLINE_EXPIRY, expires_in, load, publish, renew
 from control_plane.release.keys import generate, load_public, load_signer
+from control_plane.release.metadata_files import OFFLINE_EXPIRY, expires_in, load, publish, renew
 
 NETWORK, ONLINE, ONE = "the network", "the online key", "one approver's key"
 DIRECTOR, ONE_ONLINE = "the director key", "one approver's key, the online and the director key"
@@ -240,7 +241,7 @@ def twice(stage: Stage) -> None:
     folder = stage.metadata("image")
     newest = load(folder / "targets.json", Targets).signed.version
 
-    def double(document: dict) -> None:
+    def double(document: dict[str, Any]) -> None:
         document["signatures"] *= 2
 
     stage.centre.change_json(folder / f"{newest}.targets.json", double)
@@ -254,7 +255,7 @@ def another_name(stage: Stage) -> None:
     newest = load(folder / "targets.json", Targets).signed.version
     bob = stage.centre.signer("bob").public_key.keyid
 
-    def copied(document: dict) -> None:
+    def copied(document: dict[str, Any]) -> None:
         [signature] = document["signatures"]
         document["signatures"].append(signature | {"keyid": bob})
 
@@ -328,7 +329,18 @@ def neighbours_director(stage: Stage) -> None:
     shutil.copytree(stage.metadata(f"director/{NEIGHBOUR}"), stage.metadata(f"director/{SITE}"))
 
 
+def replayed_command(stage: Stage) -> None:
+    """What the fleet service said long ago, once more; the director's metadata has gone on."""
+    stage.told = (stage.first_rollout, 1)
+
+
+def standing_still(stage: Stage) -> None:
+    """The stream commands a new roll-out, the repository keeps showing the old metadata."""
+
+
 ATTACKS = [
+    Attack("a command replayed", "the fleet stream", "command", replayed_command),
+    Attack("frozen: commands come, metadata stays", NETWORK, "command", standing_still),
     Attack("a bit of the model changed", NETWORK, "image hash", tampered),
     Attack("a bit of the manifest changed", NETWORK, "image hash", lambda s: tampered(s, "manifest.json")),
     Attack("model truncated", NETWORK, "image hash", truncated),
@@ -347,7 +359,7 @@ ATTACKS = [
     ),
     Attack("old targets with a new snapshot", NETWORK, "image rollback", mixed),
     Attack("old snapshot with a new timestamp", NETWORK, "image rollback", mixed_snapshots),
-    Attack("frozen: the last metadata for ever", NETWORK, "director expiry", frozen),
+    Attack("frozen: shown until it expires", NETWORK, "director expiry", frozen),
     Attack("expired timestamp", ONLINE, "image expiry", expired),
     Attack("expired approvals", "two approvers' old signatures", "image expiry", expired_targets),
     Attack("metadata nested 16,000 deep", NETWORK, "image metadata", nested),

@@ -97,8 +97,10 @@ class Stage:
     chance: random.Random
     centre_entries: int = 0  # of the centre's log before the attack
     logged: int = 0  # lines of the agent's log before the attack
+    told: tuple[str, int] | None = None  # the command of this attack, where it is a special one
     gained: str = ""  # by an attack on the centre, in words
     undo: ExitStack = field(default_factory=ExitStack)
+    first_rollout: str = ""
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(10))
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
@@ -123,6 +125,7 @@ class Stage:
         shutil.rmtree(self.shown, ignore_errors=True)
         shutil.copytree(self.centre.layout.repository, self.shown)
         self.server.show(self.shown)
+        self.told = None
         self.gained, self.centre_entries = "", len(self.centre.layout.centre_log().entries())
 
     def metadata(self, repository: str) -> Path:
@@ -240,7 +243,7 @@ class Stage:
     def prompt(self) -> None:
         """The fleet service says: look."""
         self.logged = len((self.folder / "agent.log").read_text().splitlines())
-        self.fleet.command("attack", next(self.generations))
+        self.fleet.command(*(self.told or ("attack", next(self.generations))))
 
     def overtake(self) -> int:
         """The true centre publishes newer metadata than was shown, and rolls the good release out again."""
@@ -268,10 +271,12 @@ class Stage:
         targets.signed.version = VERSIONS_AHEAD + max(version(own, "targets"), version(shown, "targets"))
         sign_next(targets, own, signers)
         snapshot, timestamp = load(own / "snapshot.json", Snapshot), load(own / "timestamp.json", Timestamp)
-        for each in (snapshot, timestamp):
-            role = each.signed.type
-            each.signed.version = VERSIONS_AHEAD + max(version(own, role), version(shown, role))
-            publish(each, own)
+        snapshot.signed.version = VERSIONS_AHEAD + max(version(own, "snapshot"), version(shown, "snapshot"))
+        timestamp.signed.version = VERSIONS_AHEAD + max(
+            version(own, "timestamp"), version(shown, "timestamp")
+        )
+        publish(snapshot, own)
+        publish(timestamp, own)
         renew(own, online)
 
 
@@ -314,7 +319,7 @@ def version(folder: Path, role: str) -> int:
 def staged(folder: Path, seed: int) -> Iterator[Stage]:
     """A centre, a plant and an agent that scores with a committed release; all ended at the end."""
     centre, good = Centre(folder, (SITE, NEIGHBOUR)), make_release()
-    centre.roll_out(centre.publish(*good))
+    first_rollout = centre.roll_out(centre.publish(*good))
     config = folder / "fleet.json"
     plant = {"port": free_port(), "poll_period_s": PERIOD_S, "timeout_s": PERIOD_S}
     config.write_text(json.dumps({SITE: {"plant": plant, "R1": {KIND: {}}}}))  # JSON is YAML
@@ -329,7 +334,18 @@ def staged(folder: Path, seed: int) -> Iterator[Stage]:
         server.show(centre.layout.repository)
         site.prepare(NOWHERE, server.url, centre.trust[SITE], fleet.address)
         stack.callback(site.end_plant)
-        stack.callback(lambda: site.agent.kill())
+        stack.callback(site.agent.kill)
         site.start()
         log, chance = SiteLog(site.outbox), random.Random(seed)  # noqa: S311 - to be replayed
-        yield Stage(folder, centre, server, fleet, log, site.agent, good, elsewhere, chance)
+        yield Stage(
+            folder,
+            centre,
+            server,
+            fleet,
+            log,
+            site.agent,
+            good,
+            elsewhere,
+            chance,
+            first_rollout=first_rollout,
+        )
