@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_agent.update import Release, probe
+from edge_agent.update import Release, load_apart
 from shared.errors import Untrusted
 from shared.schemas import Assignment
 from tests.support.releases import make_release
@@ -24,7 +24,7 @@ def release(model: bytes | None = None) -> Release:
 
 def refused(model: bytes) -> Untrusted:
     with pytest.raises(Untrusted) as refusal:
-        probe(release(model))
+        load_apart(release(model))
     return refusal.value
 
 
@@ -41,7 +41,7 @@ def with_rul_of(nodes: list[onnx.NodeProto], constants: list[TensorProto]) -> by
 
 
 def test_a_sound_release_passes():
-    probe(release())
+    load_apart(release())
 
 
 def test_a_graph_that_wants_more_memory_than_a_model_needs_is_refused():
@@ -93,4 +93,4 @@ def test_weights_outside_the_signed_file_are_refused_though_the_file_is_there(tm
 def test_a_process_that_ends_without_a_word_is_a_refusal(monkeypatch):
     monkeypatch.setattr("edge_agent.update.probe.sys.executable", "/bin/false")
     with pytest.raises(Untrusted, match=r"model load: .* ended with 1"):
-        probe(release())
+        load_apart(release())

@@ -22,7 +22,7 @@ WAIT_S_MAX = 120.0  # on a busy machine
 SAID_BYTES_MAX = 4096
 
 
-def probe(release: Release) -> None:
+def load_apart(release: Release) -> None:
     """Blocking. Untrusted when the release cannot be loaded and answer its golden windows within bounds."""
     with tempfile.TemporaryDirectory(prefix="edge-probe-") as folder:
         try:
