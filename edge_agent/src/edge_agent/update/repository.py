@@ -21,7 +21,7 @@ from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient.config import UpdaterConfig
 
 from edge_agent.audit import clock_state
-from edge_agent.update.bounded_fetcher import BoundedFetcher, RedirectRefused
+from edge_agent.update.bounded_fetcher import RedirectRefused
 from edge_agent.update.evidence import check_distinct_keys
 from edge_agent.update.version_floor import VersionFloor
 from shared.errors import Retryable, Untrusted
@@ -53,11 +53,11 @@ class Repository:
     """`name` is `image` or `director`; one refresh each, as TUF wants it."""
 
     def __init__(
-        self, name: str, url: str, cache: Path, trusted_root: Path, fetcher: FetcherInterface | None
+        self, name: str, url: str, cache: Path, trusted_root: Path, fetcher: FetcherInterface
     ) -> None:
         self.name, self._url, self._trusted_root = name, url, trusted_root
         self._cache = cache / name
-        self._fetcher = _Bounded(fetcher or BoundedFetcher(), f"{url}/metadata/")
+        self._fetcher = _Bounded(fetcher, f"{url}/metadata/")
         self._updater: TufUpdater
 
     def refresh(self, floor: VersionFloor) -> Contents:
