@@ -27,6 +27,8 @@ ROWS_PER_RECORDING = 400  # the usual SKAB split: the first 400 rows of a file t
 START_DEADLINE_S = 60.0
 COMMIT_DEADLINE_S = 60.0
 ARRIVAL_DEADLINE_S = 30.0
+# A site's first model has none to be compared with: nothing to soak, no reports to wait for.
+FIRST_PLAN = "canary: [{canary}]\nrings_percent: []\nsoak_s: 0\ngate: {{windows_min: 0}}\n"
 
 
 class Story:
@@ -137,7 +139,7 @@ class Story:
             "centre",
             "control-plane", "serve", "--config", str(demo.config), "--data-dir", str(demo.centre.data_dir),
             "--kafka", demo.at("broker"), "--listen", demo.at("console"), "--fleet-listen", demo.at("fleet"),
-            "--inference-listen", demo.at("inference"),
+            "--inference-listen", demo.at("inference"), "--director-keys", str(demo.keys),
         )  # fmt: skip
         for name in ("console", "fleet", "inference"):
             self._wait_for(name)
@@ -175,10 +177,10 @@ class Story:
         kinds = {c.type for c in targets.components().values()}
         releases = [self._release_of(kind) for kind in sorted(kinds)]
         sites = [f"--site={site}" for site in self.sites]
-        with self._step(f"roll {', '.join(releases)} out to {', '.join(self.sites)}"):
-            self._centre(
-                "rollout", "start", *releases, *sites, "--keys", str(self._demo.keys), *self._data_dir()
-            )
+        plan = self._demo.root / "plan.yaml"
+        plan.write_text(FIRST_PLAN.format(canary=self.sites[0]))
+        with self._step(f"roll {', '.join(releases)} out to {', '.join(self.sites)}, {self.sites[0]} first"):
+            self._centre("rollout", "start", *releases, *sites, "--plan", str(plan), *self._data_dir())
             self._wait_until("every site has committed every model", self._all_committed, COMMIT_DEADLINE_S)
 
     def _release_of(self, kind: str) -> str:
