@@ -9,7 +9,8 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import uvicorn
 from cryptography import x509
@@ -28,7 +29,7 @@ CONNECTIONS_MAX = 500  # at a time; a fleet that was told to look comes at once,
 KEEP_ALIVE_S = 5
 BACKLOG = 2048  # connections that wait to be accepted
 STOP_DEADLINE_S = 2
-CLOSING_S = 0.1  # for connections that TLS has yet to close
+CLOSING_S = 0.1  # for connections that are being closed
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -80,8 +81,11 @@ def _require_own(site: str, path: str) -> None:
 class PeerProtocol(H11Protocol):
     """Puts the certificate of the connection into the scope of each of its requests."""
 
+    opened: ClassVar[WeakSet[asyncio.Transport]]  # each server has a subclass of its own
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.opened.add(transport)
         shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         inner = self.app
 
@@ -97,8 +101,13 @@ class RepositoryServer:
 
     def __init__(self, repository: Path, admission: Admission, address: str, files: ServerFiles) -> None:
         self._socket = listener(address, "--repository-listen", tls=True)
+
+        class OwnProtocol(PeerProtocol):
+            opened: ClassVar[WeakSet[asyncio.Transport]] = WeakSet()
+
+        self._protocol = OwnProtocol
         config = uvicorn.Config(
-            RepositoryApp(repository, admission), http=PeerProtocol, log_level="warning", lifespan="off",
+            RepositoryApp(repository, admission), http=self._protocol, log_level="warning", lifespan="off",
             ws="none", limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=KEEP_ALIVE_S, backlog=BACKLOG,
             timeout_graceful_shutdown=STOP_DEADLINE_S, server_header=False, proxy_headers=False,
             ssl_context_factory=lambda _config, _default: _context(files, admission),
@@ -118,6 +127,8 @@ class RepositoryServer:
 
     async def _serve(self) -> None:
         await self._server.serve(sockets=[self._socket])
+        for transport in list(self._protocol.opened):  # TLS would wait for the other side to say goodbye
+            transport.abort()
         await asyncio.sleep(CLOSING_S)
 
 
