@@ -181,12 +181,26 @@ async def test_a_newer_release_takes_the_place_of_one_that_is_tried(centre, site
     assert [s.release.manifest.folder for s in site.slots.all()] == ["coolant_pump/1", "coolant_pump/3"]
 
 
+async def test_a_release_that_is_not_named_any_more_is_tried_no_further(centre, site):
+    """A roll-out that was aborted where there is nothing to go back to."""
+    second(centre)
+    await site.look()
+    director = Director(centre.layout.repository, SITE)
+    told = Assignment(component_type=KIND, mode="fallback", rollout_id="r9", generation=9)
+    director.fall_back(told, {}, centre.signer(f"director-{SITE}"))
+    state, reason = await site.look()
+    assert (state, reason.split(":")[0]) == (State.REFUSED, "withdrawn")
+    assert (site.scoring, site.beside.beside) == ({KIND: "coolant_pump/1"}, {})
+
+
 async def test_a_director_that_names_only_a_fallback_takes_the_site_back_to_it(centre, site):
     second(centre)
     await site.look()
     await site.judge(WELL)
     await site.judge(WELL)
-    assign(centre, "coolant_pump/1", "fallback", 9)
+    told = Assignment(component_type=KIND, mode="fallback", rollout_id="r9", generation=9)
+    director = Director(centre.layout.repository, SITE)
+    director.fall_back(told, centre.image.targets(), centre.signer(f"director-{SITE}"))
     assert await site.look() == (State.COMMITTED, "coolant_pump/1")
     assert site.scoring == {KIND: "coolant_pump/1"}
 

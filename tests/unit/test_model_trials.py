@@ -147,26 +147,20 @@ async def test_enough_cycles_and_no_failure_is_all_that_a_commit_needs(bench):
     assert bench.trials.finding(KIND) == (None, True)
 
 
-async def test_a_model_that_drifts_after_fifty_cycles_fails_while_it_is_beside(bench):
-    """The bad model of the issue, through the same polls as a site's."""
+async def test_a_model_that_drifts_after_fifty_cycles_is_caught_though_it_was_committed(bench):
+    """The bad model of the issue, through the same polls as a site's. At the end of its trial it has lost a
+    tenth of the horizon, which sound models may differ by; the watch sees it grow."""
     scorer = await bench.begin(2, Drifting)
     scorer.sound_cycles = 12 + 50
+    await bench.poll(LIMITS.trial_cycles)
+    assert bench.trials.finding(KIND) == (None, True)
+    await bench.trials.promote(KIND)
     cycles = 0
-    while bench.trials.finding(KIND) == (None, False):
+    while (failure := bench.trials.finding(KIND)[0]) is None:
         await bench.poll()
         cycles += 1
-    failure, _ = bench.trials.finding(KIND)
-    assert failure is None or failure.check == "health: drift"
-    scorer_took_over = failure is None
-    if scorer_took_over:  # what had drifted a little by then is caught by the watch
-        await bench.trials.promote(KIND)
-        while bench.trials.finding(KIND) == (None, False):
-            await bench.poll()
-            cycles += 1
-        failure, _ = bench.trials.finding(KIND)
-    assert failure is not None
     assert failure.check == "health: drift"
-    assert 50 < cycles <= 100
+    assert cycles <= 30
 
 
 async def test_the_two_change_places_without_losing_a_cycle(bench):

@@ -31,7 +31,7 @@ from edge_agent.update import (
     ReleaseClient,
     State,
     Updater,
-    probe,
+    load_apart,
 )
 from shared.errors import Untrusted
 from shared.schemas import AuditEvent, ModelRef
@@ -185,7 +185,7 @@ class Centre:
                 f"{manifest.folder} needs {manifest.oldest_agent_version}; this agent is {__version__}",
             )
         if key not in self._loaded:
-            await asyncio.to_thread(probe, release)
+            await asyncio.to_thread(load_apart, release)
             self._loaded[key] = await asyncio.to_thread(Scorer.load, manifest, release.model)
             for oldest in list(self._loaded)[:-LOADED_MAX]:
                 del self._loaded[oldest]

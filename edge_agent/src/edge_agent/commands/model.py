@@ -22,6 +22,7 @@ from shared.schemas import utc_now
 if TYPE_CHECKING:
     from edge_agent.update import ImportTray
 
+SHA256_SHOWN = 12  # characters in a table; --json has all
 LOOK_S = 0.2  # between two looks for the agent's answer
 
 app = typer.Typer(no_args_is_help=True)
@@ -85,7 +86,8 @@ def list_(*, data_dir: DataDirOption, trust_dir: TrustDirOption, as_json: JsonOp
         return
     table = Table("component type", "slot", "release", "sha256", "mode", "roll-out", "generation", "problem")
     for row in rows:
-        table.add_row(*(escape(str(row[name])) for name in COLUMNS))
+        shown = row | {"sha256": row["sha256"][:SHA256_SHOWN]}
+        table.add_row(*(escape(str(shown[name])) for name in COLUMNS))
     console().print(table)
     for answer in answers:
         where = f"{answer['component_type']} generation {answer['generation']}"
@@ -129,7 +131,8 @@ def hold(
             until=time_ if time_.tzinfo else time_.replace(tzinfo=UTC), operator=operator, reason=reason
         )
     except ValidationError as error:
-        raise ConfigError("edge-agent model hold", describe(error)) from error
+        problems = [problem.replace("(top level)", "--until") for problem in describe(error)]
+        raise ConfigError("edge-agent model hold", problems) from error
     except ValueError as error:
         raise ConfigError("--until", [f"found {until!r}; expected a UTC time as 2026-12-24T06:00"]) from error
     HoldFile(data_dir).write(wanted)

@@ -11,7 +11,7 @@ from edge_agent.update.health import Comparison, Failure, HealthLimits, sample
 from edge_agent.update.hold import HOLD_MAX, Hold, HoldFile
 from edge_agent.update.import_tray import ImportTray
 from edge_agent.update.outcome import Outcome
-from edge_agent.update.probe import probe
+from edge_agent.update.probe import load_apart
 from edge_agent.update.release import Release
 from edge_agent.update.release_client import ReleaseClient
 from edge_agent.update.slots import ModelSlots
@@ -35,6 +35,6 @@ __all__ = [
     "ReleaseClient",
     "State",
     "Updater",
-    "probe",
+    "load_apart",
     "sample",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface
 
+from edge_agent.update.bounded_fetcher import BoundedFetcher
 from edge_agent.update.evidence import check_bytes
 from edge_agent.update.release import Release, parse_manifest
 from edge_agent.update.repository import TARGET_BYTES_MAX, Contents, Repository
@@ -35,7 +36,8 @@ class ReleaseClient:
         site_id: str,
         fetcher: FetcherInterface | None = None,
     ) -> None:
-        self._cache, self._trust_dir, self._fetcher = data_dir / "tuf", trust_dir, fetcher
+        self._cache, self._trust_dir = data_dir / "tuf", trust_dir
+        self._fetcher = fetcher or BoundedFetcher()
         self._urls = {
             "image": f"{repository_url}/image",
             "director": f"{repository_url}/director/{site_id}",

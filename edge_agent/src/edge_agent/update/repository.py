@@ -19,7 +19,6 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import FetcherInterface
 from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from edge_agent.audit import clock_state
 from edge_agent.update.version_floor import VersionFloor
@@ -52,11 +51,11 @@ class Repository:
     """`name` is `image` or `director`; one refresh each, as TUF wants it."""
 
     def __init__(
-        self, name: str, url: str, cache: Path, trusted_root: Path, fetcher: FetcherInterface | None
+        self, name: str, url: str, cache: Path, trusted_root: Path, fetcher: FetcherInterface
     ) -> None:
         self.name, self._url, self._trusted_root = name, url, trusted_root
         self._cache = cache / name
-        self._fetcher = _Bounded(fetcher or Urllib3Fetcher(), f"{url}/metadata/")
+        self._fetcher = _Bounded(fetcher, f"{url}/metadata/")
         self._updater: TufUpdater
 
     def refresh(self, floor: VersionFloor) -> Contents:

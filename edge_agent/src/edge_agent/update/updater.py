@@ -139,7 +139,15 @@ class Updater:
                         outcome.add(await self._take(release, back=True))
                     else:
                         await self._keep_to_go_back_to(release)
+                await self._end_what_is_not_wanted({release.identity for release in releases})
             return outcome
+
+    async def _end_what_is_not_wanted(self, named: set[str]) -> None:
+        """A roll-out that was stopped takes its trials with it; what was committed runs on."""
+        for release in list(self._trials.values()):
+            if release.identity not in named:
+                error = Untrusted("withdrawn", f"the director names {release.manifest.folder} no more")
+                await self._refuse(release, error)
 
     async def _take(self, release: Release, *, back: bool = False) -> Answer:
         """What becomes of one release now. `back`: the director names nothing but what to go back to."""
