@@ -26,9 +26,8 @@ RETRY_S = 1.0
 class LightAgent:
     """One site."""
 
-    def __init__(
-        self, site: str, folder: Path, fleet: str, repositories: str, pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, folder: Path, fleet: str, repositories: str, pool: ThreadPoolExecutor) -> None:
+        site = folder.name
         self.site, self._folder, self._pool = site, folder, pool
         identity = SiteIdentity.of(folder)
         assert identity is not None  # noqa: S101 - `bench.fleet` has enrolled it
