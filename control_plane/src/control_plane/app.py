@@ -181,6 +181,7 @@ class Centre:
         from starlette.staticfiles import StaticFiles
 
         from control_plane.api.fleet_view import FleetView
+        from control_plane.api.rollout_desk import RolloutDesk
         from control_plane.console.app import create_app  # NiceGUI takes a second to import
 
         mounts = {
@@ -188,7 +189,8 @@ class Centre:
             for name in ("image", "director")  # proposals are nobody's to fetch
             if not self._settings.names  # else to each site its own, over TLS
         }
-        return create_app(FleetView(self._layout.lake, self._fleet), mounts=mounts)
+        view, desk = FleetView(self._layout.lake, self._fleet), RolloutDesk(self._layout)
+        return create_app(view, desk, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
         """Check each site's newest checkpoint against all before it; co-sign, and send it back."""
