@@ -122,7 +122,7 @@ class Centre:
         if Part.FLEET in parts:
             await self._open_to_sites(say)
         if Part.INFERENCE in parts:
-            inference = InferenceService(PublishedModels(self._layout.repository))
+            inference = InferenceService(PublishedModels(self._layout.repository, self._layout.centre_log()))
             self._servers.append(await start_inference_server(inference, own.inference_listen))
             self._begin(inference.follow_publications())
             say(f"inference          {own.inference_listen} (gRPC)")
