@@ -280,8 +280,8 @@ def forged_root(stage: Stage, *signers: str) -> None:
         if not path.exists():
             generate(keys, path.stem, "thief")
         thieves.append(load_signer(path, "thief"))
-        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver {number}"), "targets")
-        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver {number}"), "root")
+        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver-{number}"), "targets")
+        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver-{number}"), "root")
     for signer in (*thieves, *stage.signers(*signers)):
         root.sign(signer, append=True)
     publish(root, stage.metadata("image"))
@@ -331,6 +331,8 @@ def neighbours_director(stage: Stage) -> None:
 
 def replayed_command(stage: Stage) -> None:
     """What the fleet service said long ago, once more; the director's metadata has gone on."""
+    stage.assign_good()
+    stage.take_honestly()
     stage.told = (stage.first_rollout, 1)
 
 

@@ -204,14 +204,14 @@ class Stage:
         self.fleet.command(HONEST, next(self.generations))
         self.until(lambda: self.log.events("model_committed"), "the site to take what is sound")
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
+    def until(self, condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait; TimeoutError when it does not come true, RuntimeError when the agent ended."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + deadline_s
         while not condition():
             if not psutil.pid_exists(self.agent.pid):
                 raise RuntimeError(f"the agent ended: {(self.folder / 'agent.log').read_text()[-2_000:]}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {DEADLINE_S:.0f} s for {what}")
+                raise TimeoutError(f"waited {deadline_s:.0f} s for {what}")
             time.sleep(WAIT_S)
 
     def accepted(self) -> str:

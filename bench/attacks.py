@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import attack_centre, attack_director, attack_release, attack_repository
-from bench.attack_stage import AWAY, Attack, Stage, staged
+from bench.attack_stage import AWAY, DEADLINE_S, Attack, Stage, staged
 
 PREDICTIONS_MIN = 3  # committed between an attack's begin and its end
 MEMORY_MIB_MAX = 192  # that an attack may cost the agent; a manifest of 8 MiB takes some 80 to parse
@@ -67,7 +67,7 @@ class Result:
         return f"| {' | '.join(part.replace('|', '/') for part in parts)} |"
 
 
-def play(stage: Stage, attack: Attack) -> Result:
+def play(stage: Stage, attack: Attack, deadline_s: float = DEADLINE_S) -> Result:
     """One attack from begin to end; the site runs the good release again afterwards."""
     found = Result(attack)
     stage.show_copy()
@@ -80,7 +80,7 @@ def play(stage: Stage, attack: Attack) -> Result:
     else:
         stage.prompt()
     with suppress(TimeoutError):
-        stage.until(lambda: _refusal(stage, attack) or stage.accepted(), "a refusal")
+        stage.until(lambda: _refusal(stage, attack) or stage.accepted(), "a refusal", deadline_s)
         stage.until(lambda: len(stage.log.scored_by()) >= PREDICTIONS_MIN, "predictions")
     found.took_s, found.mib = time.monotonic() - began, memory.more_mib()
     found.refused_by, found.reason, found.audited_at = _refusal(stage, attack) or ("", "", "")
