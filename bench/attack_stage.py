@@ -218,6 +218,8 @@ class Stage:
         """What centre or site took that it should not have, in words."""
         if self.gained:
             return self.gained
+        if self.elsewhere.asked:
+            return "another host was asked"
         others = {sha for sha in self.log.scored_by() if sha != self.good[0].sha256}
         if others:
             return f"scores with {others}"
