@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.release.journal import Kind
+from control_plane.rpc.fleet import FleetService, start_fleet_server
 from edge_agent.update import HealthLimits, HoldFile
+from shared.listen import free_port
 from shared.schemas import AuditEvent, utc_now
 from tests.support.agent_rig import Rig
 from tests.support.releases import make_release
@@ -78,6 +81,37 @@ async def test_a_good_model_comes_in_and_a_bad_one_does_not(rig):
     assert versions == sorted(versions)
     assert set(versions) == {1, 2}
     assert len(cycles) == len(set(cycles))
+
+
+async def test_the_centre_hears_of_each_change_and_how_the_trial_goes(rig, monkeypatch):
+    """The journal of a real fleet service has the site's own words, for the generation that it was told."""
+    monkeypatch.setattr("edge_agent.centre.HEALTH_PERIOD_S", 0.1)
+    store = rig.centre.layout.store()
+    address = f"127.0.0.1:{free_port()}"
+
+    def heard(kind: Kind) -> list[str]:
+        return [
+            e.detail for e in (line.event for line in store.events()) if e.kind is kind and e.generation == 2
+        ]
+
+    rig.centre.roll_out(rig.centre.publish(*release(1, 0.0)))
+    service = FleetService(store)
+    server = await start_fleet_server(service, address)
+    following = asyncio.create_task(service.follow())
+    async with rig.plant():
+        with served(rig.centre.layout.repository) as url:
+            async with rig.agent(url, address):
+                await rig.until(lambda: rig.rows("prediction/1"), WAIT_S)
+                rig.centre.roll_out(rig.centre.publish(*release(2, 5.0)))
+                await rig.until(lambda: heard(Kind.COMMITTED), WAIT_S)
+                await rig.until(lambda: any('"committed"' in each for each in heard(Kind.HEALTH)), WAIT_S)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await server.stop(None)
+    assert (heard(Kind.TRYING), heard(Kind.COMMITTED)) == (["coolant_pump/2"], ["coolant_pump/2"])
+    reports = [json.loads(each) for each in heard(Kind.HEALTH)]
+    assert {report["state"] for report in reports} <= {"trying", "committed"}  # a newer one replaces it
+    assert reports[-1]["shift"] == pytest.approx(5 / HORIZON, rel=0.1)
 
 
 async def test_a_site_is_held_and_a_courier_brings_a_release(rig, tmp_path):

@@ -46,11 +46,11 @@ class Rig:
             rows.cancel()
 
     @asynccontextmanager
-    async def agent(self, repository: str = NOWHERE):
-        """An agent whose broker and fleet service are away."""
+    async def agent(self, repository: str = NOWHERE, fleet: str = "127.0.0.1:1"):
+        """An agent whose broker is away, and whose fleet service is unless one is named."""
         settings = AgentSettings(
             config=self.folder / "unused.yaml", site="TX01", data_dir=self.data,
-            trust_dir=self.centre.trust["TX01"], kafka="127.0.0.1:1", fleet="127.0.0.1:1",
+            trust_dir=self.centre.trust["TX01"], kafka="127.0.0.1:1", fleet=fleet,
             repository=repository, health=self.health,
         )  # fmt: skip
         stop = asyncio.Event()

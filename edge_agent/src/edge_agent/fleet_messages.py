@@ -1,6 +1,7 @@
 """What the site says to the fleet service, from what the updater and the scorers know. Pure."""
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 
 from edge_agent.update import Answer, Comparison, Release, State
 from shared.schemas import ModelRef
@@ -69,7 +70,7 @@ def refusal(command: fleet_pb2.Command, reason: str, models: Mapping[str, ModelR
 
 
 def health_report(release: Release, state: State, found: Comparison) -> fleet_pb2.SiteMessage:
-    """How a release does beside the one before it."""
+    """How a release does beside the one before it; a latency of 0 where nothing was answered yet."""
     return fleet_pb2.SiteMessage(
         health=fleet_pb2.HealthReport(
             rollout_id=release.assignment.rollout_id,
@@ -77,7 +78,7 @@ def health_report(release: Release, state: State, found: Comparison) -> fleet_pb
             component_type=release.manifest.component_type,
             state=_STATES[state],
             windows=found.windows,
-            latency_p99_ms=found.latency_p99_ms,
+            latency_p99_ms=found.latency_p99_ms if isfinite(found.latency_p99_ms) else 0.0,
             not_finite_fraction=found.not_finite_fraction,
             out_of_distribution_fraction=found.out_of_distribution_fraction,
             shift=found.shift,
