@@ -128,7 +128,9 @@ def start_centre(centre: Centre, fleet: str, repositories: str, enrolment: str) 
         "--centre-name", "127.0.0.1", "--fleet-listen", fleet, "--repository-listen", repositories,
         "--enrol-listen", enrolment, "--director-keys", str(centre.keys),
     )  # fmt: skip
-    wait_until(lambda: listens(repositories), CONNECT_DEADLINE_S, "the control plane listens")
+    wait_until(
+        lambda: serve.poll() is not None or listens(repositories), CONNECT_DEADLINE_S, "the control plane"
+    )
     time.sleep(SETTLE_S)
     return serve
 

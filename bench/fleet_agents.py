@@ -1,6 +1,6 @@
 """Light agents of `bench.fleet`: what a site says to the centre and fetches from it, and nothing else.
 
-Each has its own certificate, its own gRPC channel with the agent's real `FleetClient`, its own TUF cache. Told
+Each has its own certificate, its own channel with the agent's real `FleetClient`, its own TUF cache. Told
 to look, it refreshes and verifies both repositories, downloads the release, verifies every byte with the real
 `ReleaseClient`, and answers TRYING, COMMITTED and one health report. It polls, scores and stores nothing.
 """
@@ -26,9 +26,8 @@ RETRY_S = 1.0
 class LightAgent:
     """One site."""
 
-    def __init__(
-        self, site: str, folder: Path, fleet: str, repositories: str, pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, folder: Path, fleet: str, repositories: str, pool: ThreadPoolExecutor) -> None:
+        site = folder.name
         self.site, self._folder, self._pool = site, folder, pool
         identity = SiteIdentity.of(folder)
         assert identity is not None  # noqa: S101 - `bench.fleet` has enrolled it

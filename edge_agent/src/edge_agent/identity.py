@@ -9,7 +9,8 @@ import grpc
 import structlog
 
 from edge_agent.enrolment import TIMEOUT_S, checked, refusal, signing_request
-from edge_agent.update.fetcher import SiteFetcher
+from edge_agent.update.bounded_fetcher import BoundedFetcher
+from edge_agent.update.site_connections import SiteConnections
 from shared.errors import ConfigError, PmStackError
 from shared.listen import is_loopback, parse_endpoint
 from shared.schemas import utc_now
@@ -63,9 +64,9 @@ class SiteIdentity:
             files.authority.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
         )
 
-    def fetcher(self) -> SiteFetcher:
+    def fetcher(self) -> BoundedFetcher:
         """For `ReleaseClient`."""
-        return SiteFetcher(self.files)
+        return BoundedFetcher(SiteConnections(self.files))
 
     async def keep(self, fleet: str, period_s: float = LOOK_PERIOD_S) -> None:
         """Renew the certificate at the fleet service's address once two thirds of its life are over."""
