@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,10 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import TargetFile, Targets
 
 from control_plane.layout import Layout
-from control_plane.release.controller import start_rollout
+from control_plane.release.controller import files_of
 from control_plane.release.director import Director
 from control_plane.release.image import ImageRepository
+from control_plane.release.journal import Event, Kind
 from control_plane.release.keys import generate, load_public, load_signer
 from control_plane.release.metadata_files import OFFLINE_EXPIRY, load, next_version, publish, renew, write
 from shared.config_defaults import builtin_types
@@ -24,7 +26,7 @@ from shared.errors import Untrusted
 from shared.features import FeatureSpec
 from shared.onnx_model import OnnxModel
 from shared.reactor_config import parse_fleet
-from shared.schemas import GoldenWindow, Manifest, TagReference, utc_now
+from shared.schemas import Assignment, GoldenWindow, Manifest, TagReference, utc_now
 
 PASSPHRASE = "test-only"  # noqa: S105
 PEOPLE = ("alice", "bob", "carol")
@@ -190,10 +192,24 @@ class Centre:
         return manifest.folder
 
     def roll_out(self, release: str, *sites: str) -> str:
-        """Assign a release to sites; the roll-out's id."""
-        chosen = sites or self.sites
-        signers = {site: self.signer(f"director-{site}") for site in chosen}
-        return start_rollout(self.layout.repository, self.layout.store(), release, chosen, signers)
+        """Assign a release to sites at once, as a centre did before it had plans; the roll-out's id."""
+        chosen, (manifest, _) = sites or self.sites, self.image.release(release)
+        directors = {site: Director(self.layout.repository, site) for site in chosen}
+        rollout_id = f"{release.replace('/', '-')}-{uuid.uuid4().hex[:8]}"
+        generation = 1 + max(director.generation() for director in directors.values())
+        assignment = Assignment(
+            component_type=manifest.component_type,
+            mode="active",
+            rollout_id=rollout_id,
+            generation=generation,
+        )
+        files = files_of(self.image.targets(), release)
+        lines = [Event(rollout_id, generation, "", Kind.STARTED, release, utc_now())]
+        for site, director in directors.items():
+            director.assign(files, assignment, self.signer(f"director-{site}"))
+            lines.append(Event(rollout_id, generation, site, Kind.COMMANDED, release, utc_now()))
+        self.layout.store().append(lines)
+        return rollout_id
 
     def metadata(self, repository: str, name: str) -> Path:
         """A metadata file, for a test to change."""

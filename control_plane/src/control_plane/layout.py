@@ -1,11 +1,15 @@
 """What lies where under the centre's folder."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.audit.centre_log import CentreLog
+from control_plane.enrolment import Authority, Enrolment, Register
 from control_plane.release.fleet_store import FleetStore
 from shared.log_key import LogKey
+
+FLEET_DATABASE = "PM_FLEET_DATABASE"  # an SQLAlchemy URL; a centre without it keeps a SQLite file
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Layout:
 
     def store(self) -> FleetStore:
         """Sites that have called, and the journal of roll-outs."""
-        return FleetStore(self.data_dir / "fleet.db")
+        return FleetStore(os.environ.get(FLEET_DATABASE) or self.data_dir / "fleet.db")
 
     def witness_key(self) -> LogKey:
         """The key that co-signs, made at the first call."""
@@ -50,3 +54,15 @@ class Layout:
     @property
     def _centre_log(self) -> Path:
         return self.data_dir / "centre_log"
+
+    def authority(self) -> Authority:
+        """The private certificate authority; its key is made at the first call of `begin`."""
+        return Authority(self.data_dir / "enrolment")
+
+    def register(self) -> Register:
+        """Tokens and certificates of the sites."""
+        return Register(self.data_dir / "enrolment" / "register.db")
+
+    def enrolment(self, register: Register) -> Enrolment:
+        """What grants and revokes certificates."""
+        return Enrolment(self.authority(), register, self.repository, self.centre_log())

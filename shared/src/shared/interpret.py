@@ -97,7 +97,7 @@ def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> Fields:
 
 def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> Answers:
     """What the outputs for raw windows `(N, W, T)` mean; each output's first axis has length N."""
-    raw = {name: np.reshape(outputs[name], (len(values), -1)) for name in manifest.outputs}
+    raw = {name: outputs[name].reshape(len(values), -1) for name in manifest.outputs}
     sensors = look_at(values, manifest)
     interval = _interval(raw.get("rul"), manifest)
     far = np.inf if manifest.horizon_cycles is None else HORIZON_FRACTION * manifest.horizon_cycles
@@ -117,7 +117,7 @@ def _interval(rul: Floats | None, manifest: Manifest) -> Interval | None:
     """Low ends, medians and high ends in cycles, widened as the release was calibrated."""
     if rul is None or manifest.horizon_cycles is None:
         return None
-    low, median, high = rul.astype(np.float64).clip(0.0, manifest.horizon_cycles).T
     if manifest.calibration is not None:
-        return manifest.calibration.widen(low, median, high)
+        return manifest.calibration.widen(*rul.T)
+    low, median, high = rul.astype(np.float64).clip(0.0, manifest.horizon_cycles).T
     return Interval(np.minimum(low, median), median, np.maximum(median, high))

@@ -53,22 +53,23 @@ def look_at(values: Floats, manifest: Manifest) -> Sensors:
     """Judge raw windows `(N, W, T)`; stuck are only tags that never stood still in training."""
     count, rows, tags = values.shape
     present = np.isfinite(values)
-    window, row, tag = np.nonzero(~present)
-    by_row = np.bincount(window * rows + row, minlength=count * rows).reshape(count, rows)
-    by_tag = np.bincount(window * tags + tag, minlength=count * tags).reshape(count, tags)
-    padding = (by_row == tags).sum(axis=1)
-    return Sensors(by_tag - padding[:, np.newaxis], rows - padding, _stuck(values, present, manifest))
+    row, tag = np.divmod(np.flatnonzero(~present), tags)  # rows of all windows, one after the other
+    missing = np.bincount(row // rows * tags + tag, minlength=count * tags).reshape(count, tags)
+    empty = np.flatnonzero(np.bincount(row) == tags)
+    padding = np.bincount(empty // rows, minlength=count)
+    return Sensors(missing - padding[:, np.newaxis], rows - padding, _stuck(values, present, manifest))
 
 
 def _stuck(values: Floats, present: Bits, manifest: Manifest) -> Bits:
     """`(N, T)`; what differs in the two newest rows is not looked at twice."""
-    references = [manifest.references.get(tag) for tag in manifest.feature_spec.tags]
-    moves = np.array([each is not None and not each.stands_still for each in references])
-    last, before = values[:, -1], values[:, -2]
-    stuck: Bits = moves & ((last == before) | ~(present[:, -1] & present[:, -2]))
-    window, tag = np.nonzero(stuck)
+    known = manifest.references
+    moves = np.array([tag in known and not known[tag].stands_still for tag in manifest.feature_spec.tags])
+    same = values[:, -1] == values[:, -2]
+    stuck: Bits = moves & (same | ~(present[:, -1] & present[:, -2]))
+    window, tag = stuck.nonzero()
     if len(window):
         found, good = values[window, :, tag], present[window, :, tag]
-        low, high = np.where(good, found, np.inf).min(axis=1), np.where(good, found, -np.inf).max(axis=1)
+        low = np.minimum.reduce(found, axis=1, where=good, initial=np.inf)
+        high = np.maximum.reduce(found, axis=1, where=good, initial=-np.inf)
         stuck[window, tag] = (low == high) & (good.sum(axis=1) >= STUCK_ROWS_MIN)
     return stuck

@@ -11,7 +11,7 @@ from shared.contributions import explained
 from shared.errors import Rejected, Untrusted
 from shared.interpret import Fields, interpret_many
 from shared.onnx_model import RUNTIME, OnnxModel
-from shared.schemas import Manifest, ModelRef, PredictionRecord, Window
+from shared.schemas import GoldenWindow, Manifest, ModelRef, PredictionRecord, Window
 from shared.schemas.window import values_from_blob
 
 
@@ -100,14 +100,22 @@ class Scorer:
         )
 
     def _check_golden(self) -> None:
-        tags = len(self.manifest.feature_spec.tags)
         for number, golden in enumerate(self.manifest.golden):
-            found = self._model.run(values_from_blob(golden.window, tags)[np.newaxis])
-            for name, expected in golden.outputs.items():
-                difference = float(np.max(np.abs(np.ravel(found[name]) - np.asarray(expected, np.float32))))
-                if not difference <= self.manifest.golden_tolerance:
-                    raise Untrusted(
-                        "golden window",
-                        f"{self.manifest.folder}: window {number}, {name} is off by {difference:.3g}; "
-                        f"allowed {self.manifest.golden_tolerance:.3g}",
-                    )
+            try:
+                self._compare(golden)
+            except (Rejected, ValueError) as error:  # a window of another size, an answer of another shape
+                place = f"{self.manifest.folder}: window {number}"
+                raise Untrusted("golden window", f"{place}: {error}") from error
+
+    def _compare(self, golden: GoldenWindow) -> None:
+        """ValueError where the model does not answer, number for number, what it answered when validated."""
+        if set(golden.outputs) != set(self.manifest.outputs):
+            raise ValueError(f"expects {sorted(golden.outputs)} of {sorted(self.manifest.outputs)}")
+        tags, allowed = len(self.manifest.feature_spec.tags), self.manifest.golden_tolerance
+        found = self._model.run(values_from_blob(golden.window, tags)[np.newaxis])
+        for name, expected in golden.outputs.items():
+            if len(expected) != found[name].size:
+                raise ValueError(f"expects {len(expected)} numbers of {name}, found {found[name].size}")
+            difference = float(np.max(np.abs(np.ravel(found[name]) - np.asarray(expected, np.float32))))
+            if not difference <= allowed:
+                raise ValueError(f"{name} is off by {difference:.3g}; allowed {allowed:.3g}")

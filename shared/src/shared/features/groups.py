@@ -59,13 +59,16 @@ def _present(table: _Masked) -> Bits:
 
 
 def _change(table: _Masked) -> Floats:
-    """Value less that of the row before; 0 (of either sign) where one of the two is missing."""
+    """Value less that of the row before; 0 (of either sign) where one of the two is missing.
+
+    A gap repeats the row before it, which makes a 0. What is left are the rows behind the gaps.
+    """
     tail = slice(-(table.rows + 1), None)
     filled, before = table.filled[..., tail, :], table.before[..., tail, :]
-    present = table.present[..., tail, :]
     change = np.zeros_like(filled)
     np.subtract(filled[..., 1:, :], before[..., :-1, :], out=change[..., 1:, :])
-    change[..., 1:, :] *= present[..., 1:, :] & present[..., :-1, :]
+    behind = np.flatnonzero(~table.present[..., tail, :]) + filled.shape[-1]  # or a window's first row: 0
+    change.reshape(-1)[behind[behind < change.size]] *= 0
     return change[..., -table.rows :, :]
 
 
@@ -93,16 +96,34 @@ _GROUPS: dict[Group, Callable[[_Masked], Floats | Bits]] = {
 
 
 def _filled(known: Floats, present: Bits, window: int) -> tuple[Floats, Floats]:
-    """The last good value of the last `window` rows at each row, 0 without one; the same for one row less."""
-    if present.all():
+    """The last good value of the last `window` rows at each row, 0 without one; the same for one row less.
+
+    Only gaps are worked on, as most windows have one or none; the first is `known` itself, filled.
+    """
+    gaps = np.flatnonzero(~present)
+    if not len(gaps):
         return known, known
     count, tags = present.shape[-2:]
-    rows = np.arange(count).reshape(-1, 1)
-    last = np.maximum.accumulate(np.where(present, rows, -1), axis=-2)
-    first = np.arange(known[..., 0, 0].size).reshape(*known.shape[:-2], 1, 1) * count
-    flat = (first + np.maximum(last, 0)) * tags + np.arange(tags)
-    found = known.reshape(-1).take(flat)
-    filled = np.where(last >= np.maximum(rows - window + 1, 0), found, np.float32(0))
-    if count <= window:
-        return filled, filled
-    return filled, np.where(last >= np.maximum(rows - window + 2, 0), found, np.float32(0))
+    row, place, age = _ages(gaps, count, tags)
+    found = np.where(age <= row, known.reshape(-1)[place - age * tags], np.float32(0))
+    before = known if count <= window else known.copy()
+    if count > window:
+        before.reshape(-1)[place] = np.where(age < window - 1, found, np.float32(0))
+        found = np.where(age < window, found, np.float32(0))
+    known.reshape(-1)[place] = found
+    return known, before
+
+
+def _ages(gaps: Indices, count: int, tags: int) -> tuple[Indices, Indices, Indices]:
+    """Row and flat place of each gap, and how many rows before it the last value is.
+
+    That may be before the first row. `gaps` are flat places; they come back column by column.
+    """
+    line, tag = np.divmod(gaps, tags)
+    window, row = np.divmod(line, count)
+    key = np.sort((window * tags + tag) * count + row)
+    column, row = np.divmod(key, count)
+    window, tag = np.divmod(column, tags)
+    begins = (np.diff(key, prepend=-2) != 1) | (row == 0)
+    age = key - np.maximum.accumulate(np.where(begins, key, 0)) + 1
+    return row, (window * count + row) * tags + tag, age

@@ -93,7 +93,8 @@ def _masked(values: Floats, spec: FeatureSpec) -> tuple[Floats, Bits]:
     with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and so missing
         values = values.astype(np.float32, copy=False)
     present = np.abs(values) <= VALUE_MAX
-    known = np.where(present, values, np.float32(0))
+    known = values.copy()
+    known.reshape(-1)[np.flatnonzero(~present)] = 0
     if spec.normalisation is None:
         return known, present
     return normalise(known, present, spec.normalisation, spec.tags)

@@ -58,13 +58,12 @@ class Calibration(Frozen):
         the truth may lie anywhere beyond.
         """
         ends = np.asarray([low, median, high], np.float64).clip(0.0, self.horizon_cycles)
-        edges = np.array([each.upper_cycles for each in self.bins[:-1]])
-        margins = np.array([each.margin_cycles for each in self.bins])
-        margin = margins[np.searchsorted(edges, ends[1], side="right")]
+        bins = np.array([(each.upper_cycles, each.margin_cycles) for each in self.bins])
+        margin = bins[bins[:-1, 0].searchsorted(ends[1], side="right"), 1]
         is_open = ends[2] >= HORIZON_FRACTION * self.horizon_cycles
         above = np.where(is_open, self.horizon_cycles, ends[2] + margin)
         return Interval(
-            np.clip(ends[0] - margin, 0.0, ends[1]),
+            np.minimum(np.maximum(ends[0] - margin, 0.0), ends[1]),
             ends[1],
-            np.clip(above, ends[1], self.horizon_cycles),
+            np.minimum(np.maximum(above, ends[1]), self.horizon_cycles),
         )
