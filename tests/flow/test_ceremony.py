@@ -1,5 +1,8 @@
 """People and keys come and go, and every site follows by the root chain alone (issue 7)."""
 
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
 import pytest
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Targets
@@ -285,6 +288,20 @@ def test_a_revoked_release_is_gone_for_ever_and_its_directors_are_found(centre, 
     with pytest.raises(Rejected, match="coolant_pump/1 was revoked and cannot come back"):
         centre.propose(write_release(centre.folder / "back", *make_release(bias=1.0)))
     assert works(centre, site, 2, "alice", "bob")
+
+
+def test_a_wrong_clock_blocks_the_update_and_says_so(site, monkeypatch):
+    """A machine whose clock runs 60 days ahead cannot tell fresh metadata from a replay: it takes nothing."""
+    ahead = SimpleNamespace(datetime=_Ahead, timezone=timezone)
+    monkeypatch.setattr("tuf.ngclient._internal.trusted_metadata_set.datetime", ahead)
+    with pytest.raises(Untrusted, match="image expiry: expired; renew it, or check this machine's clock"):
+        site.client.fetch()
+
+
+class _Ahead(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=60)
 
 
 def test_a_lost_passphrase_or_a_key_of_another_kind_opens_nothing(tmp_path):
