@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.attack_stage import Attack, Stage, staged
+from bench.attack_stage import HONEST, Attack, Stage, staged
 from bench.attacks import ATTACKS, play
 
 SEED = int(os.environ.get("ATTACK_SEED", secrets.randbelow(2**31)))
@@ -64,7 +64,12 @@ def test_names_of_attacks_are_unique():
 
 def test_what_nothing_refuses_is_a_row_that_failed(stage):
     """Metadata that is sound: no check says a word, and the table does not call that a refusal."""
-    sound = Attack("sound", "nothing", "image hash", Stage.assign_good)
+
+    def nothing(stage: Stage) -> None:
+        stage.assign_good()
+        stage.told = (HONEST, next(stage.generations))
+
+    sound = Attack("sound", "nothing", "image hash", nothing)
     assert "found 'nothing'" in play(stage, sound, deadline_s=1.0).problem
 
 
