@@ -293,9 +293,9 @@ ATTACKS = [
     Attack("graph nested 2,000 deep", APPROVED, "model format", nested),
     Attack("weights outside, absolute path", APPROVED, "model format", weights_outside),
     Attack("weights outside, beside the agent", APPROVED, "model format", weights_beside),
-    Attack("two numbers for a RUL", APPROVED, "model run", other_shape),
-    Attack("a million numbers for a score", APPROVED, "model run", flood),
-    Attack("zip bomb: 1.5 GiB at load", APPROVED, "model run", bomb),
-    Attack("zip bomb: 1.5 GiB at run", APPROVED, "model run", bomb_at_run),
+    Attack("two numbers for a RUL", APPROVED, "golden window", other_shape),
+    Attack("a million numbers for a score", APPROVED, "golden window", flood),
+    Attack("zip bomb: 1.5 GiB at load", APPROVED, "golden window", bomb),
+    Attack("zip bomb: 1.5 GiB at run", APPROVED, "golden window", bomb_at_run),
     Attack("a loop without end", APPROVED, "model load", endless_loop),
 ]

@@ -80,7 +80,7 @@ def test_golden_windows_must_ask_for_every_output():
     [golden] = manifest.golden
     for kept in ([], ["rul"]):
         few = golden.model_copy(update={"outputs": {name: golden.outputs[name] for name in kept}})
-        assert "golden window: coolant_pump/1: window 0: expects" in refusal_of(
+        assert "golden window: coolant_pump/1: window 0 cannot be scored: expects" in refusal_of(
             manifest.model_copy(update={"golden": [few]}), model
         )
 
