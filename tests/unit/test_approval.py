@@ -66,7 +66,7 @@ def test_an_approver_signs_offline_and_hands_a_file_back(centre, proposal, carri
     centre.image.publish(proposal, centre.signer("online"))
     assert centre.image.releases() == ["coolant_pump/1", "coolant_pump/2"]
     assert centre.image.proposals() == []
-    evidence = centre.layout.repository / "image/evidence/coolant_pump/2/report.json"
+    evidence = centre.layout.repository / "evidence/coolant_pump/2/report.json"
     assert evidence.read_bytes() == b'{"rmse": 11}'
 
 

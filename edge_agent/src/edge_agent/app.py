@@ -118,6 +118,7 @@ class Agent:
                     self._every(CHECKPOINT_PERIOD_S, self._recorder.checkpoint),
                     self._centre.look_for_updates(),
                     self._centre.follow(),
+                    self._centre.keep_identity(),
                     self._centre.judge(),
                     self._centre.report(),
                     stand_apart("alarms", self._desk.run),

@@ -65,7 +65,7 @@ class Centre:
         self._probing = False  # until what is committed runs: that was done before its commit
         self._trials = Trials(poller, self._load, limits)
         self._people = SitePeople(settings, recorder)
-        identity = SiteIdentity.of(settings.data_dir)
+        identity = self._identity = SiteIdentity.of(settings.data_dir)
         client = ReleaseClient(
             settings.data_dir,
             settings.trust_dir,
@@ -115,6 +115,16 @@ class Centre:
     async def follow(self) -> NoReturn:
         """Stay connected to the fleet service, for ever."""
         await stand_apart("fleet stream", self._stream.run)
+
+    async def keep_identity(self) -> NoReturn:
+        """Renew this site's certificate in time, for ever, where it is enrolled."""
+        await stand_apart("identity", self._keep_identity)
+
+    async def _keep_identity(self) -> None:
+        if self._identity is None:
+            await asyncio.Event().wait()  # a site is enrolled before its agent starts
+        else:
+            await self._identity.keep(self._settings.fleet)
 
     async def judge(self) -> NoReturn:
         """Judge what is tried, for ever, and do what the site's people want."""

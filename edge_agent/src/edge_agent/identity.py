@@ -3,13 +3,16 @@
 import asyncio
 import random
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import structlog
 
 from edge_agent.enrolment import TIMEOUT_S, checked, refusal, signing_request
-from edge_agent.update.fetcher import SiteFetcher
-from shared.errors import PmStackError
+from edge_agent.update.bounded_fetcher import BoundedFetcher
+from edge_agent.update.site_connections import SiteConnections
+from shared.errors import ConfigError, PmStackError
+from shared.listen import is_loopback, parse_endpoint
 from shared.schemas import utc_now
 from shared.tls import IdentityFiles, load_certificate, renewal_due, site_of
 from shared.wire import enrolment_pb2, enrolment_pb2_grpc
@@ -19,6 +22,26 @@ LOOK_PERIOD_S = (
 )
 
 log = structlog.get_logger()
+
+
+def require_secure(data_dir: Path, site: str, fleet: str, repository: str) -> None:
+    """ConfigError unless what is said to the centre is encrypted, or stays on this machine."""
+    identity, problems = SiteIdentity.of(data_dir), []
+    url = urlsplit(repository)
+    if identity is not None:
+        if (named := site_of(load_certificate(identity.files.certificate))) != site:
+            problems.append(
+                f"--site: {data_dir}/identity is that of {named}; enrol {site} with a folder of its own"
+            )
+        if url.scheme != "https":
+            problems.append(f"--repository: found {repository}; an enrolled site fetches by https")
+    else:
+        host, _ = parse_endpoint(fleet, "--fleet")
+        for option, name in (("--fleet", host), ("--repository", url.hostname or "")):
+            if not is_loopback(name):
+                problems.append(f"{option}: {name} is not on this machine; `edge-agent enroll` comes first")
+    if problems:
+        raise ConfigError("edge-agent run", problems)
 
 
 class SiteIdentity:
@@ -41,9 +64,9 @@ class SiteIdentity:
             files.authority.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
         )
 
-    def fetcher(self) -> SiteFetcher:
+    def fetcher(self) -> BoundedFetcher:
         """For `ReleaseClient`."""
-        return SiteFetcher(self.files)
+        return BoundedFetcher(SiteConnections(self.files))
 
     async def keep(self, fleet: str, period_s: float = LOOK_PERIOD_S) -> None:
         """Renew the certificate at the fleet service's address once two thirds of its life are over."""

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from control_plane.audit.centre_log import CentreAct, CentreLog
+from control_plane.audit.centre_log import CentreLog
 from control_plane.registry.mlflow_registry import ModelRegistry
 from control_plane.release.gates import (
-    Gate,
+    note_gate,
     read_release,
     validate_feature_schema,
     verify_model_registration,
@@ -66,10 +66,3 @@ def pass_gates(candidate: Candidate, registry: ModelRegistry | None, log: Centre
     if failed:
         raise Rejected(f"{manifest.folder}: {'; '.join(failed)}")
     return manifest
-
-
-def note_gate(log: CentreLog, release: str, where: str, gate: Gate) -> None:
-    """One answer of a soft gate on the centre's record."""
-    log.note(
-        CentreAct.GATE_DECIDED, release, at=where, gate=gate.name, passed=gate.passed, reason=gate.reason
-    )

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from control_plane.audit.centre_log import CentreAct, CentreLog
 from shared.errors import Rejected, Retryable, Untrusted
 from shared.features import FeatureSpec
 from shared.onnx_model import INPUT, OnnxModel
@@ -72,6 +73,13 @@ def verify_model_registration(model_version: str, manifest: Manifest, registry: 
                 False, f"{model_version} is registered with {field} {registered}, not {given}"
             )
     return _registration(True, f"{model_version} has SHA-256 {manifest.sha256[:12]}")
+
+
+def note_gate(log: CentreLog, release: str, where: str, gate: Gate) -> None:
+    """One answer of a soft gate on the centre's record."""
+    log.note(
+        CentreAct.GATE_DECIDED, release, at=where, gate=gate.name, passed=gate.passed, reason=gate.reason
+    )
 
 
 def check_release(folder: Path) -> Manifest:

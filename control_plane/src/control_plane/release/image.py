@@ -2,7 +2,7 @@
 
 <repository>/image/metadata/[<version>.]{root,targets,snapshot,timestamp}.json
 <repository>/image/targets/<name>/<version>/{model.onnx,manifest.json}
-<repository>/image/evidence/<name>/<version>/{report.json,metrics.json}
+<repository>/evidence/<name>/<version>/{report.json,metrics.json}
 <repository>/proposals/{root-<version>,targets-<version>}/      see `control_plane.release.proposal`
 """
 
@@ -40,6 +40,7 @@ from control_plane.release.proposal import (
     Proposal,
     SignatureFile,
     TargetNotes,
+    notes_of,
     releases_of,
     write_signature,
 )
@@ -63,7 +64,7 @@ class ImageRepository:
     def __init__(self, repository: Path) -> None:
         self._metadata = repository / "image" / "metadata"
         self._targets = repository / "image" / "targets"
-        self._evidence = repository / "image" / "evidence"
+        self._evidence = repository / "evidence"
         self._proposals = repository / "proposals"
 
     def begin(
@@ -196,6 +197,20 @@ class ImageRepository:
                 raise Rejected(f"{target.path}: not the bytes that were approved: {error}") from error
             found.append(data)
         return Manifest.model_validate_json(found[1]), found[0]
+
+    def load_model(self, model_uri: str) -> tuple[bytes, Manifest]:
+        """The published release that people approved as this registered version; Rejected when none is.
+
+        MLflow's versions can be changed: where a release is served, what was signed says what it is.
+        """
+        release = model_uri.removeprefix("models:/")
+        manifest, model = self.release(release)
+        signed = notes_of(self._published()[1].signed, release).registered
+        if signed != model_uri:
+            raise Rejected(
+                f"{release} was approved {f'as {signed}' if signed else 'without being registered'}"
+            )
+        return model, manifest
 
     def releases(self) -> list[str]:
         """`name/version` of every published release."""

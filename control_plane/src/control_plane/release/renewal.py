@@ -94,7 +94,8 @@ def _renewed(folder: Path, signer: Signer | None, now: datetime, *, with_targets
             load(folder / "targets.json", Targets),
             load(folder / "timestamp.json", Timestamp),
         )
-        expires = min(timestamp.signed.expires, *([targets.signed.expires] if with_targets else []))
+        ages = [timestamp.signed.expires, *([targets.signed.expires] if with_targets else [])]
+        expires = min(ages)
         if expires > now + ONLINE_EXPIRY + CLOCK_TOLERANCE:
             raise Rejected(
                 f"was signed in this clock's future (holds until {expires:%Y-%m-%d}): the clock is wrong"

@@ -9,9 +9,11 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import uvicorn
+from anyio import to_thread
 from cryptography import x509
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
@@ -25,10 +27,11 @@ from shared.listen import listener
 
 PEER = "pm_stack.peer_certificate"  # in the scope: DER
 CONNECTIONS_MAX = 500  # at a time; a fleet that was told to look comes at once, and TLS costs memory
-KEEP_ALIVE_S = 5
+KEEP_ALIVE_S = 2  # a site fetches all it wants at once
+READERS_MAX = 4  # threads that read files: each keeps memory of its own
 BACKLOG = 2048  # connections that wait to be accepted
 STOP_DEADLINE_S = 2
-CLOSING_S = 0.1  # for connections that TLS has yet to close
+CLOSING_S = 0.1  # for connections that are being closed
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -80,8 +83,11 @@ def _require_own(site: str, path: str) -> None:
 class PeerProtocol(H11Protocol):
     """Puts the certificate of the connection into the scope of each of its requests."""
 
+    opened: ClassVar[WeakSet[asyncio.Transport]]  # each server has a subclass of its own
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.opened.add(transport)
         shown = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         inner = self.app
 
@@ -91,14 +97,30 @@ class PeerProtocol(H11Protocol):
 
         self.app = with_certificate
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Ends an idle connection at once: TLS would wait half a minute for an idle site to say goodbye,
+        with a quarter of a MiB for each."""
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Lets go of what refers back to this, so that no memory waits for the garbage collector."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.cycle = self.app = None  # type: ignore[assignment]
+
 
 class RepositoryServer:
     """uvicorn on a thread of its own."""
 
     def __init__(self, repository: Path, admission: Admission, address: str, files: ServerFiles) -> None:
         self._socket = listener(address, "--repository-listen", tls=True)
+
+        class OwnProtocol(PeerProtocol):
+            opened: ClassVar[WeakSet[asyncio.Transport]] = WeakSet()
+
+        self._protocol = OwnProtocol
         config = uvicorn.Config(
-            RepositoryApp(repository, admission), http=PeerProtocol, log_level="warning", lifespan="off",
+            RepositoryApp(repository, admission), http=self._protocol, log_level="warning", lifespan="off",
             ws="none", limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=KEEP_ALIVE_S, backlog=BACKLOG,
             timeout_graceful_shutdown=STOP_DEADLINE_S, server_header=False, proxy_headers=False,
             ssl_context_factory=lambda _config, _default: _context(files, admission),
@@ -117,7 +139,10 @@ class RepositoryServer:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        to_thread.current_default_thread_limiter().total_tokens = READERS_MAX
         await self._server.serve(sockets=[self._socket])
+        for transport in list(self._protocol.opened):  # TLS would wait for the other side to say goodbye
+            transport.abort()
         await asyncio.sleep(CLOSING_S)
 
 
