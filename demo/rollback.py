@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,9 +75,12 @@ class RollbackStory(Story):
         with self._step(f"key ceremony: 2 of {', '.join(APPROVERS)} must approve; one director a site"):
             self._hold_ceremony()
         self._publish(1)
-        with self._step(f"start the centre, {len(SITES)} plants and {len(SITES)} agents"):
+        with self._step("start the centre"):
             self._wait_for("broker")
             self._start_centre()
+        with self._step(f"enrol {len(SITES)} sites"), ThreadPoolExecutor(len(SITES)) as pool:
+            list(pool.map(self._enrol, SITES))
+        with self._step(f"start {len(SITES)} plants and {len(SITES)} agents"):
             self._start_sites()
         first = self._start_rollout(1, FIRST_PLAN)
         with self._step(f"{KIND}/1 reaches every site"):
@@ -143,10 +147,6 @@ class RollbackStory(Story):
         for site in SITES:
             director = Director(self._demo.centre.repository, site)
             director.begin(load_signer(keys / f"director-{site}.pem", self._word))
-            trust = self._demo.site(site) / "trust"
-            trust.mkdir(parents=True)
-            shutil.copyfile(self._image.root, trust / "image_root.json")
-            shutil.copyfile(director.root, trust / "director_root.json")
 
     def _publish(self, version: int, *level: float) -> None:
         with self._step(f"{PROPOSER} proposes {KIND}/{version}; {' and '.join(APPROVERS[:2])} approve"):
