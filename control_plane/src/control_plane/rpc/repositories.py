@@ -105,6 +105,7 @@ class PeerProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Lets go of what refers back to this, so that no memory waits for the garbage collector."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         self.cycle = self.app = None  # type: ignore[assignment]
 
 
