@@ -117,10 +117,15 @@ class Director:
         return load(self._metadata / "targets.json", Targets).signed.targets
 
     def _split(self, component_type: str) -> tuple[dict[str, TargetFile], dict[str, TargetFile]]:
-        """The targets of other types, and those of this one."""
+        """The targets of other types, and those of this one. What was revoked is dropped: a site refuses
+        all that a director says when one file in it is not approved."""
         kept: dict[str, TargetFile] = {}
         own: dict[str, TargetFile] = {}
+        image = self._metadata.parents[2] / "image" / "metadata" / "targets.json"
+        approved = load(image, Targets).signed.targets if image.exists() else {}
         for path, target in self._targets().items():
+            if path not in approved:
+                continue
             mine = target.custom is not None and target.custom["component_type"] == component_type
             (own if mine else kept)[path] = target
         return kept, own
