@@ -16,7 +16,7 @@ DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-soak proto schema pictures plots kafka lock clean
+  bench-peers bench-fleet bench-soak proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -77,6 +77,9 @@ bench-scoring: $(VENV)/.installed ## windows/s from raw values to what may be sa
 
 bench-peers: $(VENV)/.installed ## the agent beside ThingsBoard Gateway (fetched into .bench/): CPU per point, and both under three faults
 	@$(BIN)/python -m bench.peers
+
+bench-fleet: $(VENV)/.installed ## a roll-out to 1,000 enrolled sites (SITES=n): seconds, bytes and the control plane's memory a site
+	@$(BIN)/python -m bench.fleet
 
 bench-soak: $(VENV)/.installed ## a week in an hour (50 minutes): memory and files stay flat; draws docs/pictures/soak.png
 	@$(BIN)/python -m bench.soak
