@@ -190,6 +190,13 @@ class RolloutMachine(RuleBasedStateMachine):
         self.tick(61)
 
     @rule()
+    def it_is_paused_before_the_gate_would_pass(self) -> None:
+        self.all_commit()
+        self.all_report(50)
+        self.pause()
+        self.tick(61)
+
+    @rule()
     def two_fail_while_it_is_paused(self) -> None:
         """hawkbit 2161."""
         self.pause()

@@ -62,6 +62,7 @@ class Centre:
         self._settings, self._outbox = settings, outbox
         self._recorder, self._poller, self._metrics = recorder, poller, metrics
         self._loaded: dict[tuple[str, bytes], Scorer] = {}
+        self._probing = False  # until what is committed runs: that was done before its commit
         self._trials = Trials(poller, self._load, limits)
         self._people = SitePeople(settings, recorder)
         identity = self._identity = SiteIdentity.of(settings.data_dir)
@@ -101,6 +102,7 @@ class Centre:
         """Score with what was committed before, verified again."""
         await self._people.look()
         await self._updater.resume()
+        self._probing = True
 
     async def close(self) -> None:
         """The agent was told to end: no model is to blame for it."""
@@ -185,7 +187,8 @@ class Centre:
                 f"{manifest.folder} needs {manifest.oldest_agent_version}; this agent is {__version__}",
             )
         if key not in self._loaded:
-            await asyncio.to_thread(load_apart, release)
+            if self._probing:
+                await asyncio.to_thread(load_apart, release)
             self._loaded[key] = await asyncio.to_thread(Scorer.load, manifest, release.model)
             for oldest in list(self._loaded)[:-LOADED_MAX]:
                 del self._loaded[oldest]

@@ -35,11 +35,11 @@ def site_rows(rollout: Rollout, now: datetime) -> list[dict[str, Any]]:
                 "rollout_state": rollout.state,
                 "site": site.site,
                 "ring": rollout.plan.rings[site.ring] if rollout.plan.rings else "",
-                "state": site.where,
+                "state": "untouched" if rollout.stopping and not site.generation else site.where,
                 "generation": site.generation,
                 "standing": judged.standing.value,
                 "why": "" if site.back or rollout.end else judged.why,
-                "detail": site.detail or site.release,
+                "detail": (site.back and site.failure) or site.detail or site.release,
                 "at": f"{since:%Y-%m-%d %H:%M:%S}",
             }
         )
