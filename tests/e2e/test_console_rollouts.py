@@ -13,6 +13,7 @@ from control_plane.release.journal import Event, Kind
 from control_plane.release.rollout import states
 from control_plane.release.rollout_plan import Plan
 from control_plane.release.rollout_requests import Requests
+from control_plane.sinks.lake import LakeWriter
 from shared.listen import free_port
 from shared.schemas import utc_now
 from tests.support.browser import page
@@ -31,6 +32,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.centre = Centre(folder, SITES)
         self.layout, self.store = self.centre.layout, self.centre.layout.store()
+        LakeWriter(self.layout.lake).create()
         self.centre.roll_out(self.centre.publish(*make_release()))
         self.centre.publish(*make_release(version=2, bias=5))
         keys = {site: self.centre.signer(f"director-{site}") for site in SITES}

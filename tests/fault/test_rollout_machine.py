@@ -33,7 +33,7 @@ from shared.log_key import LogKey
 from shared.schemas import utc_now
 from tests.support.releases import Centre, make_release
 
-EXAMPLES = int(os.environ.get("ROLLOUT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("ROLLOUT_EXAMPLES", "16"))
 STEPS = 40
 PHASES = tuple(Phase) if EXAMPLES > 20 else (Phase.generate,)  # shrinking takes minutes
 SITES = ("BB01", "CC01", "DD01", "EE01")  # canary; two of the first half; one of the second
@@ -182,6 +182,27 @@ class RolloutMachine(RuleBasedStateMachine):
     def one_is_well(self, site: str) -> None:
         self.answer(site, Kind.COMMITTED, 0)
         self.report(site, 50, 0.0)
+
+    @rule()
+    def one_of_two_is_well(self) -> None:
+        """The other of its ring says nothing, for as long as it takes to soak."""
+        self.one_is_well("CC01")
+        self.tick(61)
+
+    @rule()
+    def it_is_paused_before_the_gate_would_pass(self) -> None:
+        self.all_commit()
+        self.all_report(50)
+        self.pause()
+        self.tick(61)
+
+    @rule()
+    def two_fail_while_it_is_paused(self) -> None:
+        """hawkbit 2161."""
+        self.pause()
+        self.say("BB01", Kind.REFUSED, 0, "of its own")
+        self.say("CC01", Kind.REFUSED, 0, "of its own")
+        self.tick(0)
 
     @rule(windows=st.sampled_from([4, 50, 50]))
     def all_report(self, windows: int) -> None:

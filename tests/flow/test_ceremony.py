@@ -1,11 +1,16 @@
 """People and keys come and go, and every site follows by the root chain alone (issue 7)."""
 
+import shutil
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
 import pytest
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, Targets
 from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient.config import UpdaterConfig
 
+from control_plane.release import metadata_files
 from control_plane.release.ceremony import (
     Appointments,
     directors_naming,
@@ -17,6 +22,7 @@ from control_plane.release.director import Director
 from control_plane.release.keys import generate, load_public, load_signer
 from control_plane.release.metadata_files import OFFLINE_EXPIRY, load, next_version, publish, renew
 from control_plane.release.people import approvers
+from control_plane.release.renewal import renew_due
 from edge_agent.update import ReleaseClient
 from shared.errors import ConfigError, Rejected, Untrusted
 from tests.support.releases import PASSPHRASE, Centre, make_release, write_release
@@ -77,7 +83,7 @@ def works(centre, site, version, *signers):
     centre.approve(proposal, *signers)
     centre.image.publish(proposal, centre.signer("online"))
     centre.roll_out(f"coolant_pump/{version}")
-    return site.sees() == [f"coolant_pump/{version}"]
+    return f"coolant_pump/{version}" in site.sees()
 
 
 def test_two_who_are_left_replace_an_approver_who_is_lost(centre, site):
@@ -263,6 +269,44 @@ def test_a_director_has_a_key_of_its_own(centre):
         rotate_director(repository, SITE, centre.signer(f"director-{SITE}"), centre.signer("director-new"))
 
 
+@pytest.mark.parametrize("kind", ["release", "root"])
+def test_a_publication_that_is_cut_off_is_completed_by_publishing_again(centre, tmp_path, monkeypatch, kind):
+    """Killed before any of its writes: the same command again leaves a repository that holds together."""
+    if kind == "release":
+        proposal = centre.propose(write_release(centre.folder / "new", *make_release(version=2)))
+    else:
+        erin = {"erin": centre.public("erin"), "frank": centre.public("frank")}
+        changes = Appointments(remove_approvers=("bob", "carol"), add_approvers=erin)
+        proposal = propose_root(centre.image, changes, centre.signer("dave"), "they left")
+        centre.approve(proposal, "erin")
+    centre.approve(proposal, "alice", "bob")
+    whole, kept = centre.layout.repository, tmp_path / "kept"
+    shutil.copytree(whole, kept)
+    write, left = metadata_files.write, []
+
+    def dies(path, data):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write(path, data)
+
+    for survives in range(7):  # of root with targets, or two files with targets; then snapshot and timestamp
+        shutil.rmtree(whole)
+        shutil.copytree(kept, whole)
+        left[:] = range(survives)
+        with monkeypatch.context() as patch:
+            for module in ("metadata_files", "image"):
+                patch.setattr(f"control_plane.release.{module}.write", dies)
+            with pytest.raises(KeyboardInterrupt):
+                centre.image.publish(proposal, centre.signer("online"))
+        centre.image.publish(proposal, centre.signer("online"))
+        root = load(centre.metadata("image", "root.json"), Root)
+        root.verify_delegate("targets", load(centre.metadata("image", "targets.json"), Targets))
+        assert metadata_files.names_newest(centre.metadata("image", ""))
+    with pytest.raises(Rejected, match="propose it again"):
+        centre.image.publish(proposal, centre.signer("online"))
+
+
 def test_every_key_in_use_is_listed(centre):
     found = {(each.role, each.name) for each in holders(centre.layout.repository)}
     assert found == {
@@ -284,7 +328,33 @@ def test_a_revoked_release_is_gone_for_ever_and_its_directors_are_found(centre, 
         site.client.fetch()
     with pytest.raises(Rejected, match="coolant_pump/1 was revoked and cannot come back"):
         centre.propose(write_release(centre.folder / "back", *make_release(bias=1.0)))
+    found = renew_due(centre.layout.repository, {f"director-{SITE}": centre.signer(f"director-{SITE}")})
+    assert found.renewed == [f"director/{SITE}"]
+    assert site.sees() == []
     assert works(centre, site, 2, "alice", "bob")
+
+
+def test_a_roll_out_after_a_revocation_does_not_go_back_to_it(centre, site):
+    """The revoked release is named by nobody any more, not even as what to go back to."""
+    proposal = centre.image.propose_revocation(["coolant_pump/1"], centre.signer("dave"), "drifts")
+    centre.approve(proposal, "alice", "carol")
+    centre.image.publish(proposal, centre.signer("online"))
+    assert works(centre, site, 2, "alice", "bob")
+    assert site.sees() == ["coolant_pump/2"]
+
+
+def test_a_wrong_clock_blocks_the_update_and_says_so(site, monkeypatch):
+    """A machine whose clock runs 60 days ahead cannot tell fresh metadata from a replay: it takes nothing."""
+    ahead = SimpleNamespace(datetime=_Ahead, timezone=timezone)
+    monkeypatch.setattr("tuf.ngclient._internal.trusted_metadata_set.datetime", ahead)
+    with pytest.raises(Untrusted, match="image expiry: expired; this machine's clock says"):
+        site.client.fetch()
+
+
+class _Ahead(datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=60)
 
 
 def test_a_lost_passphrase_or_a_key_of_another_kind_opens_nothing(tmp_path):

@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import Metadata, Targets
 
+from control_plane.release.approval import one_signature
 from control_plane.release.ceremony import Appointments, propose_root
 from control_plane.release.keys import distinct, load_public, open_signer, public_pem
 from edge_agent.update import ReleaseClient
@@ -79,6 +81,11 @@ def test_one_key_under_two_schemes_is_one_key(token):
     twin = type(signer.public_key).from_dict("0" * 64, fields | {"scheme": "ecdsa-sha2-nistp384"})
     with pytest.raises(ConfigError, match="erin2 and erin have the same key"):
         distinct({"erin": signer.public_key, "erin2": twin})
+
+
+def test_a_wrong_pin_signs_nothing(token):
+    with pytest.raises(ConfigError, match="could not sign: PinIncorrect"):
+        one_signature(Metadata(Targets()), open_signer(token, lambda of: "9999"))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,6 @@ def test_a_model_made_for_these_features_passes():
         ({"feature_spec_hash": "0" * 64}, {}, "not that of the feature spec"),
         ({}, {"tags": ("flow", "speed")}, "are read"),
         ({}, {"window_cycles": 20}, "differs from the one that is computed"),
-        ({"component_type": "heat_exchanger"}, {}, "the release is for heat_exchanger"),
     ],
 )
 def test_a_model_of_other_features_fails_with_the_reason(changes, asked, message):

@@ -7,7 +7,7 @@ import pytest
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from control_plane.audit.centre_log import CentreAct
-from control_plane.release.keys import load_signers
+from control_plane.release.director_keys import DirectorKeys
 from control_plane.release.metadata_files import OFFLINE_EXPIRY, load
 from control_plane.release.renewal import RENEW_BEFORE, keep_fresh, renew_due
 from shared.schemas import utc_now
@@ -24,7 +24,7 @@ def centre(tmp_path):
 
 
 def signers(centre):
-    return load_signers(centre.keys, PASSPHRASE)
+    return dict(DirectorKeys(centre.keys, PASSPHRASE).by_name)
 
 
 def expired(centre, now):

@@ -165,6 +165,7 @@ def test_a_failed_canary_goes_back_by_itself_and_frees_the_type():
     lines += [event(Kind.COMMANDED, generation=2, detail='{"release": "pump/1", "back": true}')]
     assert plan(lines, NOW) == [Finish("r1", End.ROLLED_BACK)]
     assert states(lines)["r1"].sites["TX01"].where == "going_back"
+    assert states(lines)["r1"].sites["TX01"].failure == "shift"
     lines += [event(Kind.COMMITTED, generation=2)]
     assert states(lines)["r1"].sites["TX01"].where == "back"
     assert states(lines)["r1"].sites["ID01"].where == "waiting"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import structlog
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from edge_agent import __version__, fleet_messages
 from edge_agent.health import Metrics
@@ -34,7 +34,7 @@ from edge_agent.update import (
     load_apart,
 )
 from shared.errors import Untrusted
-from shared.schemas import AuditEvent, ModelRef
+from shared.schemas import AuditEvent, Manifest, ModelRef
 from shared.wire import fleet_pb2
 
 UPDATE_RETRY_S: Final = 2.0  # after a command, while the repositories cannot be fetched
@@ -62,6 +62,7 @@ class Centre:
         self._settings, self._outbox = settings, outbox
         self._recorder, self._poller, self._metrics = recorder, poller, metrics
         self._loaded: dict[tuple[str, bytes], Scorer] = {}
+        self._probing = False  # until what is committed runs: that was done before its commit
         self._trials = Trials(poller, self._load, limits)
         self._people = SitePeople(settings, recorder)
         identity = self._identity = SiteIdentity.of(settings.data_dir)
@@ -101,6 +102,7 @@ class Centre:
         """Score with what was committed before, verified again."""
         await self._people.look()
         await self._updater.resume()
+        self._probing = True
 
     async def close(self) -> None:
         """The agent was told to end: no model is to blame for it."""
@@ -179,13 +181,10 @@ class Centre:
     async def _load(self, release: Release) -> Scorer:
         """Checked in a process of its own, then here; what was loaded lately is not loaded again."""
         manifest, key = release.manifest, (release.sha256, release.manifest_bytes)
-        if Version(manifest.oldest_agent_version) > Version(__version__):
-            raise Untrusted(
-                "agent version",
-                f"{manifest.folder} needs {manifest.oldest_agent_version}; this agent is {__version__}",
-            )
+        _check_agent_version(manifest)
         if key not in self._loaded:
-            await asyncio.to_thread(load_apart, release)
+            if self._probing:
+                await asyncio.to_thread(load_apart, release)
             self._loaded[key] = await asyncio.to_thread(Scorer.load, manifest, release.model)
             for oldest in list(self._loaded)[:-LOADED_MAX]:
                 del self._loaded[oldest]
@@ -219,6 +218,8 @@ class Centre:
                     self._tell(answer)
                 return
         _, reason = outcome.answer(command.rollout_id)
+        if not outcome.problem:
+            await self._updater.unknown(command.rollout_id, reason)
         self._stream.send(fleet_messages.refusal(command, reason, self.models))
 
     async def _on_witnessed(self, size: int, note: str) -> None:
@@ -241,6 +242,16 @@ class Centre:
             models=fleet_messages.running_models(self.models),
             trials=fleet_messages.trials(self._updater.trials.values()),
         )
+
+
+def _check_agent_version(manifest: Manifest) -> None:
+    try:
+        suits = Version(manifest.oldest_agent_version) <= Version(__version__)
+    except InvalidVersion:
+        suits = False
+    if not suits:
+        needs = f"{manifest.folder} needs {manifest.oldest_agent_version}"
+        raise Untrusted("agent version", f"{needs}; this agent is {__version__}")
 
 
 async def stand_apart(name: str, work: Callable[[], Awaitable[None]]) -> NoReturn:

@@ -32,6 +32,7 @@ class RolloutCard(BaseModel):
     paused_by: str
     stopping: str
     started_at: datetime
+    can_go_back: bool
     rings: list[dict[str, Any]]
     sites: list[dict[str, Any]]
 
@@ -76,10 +77,9 @@ class RolloutDesk:
 
     def _board(self) -> Board:
         try:
-            found = list(Rollouts(line.event for line in self._store.events()))[-ROLLOUTS_MAX:]
-            now = utc_now()
-            cards = [_card(rollout, now) for rollout in reversed(found)]
-            return Board(rollouts=cards, proposals=self._proposals())
+            found, now = Rollouts(line.event for line in self._store.events()), utc_now()
+            cards = [_card(rollout, found, now) for rollout in list(found)[-ROLLOUTS_MAX:]]
+            return Board(rollouts=cards[::-1], proposals=self._proposals())
         except PmStackError as error:
             return Board(rollouts=[], proposals=[], problem=str(error))
 
@@ -112,7 +112,7 @@ def rollout_router(desk: RolloutDesk) -> APIRouter:
     return router
 
 
-def _card(rollout: Rollout, now: datetime) -> RolloutCard:
+def _card(rollout: Rollout, among: Rollouts, now: datetime) -> RolloutCard:
     return RolloutCard(
         rollout_id=rollout.rollout_id,
         release=rollout.release,
@@ -121,6 +121,7 @@ def _card(rollout: Rollout, now: datetime) -> RolloutCard:
         paused_by=rollout.paused,
         stopping=rollout.stopping,
         started_at=rollout.started_at,
+        can_go_back=not rollout.stopping and bool(rollout.sites.keys() - among.newer(rollout)),
         rings=ring_rows(rollout, now),
         sites=site_rows(rollout, now),
     )

@@ -5,7 +5,6 @@ from typing import Any
 
 from control_plane.release.rollout import Rollout
 from control_plane.release.rollout_gate import gate, judge
-from control_plane.release.rollout_plan import CANARY
 
 
 def ring_rows(rollout: Rollout, now: datetime) -> list[dict[str, Any]]:
@@ -18,7 +17,7 @@ def ring_rows(rollout: Rollout, now: datetime) -> list[dict[str, Any]]:
         if ring == rollout.ring and rollout.state in ("running", "paused"):
             verdict, why = gate(rollout, ring, now)
         sites = [site.site for site in rollout.members(ring)]
-        if sites or ring == CANARY:
+        if sites:
             rows.append({"ring": ring, "name": name, "sites": sites, "gate": str(verdict), "why": why})
     return rows
 
@@ -36,12 +35,12 @@ def site_rows(rollout: Rollout, now: datetime) -> list[dict[str, Any]]:
                 "rollout_state": rollout.state,
                 "site": site.site,
                 "ring": rollout.plan.rings[site.ring] if rollout.plan.rings else "",
-                "state": site.where,
+                "state": "untouched" if rollout.stopping and not site.generation else site.where,
                 "generation": site.generation,
                 "standing": judged.standing.value,
-                "why": "" if site.back else judged.why,
-                "detail": site.detail or site.release,
-                "at": since.isoformat(timespec="seconds"),
+                "why": "" if site.back or rollout.end else judged.why,
+                "detail": (site.back and site.failure) or site.detail or site.release,
+                "at": f"{since:%Y-%m-%d %H:%M:%S}",
             }
         )
     return rows

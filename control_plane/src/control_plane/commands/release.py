@@ -123,7 +123,7 @@ def approve(
     if output:
         output.write_text(found.model_dump_json(indent=2) + "\n")
     path = output or write_signature(proposal, found)
-    print(f"checked files and golden windows; signed by {found.name}: {path}")
+    print(f"checked, and signed by {found.name}: {path}")
 
 
 @app.command("add-signature")

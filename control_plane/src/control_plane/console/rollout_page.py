@@ -78,12 +78,11 @@ class RolloutPage:
                 _table(SITE_COLUMNS, [_site_cells(site) for site in card.sites], "rollout-sites")
 
     def _buttons(self, card: RolloutCard) -> None:
-        running = card.state in ("running", "paused")
         if card.state == "running":
             self._button("Pause", "pause", card.rollout_id)
         if card.state == "paused":
             self._button("Resume", "resume", card.rollout_id)
-        if running or card.state == "completed":
+        if card.can_go_back:
             sure = card.rollout_id in self._sure
             self._button("Yes, roll back" if sure else "Roll back", "abort", card.rollout_id)
 

@@ -25,7 +25,7 @@ from control_plane.release.proposal import (
     releases_of,
     write_signature,
 )
-from shared.errors import Rejected
+from shared.errors import ConfigError, Rejected
 
 
 class Signatures(NamedTuple):
@@ -108,8 +108,11 @@ def signatures(proposal: Proposal) -> Signatures:
 
 
 def one_signature(metadata: Metadata, signer: Signer) -> OneSignature:  # type: ignore[type-arg]
-    """A signature that does not touch those that others gave (`sign()` alone would drop them)."""
-    made = metadata.sign(signer, append=True)
+    """A signature over the metadata; ConfigError when the key cannot sign, for example with a wrong PIN."""
+    try:
+        made = signer.sign(metadata.signed_bytes)
+    except Exception as error:  # a token's library raises classes of its own
+        raise ConfigError("--key", [f"could not sign: {type(error).__name__} {error}"]) from error
     return OneSignature(keyid=made.keyid, sig=made.signature)
 
 

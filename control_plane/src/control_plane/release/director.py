@@ -64,7 +64,8 @@ class Director:
             kept, own = self._split(assignment.component_type)
             again = any(path in files for path in _of(own, _RUNS))
             before = (not again and _of(own, _RUNS)) or _of(own, ("fallback",))
-            self._write(kept | _named(before, assignment, "fallback") | _named(files, assignment), online)
+            named = _named(before, assignment, "fallback") | _named(files, assignment)
+            self._write(kept | named, assignment.generation, online)
 
     def fall_back(self, assignment: Assignment, approved: Files, online: Signer) -> str:
         """Name nothing of the type but its fallback, which the site then runs at once; its `name/version`.
@@ -75,7 +76,7 @@ class Director:
         with only_writer(self._metadata):
             kept, own = self._split(assignment.component_type)
             back = {path: target for path, target in _of(own, ("fallback",)).items() if path in approved}
-            self._write(kept | _named(back, assignment), online)
+            self._write(kept | _named(back, assignment), assignment.generation, online)
         return next(iter(_releases(back)), "")
 
     def runs(self) -> dict[str, tuple[str, Assignment]]:
@@ -110,26 +111,29 @@ class Director:
     def complete(self, online: Signer) -> None:
         """Sign what was left half written, as a whole."""
         with only_writer(self._metadata):
-            self._write(self._targets(), online)
+            self._write(self._targets(), self.generation(), online)
 
     def _targets(self) -> dict[str, TargetFile]:
         return load(self._metadata / "targets.json", Targets).signed.targets
 
     def _split(self, component_type: str) -> tuple[dict[str, TargetFile], dict[str, TargetFile]]:
-        """The targets of other types, and those of this one."""
+        """The targets of other types, and those of this one. What was revoked is dropped: a site refuses
+        all that a director says when one file in it is not approved."""
         kept: dict[str, TargetFile] = {}
         own: dict[str, TargetFile] = {}
+        image = self._metadata.parents[2] / "image" / "metadata" / "targets.json"
+        approved = load(image, Targets).signed.targets if image.exists() else {}
         for path, target in self._targets().items():
+            if path not in approved:
+                continue
             mine = target.custom is not None and target.custom["component_type"] == component_type
             (own if mine else kept)[path] = target
         return kept, own
 
-    def _write(self, targets: dict[str, TargetFile], online: Signer) -> None:
+    def _write(self, targets: dict[str, TargetFile], generation: int, online: Signer) -> None:
         metadata = load(self._metadata / "targets.json", Targets)
-        told = self.generation()
+        metadata.signed.unrecognized_fields[GENERATION] = max(generation, self.generation())
         metadata.signed.targets = targets
-        named = [target.custom["generation"] for target in targets.values() if target.custom]
-        metadata.signed.unrecognized_fields[GENERATION] = max([told, *named])
         next_version(metadata, ONLINE_EXPIRY)
         metadata.sign(online)
         publish(metadata, self._metadata)

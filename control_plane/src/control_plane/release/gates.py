@@ -42,10 +42,6 @@ def validate_feature_schema(
     own, problems = manifest.feature_spec, []
     if own.hash() != manifest.feature_spec_hash:
         problems.append("feature_spec_hash is not that of the feature spec")
-    if own.component_type != manifest.component_type:
-        problems.append(
-            f"its features are of {own.component_type}, the release is for {manifest.component_type}"
-        )
     if own.tags != feature_spec.tags:
         problems.append(f"its tags are {list(own.tags)}; {list(feature_spec.tags)} are read")
     if feature_spec.hash() != manifest.feature_spec_hash and not problems:

@@ -68,12 +68,6 @@ def load_signer(path: Path, passphrase: str) -> CryptoSigner:
     return CryptoSigner(key)
 
 
-def load_signers(folder: Path, passphrase: str) -> dict[str, Signer]:
-    """The service's keys in `folder` by name: `online` and `director-<SITE>`, where they are."""
-    files = [*folder.glob("online.pem"), *sorted(folder.glob("director-*.pem"))]
-    return {path.stem: load_signer(path, passphrase) for path in files}
-
-
 def load_public(path: Path, name: str) -> SSlibKey:
     """The public key of a person, with the name in it."""
     try:

@@ -5,7 +5,7 @@ that is down for two weeks stops no site's updates. Root and targets need people
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from tuf.api.metadata import Root, Targets, Timestamp
 
 from control_plane.audit.centre_log import CentreAct, CentreLog
 from control_plane.layout import Layout
+from control_plane.release.image import ImageRepository
 from control_plane.release.metadata_files import (
     ONLINE_EXPIRY,
     load,
@@ -29,7 +30,7 @@ from shared.schemas import utc_now
 
 RENEW_BEFORE = ONLINE_EXPIRY / 2
 TELL_BEFORE = timedelta(days=60)  # people, keys and a day for a ceremony take weeks to bring together
-LOOK_PERIOD_S = 3600.0
+LOOK_PERIOD_S = 600.0  # how long a director may name what was revoked; a look reads three files a site
 CLOCK_TOLERANCE = timedelta(days=1)  # what was signed may not lie further in this clock's future
 
 log = structlog.get_logger()
@@ -43,21 +44,22 @@ class Renewal(NamedTuple):
 
 
 def renew_due(repository: Path, signers: Mapping[str, Signer], now: datetime | None = None) -> Renewal:
-    """Renew what expires within RENEW_BEFORE and can be signed here.
+    """Renew what expires within RENEW_BEFORE, and a director that names what was revoked, without that.
 
-    `signers` by name, as `keys.load_signers` has them: `online`, `director-<SITE>`. Blocking.
+    `signers` by name, as `DirectorKeys.by_name` has them: `online`, `director-<SITE>`. Blocking.
     """
     now = now or utc_now()
     found = Renewal([], {})
+    approved = ImageRepository(repository).targets().keys()
     folders = {"image": repository / "image" / "metadata"}
     folders |= {f"director/{p.parent.name}": p for p in sorted(repository.glob("director/*/metadata"))}
     for name, folder in folders.items():
         if not (folder / "timestamp.json").exists():
             continue
-        kind, _, site = name.partition("/")
+        site = name.partition("/")[2]
         signer = signers.get(f"director-{site}" if site else "online")
         try:
-            if _renewed(folder, signer, now, with_targets=kind == "director"):
+            if _renewed(folder, signer, now, approved if site else None):
                 found.renewed.append(name)
             _tell(folder, now, ("root",) if site else ("root", "targets"))
         except PmStackError as error:
@@ -88,25 +90,35 @@ def _note(record: CentreLog, found: Renewal, told: Mapping[str, str]) -> None:
             record.note(CentreAct.METADATA_EXPIRING, name, problem=problem)
 
 
-def _renewed(folder: Path, signer: Signer | None, now: datetime, *, with_targets: bool) -> bool:
+def _renewed(folder: Path, signer: Signer | None, now: datetime, approved: Collection[str] | None) -> bool:
+    """Whether it was due. `approved` are the image repository's paths where a director's targets go along."""
     with only_writer(folder):
         targets, timestamp = (
             load(folder / "targets.json", Targets),
             load(folder / "timestamp.json", Timestamp),
         )
-        ages = [timestamp.signed.expires, *([targets.signed.expires] if with_targets else [])]
+        named = targets.signed.targets
+        revoked = [path for path in named if path not in approved] if approved is not None else []
+        ages = [timestamp.signed.expires, *([targets.signed.expires] if approved is not None else [])]
         expires = min(ages)
         if expires > now + ONLINE_EXPIRY + CLOCK_TOLERANCE:
             raise Rejected(
                 f"was signed in this clock's future (holds until {expires:%Y-%m-%d}): the clock is wrong"
             )
-        if expires > now + RENEW_BEFORE:
+        if expires > now + RENEW_BEFORE and not revoked:
             return False
         root = load(folder / "root.json", Root).signed
         if signer is None or signer.public_key.keyid not in root.roles["timestamp"].keyids:
             why = "is not its key" if signer else "is not here"
-            raise Rejected(f"expires {expires:%Y-%m-%d %H:%M} UTC, and the key to renew it {why}")
-        if with_targets:
+            what = (
+                f"names {revoked[0]}, which was revoked"
+                if revoked
+                else f"expires {expires:%Y-%m-%d %H:%M} UTC"
+            )
+            raise Rejected(f"{what}, and the key to renew it {why}")
+        if approved is not None:
+            for path in revoked:  # else the site would refuse all that its director says
+                del named[path]
             next_version(targets, ONLINE_EXPIRY, now)
             targets.sign(signer)
             publish(targets, folder)

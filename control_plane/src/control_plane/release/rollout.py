@@ -45,6 +45,7 @@ class SiteState:
     detail: str = ""
     answered_at: datetime | None = None
     health: Health | None = None
+    failure: str = ""  # of the release, in the site's words; kept when it goes back
 
     @property
     def where(self) -> str:
@@ -76,6 +77,8 @@ class SiteState:
             self.health = Health.model_validate_json(line.detail)
         elif line.kind is not self.answer or line.detail != self.detail:
             self.answer, self.detail, self.answered_at = line.kind, line.detail, line.at
+            if line.kind in FAILURES and not self.back:
+                self.failure = line.detail
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+from edge_agent.update.release import Release
+
 
 class State(StrEnum):
     """As in the fleet service's `Acknowledgement`."""
@@ -32,3 +34,14 @@ class Answer(NamedTuple):
     sha256: str
     state: State
     detail: str
+
+    @classmethod
+    def of(cls, release: Release, state: State, detail: str = "") -> "Answer":
+        """The answer for a release; where nothing is said its name and version."""
+        told, text = release.assignment, detail or release.manifest.folder
+        identity = release.identity, release.sha256
+        return cls(release.component_type, told.rollout_id, told.generation, *identity, state, text)
+
+    def is_of(self, release: Release) -> bool:
+        """Whether it is about this release under this generation."""
+        return (self.identity, self.generation) == (release.identity, release.assignment.generation)

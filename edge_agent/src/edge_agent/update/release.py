@@ -31,6 +31,11 @@ class Release:
         return hashlib.sha256(self.model).hexdigest()
 
     @property
+    def component_type(self) -> str:
+        """What it is for."""
+        return self.manifest.component_type
+
+    @property
     def identity(self) -> str:
         """SHA-256 of the manifest, which names the model's bytes: thresholds make another release of them."""
         return hashlib.sha256(self.manifest_bytes).hexdigest()
