@@ -385,11 +385,9 @@ async def test_who_shows_no_certificate_is_told_nothing(doors):
             call = fleet_pb2_grpc.FleetStub(channel).Connect()
             with pytest.raises(grpc.aio.AioRpcError):
                 await call.write(fleet_pb2.SiteMessage(hello=fleet_pb2.Hello(site_id="TX01")))
-        with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
-            with pytest.raises((ssl.SSLError, urllib3.exceptions.HTTPError)):
-                await asyncio.to_thread(
-                    pool.request, "GET", f"{doors.url}/image/metadata/timestamp.json", timeout=20
-                )
+        url, pool = f"{doors.url}/image/metadata/timestamp.json", urllib3.PoolManager(ssl_context=context)
+        with pool, pytest.raises((ssl.SSLError, urllib3.exceptions.HTTPError)):
+            await asyncio.to_thread(pool.request, "GET", url, timeout=20, retries=False)
 
 
 def test_the_fingerprint_is_that_of_the_certificate(doors):
