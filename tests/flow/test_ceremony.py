@@ -1,5 +1,6 @@
 """People and keys come and go, and every site follows by the root chain alone (issue 7)."""
 
+import shutil
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient.config import UpdaterConfig
 
+from control_plane.release import metadata_files
 from control_plane.release.ceremony import (
     Appointments,
     directors_naming,
@@ -265,6 +267,44 @@ def test_a_director_has_a_key_of_its_own(centre):
     Director(repository, "ID01").begin(centre.signer("director-new"))
     with pytest.raises(Rejected, match="this one is ID01's"):
         rotate_director(repository, SITE, centre.signer(f"director-{SITE}"), centre.signer("director-new"))
+
+
+@pytest.mark.parametrize("kind", ["release", "root"])
+def test_a_publication_that_is_cut_off_is_completed_by_publishing_again(centre, tmp_path, monkeypatch, kind):
+    """Killed before any of its writes: the same command again leaves a repository that holds together."""
+    if kind == "release":
+        proposal = centre.propose(write_release(centre.folder / "new", *make_release(version=2)))
+    else:
+        erin = {"erin": centre.public("erin"), "frank": centre.public("frank")}
+        changes = Appointments(remove_approvers=("bob", "carol"), add_approvers=erin)
+        proposal = propose_root(centre.image, changes, centre.signer("dave"), "they left")
+        centre.approve(proposal, "erin")
+    centre.approve(proposal, "alice", "bob")
+    whole, kept = centre.layout.repository, tmp_path / "kept"
+    shutil.copytree(whole, kept)
+    write, left = metadata_files.write, []
+
+    def dies(path, data):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write(path, data)
+
+    for survives in range(7):  # of root with targets, or two files with targets; then snapshot and timestamp
+        shutil.rmtree(whole)
+        shutil.copytree(kept, whole)
+        left[:] = range(survives)
+        with monkeypatch.context() as patch:
+            for module in ("metadata_files", "image"):
+                patch.setattr(f"control_plane.release.{module}.write", dies)
+            with pytest.raises(KeyboardInterrupt):
+                centre.image.publish(proposal, centre.signer("online"))
+        centre.image.publish(proposal, centre.signer("online"))
+        root = load(centre.metadata("image", "root.json"), Root)
+        root.verify_delegate("targets", load(centre.metadata("image", "targets.json"), Targets))
+        assert metadata_files.names_newest(centre.metadata("image", ""))
+    with pytest.raises(Rejected, match="propose it again"):
+        centre.image.publish(proposal, centre.signer("online"))
 
 
 def test_every_key_in_use_is_listed(centre):

@@ -83,6 +83,15 @@ def test_an_approver_sees_what_changes_against_what_is_published(centre, carried
     assert "could sign  alice, bob, carol" in text
 
 
+def test_words_of_a_proposer_cannot_draw_lines_of_their_own(centre, tmp_path):
+    """Escape sequences and line breaks in a reason do not change what an approver reads."""
+    release = write_release(tmp_path / "other", *make_release(version=9, metrics={"x\x1b[2J": 1.0}))
+    proposal = centre.image.propose([release], centre.signer("dave"), "good\n  signed      alice, bob\x1b[1A")
+    found = lines(review(Proposal.open(proposal)))
+    assert all(line.isprintable() for line in found)
+    assert [line for line in found if line.startswith("  signed")] == ["  signed      nobody (2 needed)"]
+
+
 def add(path):
     return lambda t: t.targets.update({path: TargetFile(1, {"sha256": "0" * 64}, path)})
 
@@ -286,6 +295,7 @@ def test_no_change_of_a_proposals_file_gets_a_signature_or_another_error(waiting
         _replace(document, data)
         path.write_text(json.dumps(document))
     try:
+        lines(review(Proposal.open(folder)))
         approve(folder, centre.signer("alice"))
     except Rejected:
         return

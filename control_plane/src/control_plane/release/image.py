@@ -23,6 +23,7 @@ from control_plane.release.metadata_files import (
     OFFLINE_EXPIRY,
     expires_in,
     load,
+    names_newest,
     next_version,
     only_writer,
     publish,
@@ -142,10 +143,15 @@ class ImageRepository:
         return found
 
     def publish(self, proposal: Path, online: Signer) -> None:
-        """Publish an approved proposal: targets first, then the metadata that names them."""
+        """Publish an approved proposal: files, root, targets, then the metadata that names them.
+
+        Rejected when it is not approved, or not made for what is published now. Cut off, it is published
+        again.
+        """
         found = Proposal.open(proposal)
         with only_writer(self._metadata):
-            self._check_order(found)
+            if not self._cut_off(found):
+                self._check_order(found)
             found.check()
             state = approval.signatures(found)
             if not state.met:
@@ -304,6 +310,20 @@ class ImageRepository:
         for release in releases_of(proposal.change().added):
             for file in (proposal.folder / "evidence" / release).glob("*.json"):
                 write(self._evidence / release / file.name, file.read_bytes())
+
+    def _cut_off(self, proposal: Proposal) -> bool:
+        """Whether a publication of this very proposal ended half-way: what is there is its own, and
+        snapshot and timestamp do not name it yet. Publishing it once more completes it."""
+        if not (self._metadata / "root.json").exists():
+            return False
+        root, proposed = load(self._metadata / "root.json", Root), proposal.proposed_root
+        mine = proposed is not None and root.signed_bytes == proposed.signed_bytes
+        if not (self._metadata / "targets.json").exists():
+            return mine
+        targets = self._published()[1]
+        if targets.signed_bytes == proposal.targets.signed_bytes:
+            return not names_newest(self._metadata)
+        return mine and proposal.before is not None and targets.signed_bytes == proposal.before.signed_bytes
 
     def _check_order(self, proposal: Proposal) -> None:
         """It was made for what is published now, people and targets both."""

@@ -87,6 +87,18 @@ def next_version(metadata: Metadata[S], term: timedelta, now: datetime | None = 
     metadata.signatures.clear()
 
 
+def names_newest(folder: Path) -> bool:
+    """Whether snapshot and timestamp name the targets that lie in `folder`; not when a writer was cut off."""
+    if not (folder / "timestamp.json").exists():
+        return False
+    targets, snapshot = (
+        load(folder / "targets.json", Targets).signed,
+        load(folder / "snapshot.json", Snapshot).signed,
+    )
+    named = load(folder / "timestamp.json", Timestamp).signed.snapshot_meta.version
+    return (snapshot.meta["targets.json"].version, named) == (targets.version, snapshot.version)
+
+
 def renew(folder: Path, online: Signer, now: datetime | None = None) -> None:
     """Sign a new snapshot and timestamp over the targets metadata that lies in `folder`."""
     targets = load(folder / "targets.json", Targets)

@@ -322,7 +322,10 @@ def releases_of(paths: list[str]) -> list[str]:
 def notes_of(targets: Targets, release: str) -> TargetNotes:
     """What was signed with a release's manifest."""
     target = targets.targets.get(f"{release}/manifest.json")
-    return TargetNotes.model_validate((target and target.custom) or {})
+    try:
+        return TargetNotes.model_validate((target and target.custom) or {})
+    except ValidationError as error:
+        raise Rejected(f"{release}: its notes cannot be read: {str(error)[:200]}") from error
 
 
 def _known_notes(custom: object) -> bool:

@@ -53,7 +53,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     text += [f"  people      {each}" for each in found["people"]]
     text.append(f"  signed      {', '.join(found['signed']) or 'nobody'} ({found['threshold']} needed)")
     text.append(f"  could sign  {', '.join(found['missing']) or 'nobody else'}")
-    return text
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in text]  # no line of a thief's own
 
 
 def _release(proposal: Proposal, name: str, published: dict[str, Manifest]) -> dict[str, Any]:
