@@ -15,8 +15,8 @@ BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
-.PHONY: help demo test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-soak proto schema pictures plots kafka lock clean
+.PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
+  bench-peers bench-fleet bench-soak proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,9 @@ $(VENV)/.installed: requirements.txt requirements.in requirements-dev.in $(wildc
 demo: $(VENV)/.installed ## the whole loop on this machine; DEMO_SECONDS=60 ends by itself and checks every claim
 	$(BIN)/python -m demo --seconds "$(DEMO_SECONDS)" --recordings "$(SKAB_DIR)"
 
+demo-rollback: $(VENV)/.installed ## a model that drifts: approved, rolled out, stopped at the canary site, taken back with no human
+	$(BIN)/python -m demo.rollback
+
 test: $(VENV)/.installed ## every test on every core, real services included; T=path::name runs one, JOBS=0 one by one
 	$(BIN)/python -m pytest $(BESIDE) $(T)
 
@@ -40,6 +43,9 @@ check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast
 	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
+
+attacks: $(VENV)/.installed ## the attack table: tampered, stolen, forged, replayed, bombs; exit 1 when anything is accepted
+	@$(BIN)/python -m bench.attacks
 
 faults: $(VENV)/.installed ## the fault table: real Kafka, agents, ingest and plants; exit 1 when a row is lost, doubled or unexplained
 	@$(BIN)/python -m bench.faults
@@ -74,6 +80,9 @@ bench-scoring: $(VENV)/.installed ## windows/s from raw values to what may be sa
 
 bench-peers: $(VENV)/.installed ## the agent beside ThingsBoard Gateway (fetched into .bench/): CPU per point, and both under three faults
 	@$(BIN)/python -m bench.peers
+
+bench-fleet: $(VENV)/.installed ## a roll-out to 1,000 enrolled sites (SITES=n): seconds, bytes and the control plane's memory a site
+	@$(BIN)/python -m bench.fleet
 
 bench-soak: $(VENV)/.installed ## a week in an hour (50 minutes): memory and files stay flat; draws docs/pictures/soak.png
 	@$(BIN)/python -m bench.soak

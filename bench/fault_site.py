@@ -48,11 +48,11 @@ class FaultSite:
         """The agent's file."""
         return self.folder / "data" / "outbox.db"
 
-    def prepare(self, kafka: str, repository: str, trust: Path) -> None:
+    def prepare(self, kafka: str, repository: str, trust: Path, fleet: str = "127.0.0.1:1") -> None:
         """What the agent will be started with."""
         arguments = ["--config", str(self.config), "--site", self.site_id, "--kafka", kafka]
         arguments += ["--data-dir", str(self.folder / "data"), "--trust-dir", str(trust)]
-        arguments += ["--repository", repository, "--fleet", "127.0.0.1:1"]
+        arguments += ["--repository", repository, "--fleet", fleet]
         if self.row == "outbox bound reached":
             arguments += ["--outbox-rows-max", str(SMALL_OUTBOX_ROWS)]
         environment = {}

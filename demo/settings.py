@@ -70,7 +70,8 @@ def find_recordings(folder: Path) -> Path | None:
 
 def choose_ports() -> dict[str, int]:
     """The console's own port when it is free, and free ones for the rest."""
-    ports = {name: free_port() for name in ("console", "broker", "fleet", "inference")}
+    names = ("console", "broker", "fleet", "repositories", "enrolment", "inference")
+    ports = {name: free_port() for name in names}
     try:
         socket.create_server(("127.0.0.1", CONSOLE_PORT)).close()
     except OSError:

@@ -24,6 +24,7 @@ TRAINING_RUNS = 48
 DECAY_SPREAD = 0.7  # wide enough to hold every wear rate in reactor_config.yaml
 EPOCHS = 10
 ROWS_PER_RECORDING = 400  # the usual SKAB split: the first 400 rows of a file train
+PLAN = "soak_s: 0\nrings_percent: []\ngate: {windows_min: 0}\n"  # nobody waits an hour for a demo
 START_DEADLINE_S = 60.0
 COMMIT_DEADLINE_S = 60.0
 ARRIVAL_DEADLINE_S = 30.0
@@ -53,6 +54,9 @@ class Story:
         self._approve_and_publish()
         with self._step("start the centre: ingest, fleet service, repositories, inference, console"):
             self._start_centre()
+        enrolling = self._step("enrol the sites: a one-time token each, a certificate for mutual TLS")
+        with enrolling, ThreadPoolExecutor(2) as pool:
+            list(pool.map(self._enrol, self.sites))
         with self._step(f"start {len(self.sites)} plants (Modbus TCP) and {len(self.sites)} agents"):
             self._start_sites()
         self._roll_out()
@@ -108,25 +112,27 @@ class Story:
     def _hold_ceremony(self) -> None:
         keys = self._demo.keys
         with self._step(f"key ceremony: {', '.join(APPROVERS)} (2 of 3 must approve), one director a site"):
-            names = (*APPROVERS, "online", *(f"director-{site}" for site in self.sites))
+            names = (*APPROVERS, PROPOSER, "online", *(f"director-{site}" for site in self.sites))
             self._centre("keys", "generate", *names, "--folder", str(keys))
             people = [f"--approver={name}={keys / name}.pub" for name in APPROVERS]
+            people.append(f"--proposer={PROPOSER}={keys / PROPOSER}.pub")
             proposal = self._release("init", *people, "--online", str(keys / "online.pub")).strip()
             self._sign_and_publish(proposal)
-            for site in self.sites:
-                key, trust = str(keys / f"director-{site}.pem"), str(self._demo.site(site) / "trust")
+            for site in self.sites:  # what the site is to trust comes to it with its enrolment
+                key, trust = str(keys / f"director-{site}.pem"), str(self._demo.root / "roots" / site)
                 self._release("director", site, "--key", key, "--trust", trust)
 
     def _approve_and_publish(self) -> None:
         with self._step(f"{PROPOSER} proposes; {APPROVERS[0]} and {APPROVERS[1]} approve; published"):
             releases = sorted(str(path) for path in (self._demo.root / "releases").iterdir())
-            proposal = self._release("propose", *releases, "--by", PROPOSER).strip()
+            by = str(self._demo.keys / f"{PROPOSER}.pem")
+            proposal = self._release("propose", *releases, "--by", by).strip()
             self._sign_and_publish(proposal)
 
     def _sign_and_publish(self, proposal: str) -> None:
         keys = self._demo.keys
         for name in APPROVERS[:2]:
-            self._release("approve", proposal, "--key", str(keys / f"{name}.pem"))
+            self._centre("release", "approve", proposal, "--key", str(keys / f"{name}.pem"), "--yes")
         self._release("publish", proposal, "--online-key", str(keys / "online.pem"))
 
     def _start_centre(self) -> None:
@@ -135,10 +141,22 @@ class Story:
             "centre",
             "control-plane", "serve", "--config", str(demo.config), "--data-dir", str(demo.centre.data_dir),
             "--kafka", demo.at("broker"), "--listen", demo.at("console"), "--fleet-listen", demo.at("fleet"),
-            "--inference-listen", demo.at("inference"),
+            "--inference-listen", demo.at("inference"), "--centre-name", "127.0.0.1",
+            "--repository-listen", demo.at("repositories"), "--enrol-listen", demo.at("enrolment"),
+            "--director-keys", str(demo.keys),
         )  # fmt: skip
-        for name in ("console", "fleet", "inference"):
+        for name in ("console", "fleet", "repositories", "enrolment", "inference"):
             self._wait_for(name)
+
+    def _enrol(self, site: str) -> None:
+        """A one-time token for a certificate: from then on site and centre speak mutual TLS."""
+        told = json.loads(self._centre("site", "token", site, "--json", *self._data_dir()))
+        self._processes.run(
+            f"enroll-{site}",
+            "edge-agent", "enroll", "--site", site, "--token", told["token"], "--centre",
+            self._demo.at("enrolment"), "--ca-fingerprint", told["ca_fingerprint"],
+            "--data-dir", str(self._demo.site(site)),
+        )  # fmt: skip
 
     def _start_sites(self) -> None:
         demo = self._demo
@@ -154,9 +172,9 @@ class Story:
             self._processes.start(
                 f"agent-{site}",
                 "edge-agent", "run", "--config", str(demo.config), "--site", site,
-                "--data-dir", str(demo.site(site)), "--trust-dir", str(demo.site(site) / "trust"),
-                "--kafka", demo.at("broker"), "--fleet", demo.at("fleet"),
-                "--repository", demo.url("/repository"), "--health", demo.at(f"health-{site}"),
+                "--data-dir", str(demo.site(site)), "--kafka", demo.at("broker"),
+                "--fleet", demo.at("fleet"), "--health", demo.at(f"health-{site}"),
+                "--repository", f"https://{demo.at('repositories')}/repository",
             )  # fmt: skip
 
     def _replay(self) -> list[str]:
@@ -173,10 +191,10 @@ class Story:
         kinds = {c.type for c in targets.components().values()}
         releases = [self._release_of(kind) for kind in sorted(kinds)]
         sites = [f"--site={site}" for site in self.sites]
-        with self._step(f"roll {', '.join(releases)} out to {', '.join(self.sites)}"):
-            self._centre(
-                "rollout", "start", *releases, *sites, "--keys", str(self._demo.keys), *self._data_dir()
-            )
+        plan = self._demo.root / "plan.yaml"
+        plan.write_text(PLAN)
+        with self._step(f"roll {', '.join(releases)} out to {', '.join(self.sites)}, a canary first"):
+            self._centre("rollout", "start", *releases, *sites, "--plan", str(plan), *self._data_dir())
             self._wait_until("every site has committed every model", self._all_committed, COMMIT_DEADLINE_S)
 
     def _release_of(self, kind: str) -> str:

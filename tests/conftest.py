@@ -18,6 +18,7 @@ TOGETHER = (
     "test_demo",
     "test_opcua_security",
     "test_console",
+    "test_release_commands",
     "test_workflow_registry",
     "test_workflow_training",
 )

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.metadata import Timestamp
 
 from control_plane.release.director import Director
-from control_plane.release.metadata_files import load, renew
+from control_plane.release.metadata_files import load, publish, renew
+from control_plane.release.proposal import Proposal
 from edge_agent.scoring import Scorer
 from edge_agent.update import ModelSlots, Release, ReleaseClient, Updater
 from shared.errors import Rejected, Retryable, Untrusted
@@ -119,13 +120,11 @@ async def test_a_longer_file_is_refused_before_it_is_read_whole(centre, running)
 async def test_targets_with_too_few_approvals_are_refused(centre, running, signers):
     """Not even the online keys can publish what 2 of 3 people did not sign."""
     release = write_release(centre.folder / "out/2", *make_release(version=2))
-    proposal = centre.image.propose([release], "dave")
+    proposal = centre.propose(release)
     centre.approve(proposal, *signers)
     with pytest.raises(Rejected, match=rf"{len(signers)} of 2 approvals"):
         centre.image.publish(proposal, centre.signer("online"))
-    targets = Metadata.from_file(str(proposal / "targets.json"))
-    for name in (f"{targets.signed.version}.targets.json", "targets.json"):
-        shutil.copyfile(proposal / "targets.json", centre.metadata("image", name))
+    publish(Proposal.open(proposal).signed_targets(), centre.metadata("image", ""))
     renew(centre.metadata("image", ""), centre.signer("online"))
     assert "too few valid approvals" in await refused(running, "image signatures")
 

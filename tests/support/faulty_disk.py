@@ -113,8 +113,9 @@ class FaultyDisk:
         if result == OK and flags & (_MAIN_DB | _MAIN_JOURNAL | _WAL):
             path = Path(string_at(name).decode())
             self._paths[file] = path
-            if path not in self._flushed:
-                self._flushed[path] = path.read_bytes()
+            found = path.read_bytes()
+            if path not in self._flushed or not found:  # empty: made anew, a removed one does not come back
+                self._flushed[path] = found
             address = c_void_p.from_address(file)
             address.value = self._table(address.value or 0)
         return result

@@ -30,6 +30,7 @@ SICK = {
     "no_model": ({"unscored": ["TX01/R1/pump"]}, "no model yet for TX01/R1/pump", False),
     "clock_set": ({"clock_step_s": -3600.0, "clock_step_ago_s": 9.0}, "set by -3600.0 s 9 s ago", False),
     "config_refused": ({"config_refused": "TX01: unknown field"}, "TX01: unknown field", False),
+    "updates_blocked": ({"updates_blocked": "image expiry"}, "no model can come in", False),
 }
 # Name, type and labels of everything /metrics shows: what dashboards and alerts of a site rest on.
 METRICS = {

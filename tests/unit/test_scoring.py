@@ -88,7 +88,7 @@ def test_a_model_of_another_spec_is_untrusted_before_it_is_run():
         (lambda golden: {"window": golden.window[:-4]}, "cannot reshape"),
         (lambda golden: {"window": golden.window[: len(golden.window) // 2]}, "15"),
         (lambda golden: {"outputs": {"more": [1.0]}}, "more"),
-        (lambda golden: {"outputs": {"rul": [1.0, 2.0]}}, "broadcast"),
+        (lambda golden: {"outputs": golden.outputs | {"rul": [1.0, 2.0]}}, "2 numbers of rul"),
     ],
 )
 def test_a_release_whose_golden_window_cannot_be_scored_is_untrusted(change, message):

@@ -1,7 +1,7 @@
 """The centre's composition root: joins the rooms in one process, or starts one of them alone.
 
-Kafka -> ingest -> lake -> console, API         repositories (static files over HTTP)
-                     \\-> audit witness -> fleet service -> sites        inference (gRPC)
+Kafka -> ingest -> lake -> console, API         inference (gRPC)
+                     \\-> audit witness -> fleet service -> sites; enrolment and repositories beside it
 
 Ingest and the web server have threads of their own, so that neither a slow commit nor a page holds up
 a site's stream.
@@ -9,12 +9,13 @@ a site's stream.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import grpc
 import structlog
 from deltalake.exceptions import DeltaError
 
@@ -25,13 +26,17 @@ from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import FILE_NAME as PROGRESS_FILE
 from control_plane.ingest.progress import Progress
 from control_plane.layout import Layout
-from control_plane.rpc.fleet import FleetService, start_fleet_server
+from control_plane.release.controller import run_controller
+from control_plane.release.director_keys import DirectorKeys
+from control_plane.release.renewal import keep_fresh
+from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
 from control_plane.serving import InferenceService, PublishedModels, start_inference_server
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
+from control_plane.site_doors import SiteDoors
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
 from shared.kafka_client import KafkaClientSettings
@@ -69,16 +74,24 @@ class Influx(NamedTuple):
 
 @dataclass(frozen=True)
 class CentreSettings:
-    """Addresses are HOST:PORT; what the centre keeps lies under `data_dir`."""
+    """Addresses are HOST:PORT; what the centre keeps lies under `data_dir`.
+
+    `names` are what sites dial the centre by. With them all that sites dial speaks TLS to enrolled sites;
+    without them fleet service and repositories are in clear, on loopback.
+    """
 
     data_dir: Path
     kafka: str
     listen: str
     fleet_listen: str
     inference_listen: str
+    repository_listen: str = "127.0.0.1:8443"
+    enrol_listen: str = "127.0.0.1:50053"
+    names: tuple[str, ...] = ()
     parts: frozenset[Part] = frozenset(Part)
     influx: Influx | None = None
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
+    director_keys: DirectorKeys | None = None
 
 
 class Centre:
@@ -88,6 +101,9 @@ class Centre:
         self._settings, self._fleet = settings, fleet
         self._layout = Layout(settings.data_dir)
         self._store = self._layout.store()
+        self._doors = SiteDoors(settings.data_dir, settings.names)
+        self._servers: list[grpc.aio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self, stop: asyncio.Event, say: Callable[[str], None]) -> None:
         """Start every part, tell where each is, wait for `stop`, end each in order.
@@ -97,38 +113,57 @@ class Centre:
         """
         parts, own = self._settings.parts, self._settings
         ingest_stop = threading.Event()
-        servers, tasks, threads, web = [], [], [], None
+        threads, web = [], None
         if Part.WEB in parts:
             web = WebServer(self._pages(), own.listen)
-            say(f"console and API    {web.url}/\nrepositories       {web.url}/repository/")
+            say(f"console and API    {web.url}/")
+            if not own.names:
+                say(f"repositories       {web.url}/repository/")
         if Part.FLEET in parts:
-            service = FleetService(self._store)
-            servers.append(await start_fleet_server(service, own.fleet_listen))
-            tasks.append(asyncio.create_task(self._witness(service)))
-            say(f"fleet service      {own.fleet_listen} (gRPC)")
+            await self._open_to_sites(say)
         if Part.INFERENCE in parts:
-            inference = InferenceService(PublishedModels(self._layout.repository))
-            servers.append(await start_inference_server(inference, own.inference_listen))
-            tasks.append(asyncio.create_task(inference.follow_publications()))
+            inference = InferenceService(PublishedModels(self._layout.repository, self._layout.centre_log()))
+            self._servers.append(await start_inference_server(inference, own.inference_listen))
+            self._begin(inference.follow_publications())
             say(f"inference          {own.inference_listen} (gRPC)")
         if Part.INGEST in parts:
             threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop)))
             say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
         try:
             ended = asyncio.create_task(stop.wait())
-            await asyncio.wait([ended, *tasks, *threads], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ended, *self._tasks, *threads], return_when=asyncio.FIRST_COMPLETED)
         finally:
             ingest_stop.set()
             if web is not None:
                 web.stop()
-            for task in tasks:
+            self._doors.close()
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in servers))
+            await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in self._servers))
             if threads:
                 await asyncio.wait(threads, timeout=STOP_DEADLINE_S)
-        for outcome in await asyncio.gather(*tasks, *threads, return_exceptions=True):
+        for outcome in await asyncio.gather(*self._tasks, *threads, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _open_to_sites(self, say: Callable[[str], None]) -> None:
+        own, service = self._settings, FleetService(self._store, self._doors.admission)
+        self._servers += await self._doors.open(
+            service, own.fleet_listen, own.enrol_listen, own.repository_listen, say
+        )
+        self._begin(service.follow())
+        self._begin(self._witness(service))
+        if own.director_keys is not None:
+            self._begin(self._carry_roll_outs_on(own.director_keys))
+            self._begin(keep_fresh(self._layout, own.director_keys.by_name, asyncio.Event()))
+            say("roll-outs          carried on here, metadata renewed, with the directors' keys")
+
+    async def _carry_roll_outs_on(self, keys: DirectorKeys) -> None:
+        layout = self._layout
+        await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
     def _ingest(self, stop: threading.Event) -> None:
         folder = self._layout.lake
@@ -146,13 +181,16 @@ class Centre:
         from starlette.staticfiles import StaticFiles
 
         from control_plane.api.fleet_view import FleetView
+        from control_plane.api.rollout_desk import RolloutDesk
         from control_plane.console.app import create_app  # NiceGUI takes a second to import
 
         mounts = {
             f"/repository/{name}": StaticFiles(directory=self._layout.repository / name, check_dir=False)
             for name in ("image", "director")  # proposals are nobody's to fetch
+            if not self._settings.names  # else to each site its own, over TLS
         }
-        return create_app(FleetView(self._layout.lake, self._fleet), mounts=mounts)
+        view, desk = FleetView(self._layout.lake, self._fleet), RolloutDesk(self._layout)
+        return create_app(view, desk, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
         """Check each site's newest checkpoint against all before it; co-sign, and send it back."""

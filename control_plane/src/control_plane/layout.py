@@ -1,10 +1,15 @@
 """What lies where under the centre's folder."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.audit.centre_log import CentreLog
+from control_plane.enrolment import Authority, Enrolment, Register
 from control_plane.release.fleet_store import FleetStore
 from shared.log_key import LogKey
+
+FLEET_DATABASE = "PM_FLEET_DATABASE"  # an SQLAlchemy URL; a centre without it keeps a SQLite file
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,33 @@ class Layout:
 
     def store(self) -> FleetStore:
         """Sites that have called, and the journal of roll-outs."""
-        return FleetStore(self.data_dir / "fleet.db")
+        return FleetStore(os.environ.get(FLEET_DATABASE) or self.data_dir / "fleet.db")
 
     def witness_key(self) -> LogKey:
         """The key that co-signs, made at the first call."""
         return LogKey.load_or_create(self.witness / "witness.pem")
+
+    @property
+    def has_centre_log(self) -> bool:
+        """Whether the centre has put anything on its record yet."""
+        return (self._centre_log / "log.db").exists()
+
+    def centre_log(self) -> CentreLog:
+        """What the centre's people and services did; its key is made at the first call."""
+        return CentreLog(self._centre_log, LogKey.load_or_create(self._centre_log / "centre.pem"))
+
+    @property
+    def _centre_log(self) -> Path:
+        return self.data_dir / "centre_log"
+
+    def authority(self) -> Authority:
+        """The private certificate authority; its key is made at the first call of `begin`."""
+        return Authority(self.data_dir / "enrolment")
+
+    def register(self) -> Register:
+        """Tokens and certificates of the sites."""
+        return Register(self.data_dir / "enrolment" / "register.db")
+
+    def enrolment(self, register: Register) -> Enrolment:
+        """What grants and revokes certificates."""
+        return Enrolment(self.authority(), register, self.repository, self.centre_log())

@@ -101,7 +101,9 @@ class Agent:
         self._reloader = Reloader(own, self._poller, recorder, self._outbox, self._forwarder, metrics)
         bounds = own.outbox
         self._backlog = BacklogWatch(metrics, bounds.pending_rows_max, bounds.pending_bytes_max)
-        self._vitals = SiteVitals(own, self._poller, recorder, self._reloader, self._backlog, self._forwarder)
+        self._vitals = SiteVitals(
+            own, self._poller, recorder, self._reloader, self._backlog, self._forwarder, self._centre
+        )
 
     async def _work(self, stop: asyncio.Event) -> None:
         """The parts that run side by side until `stop`."""
@@ -116,6 +118,9 @@ class Agent:
                     self._every(CHECKPOINT_PERIOD_S, self._recorder.checkpoint),
                     self._centre.look_for_updates(),
                     self._centre.follow(),
+                    self._centre.keep_identity(),
+                    self._centre.judge(),
+                    self._centre.report(),
                     stand_apart("alarms", self._desk.run),
                     self._say_when_ready(),
                     self._manager.watch(lambda: self._poller.alive),
@@ -125,6 +130,7 @@ class Agent:
             await stop.wait()
             self._manager.stopping()
             await _end(started)
+        await self._centre.close()
 
     async def _forward(self, stop: threading.Event) -> None:
         """On a thread of its own; what goes wrong there never stops a poll, and begins again."""

@@ -10,6 +10,7 @@ COMMANDS = {
     "alarm": "This site's standing, latched and shelved alarms; shelve, unshelve, reset.",
     "export": "Write committed records as signed bundles, for a courier or a one-way gateway.",
     "certificate": "Make a certificate and its key, for OPC UA.",
+    "enroll": "Get this site its certificate from the centre, with a one-time token.",
     "model": "The models this site runs.",
     "plant": "Serve a site's plant over its protocol: simulated, or replayed from recordings.",
     "fault": "Inject a fault into a plant that runs.",

@@ -47,10 +47,13 @@ class Line:
         self.guard = FreshnessGuard()
         self.rules = AlertRules(self.component_id, self.component)
 
-    def use(self, scorer: Scorer) -> None:
-        """Score with this model from the next reading on; the window is kept when the features agree."""
+    def use(self, scorer: Scorer, window: WindowBuffer | None = None) -> None:
+        """Score with this model from the next reading on, with the window that it brings along; else the one
+        here is kept when the features agree."""
         spec = scorer.manifest.feature_spec
-        if self.window is None or self.window.spec != spec:
+        if window is not None:
+            self.window = window
+        elif self.window is None or self.window.spec != spec:
             self.window = WindowBuffer(self.component_id, self.component.type, spec)
         self.scorer = scorer
 

@@ -7,7 +7,7 @@ beyond the plant. A new configuration is taken between two polls.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from math import inf
 from types import TracebackType
@@ -16,12 +16,13 @@ from typing import Final, Protocol, Self
 import structlog
 
 from edge_agent.health import Metrics
-from edge_agent.line import Line, alert_event, note_name, score_together
+from edge_agent.line import Answer, Line, alert_event, note_name, score_together
 from edge_agent.recorder import Event
 from edge_agent.schedule import PollSchedule
 from edge_agent.scoring import Scorer
 from edge_agent.site_config import SiteConfig
 from edge_agent.sources import Source, read_s_max, source_for
+from edge_agent.window import WindowBuffer
 from shared.schemas import Alert, AlertState, ComponentId, PredictionRecord, Record, Telemetry, utc_now
 
 SLEEP_S_MAX: Final = 1.0  # then look at the clocks again: one may have been set, or the period changed
@@ -31,6 +32,9 @@ WARM_UP_WAIT_S_MAX: Final = 1.0  # between them
 RECENT_POLLS: Final = 20  # whose quality says how the plant's tags are
 
 log = structlog.get_logger()
+
+
+Scored = list[tuple[Line, Telemetry, Answer]]  # what a poll brought
 
 
 class Keeps(Protocol):
@@ -48,6 +52,9 @@ class Poller:
         self._site_id, self._recorder, self._metrics = site_id, recorder, metrics
         self._scorers: dict[str, Scorer] = {}
         self._between_polls = asyncio.Lock()
+        self.afterwards: Callable[[Scored, bool], None] | None = (
+            None  # of a poll; True: the next is due already
+        )
         self._source: Source
         self._config, self.moved_s_max = config, _moved_s_max(config)
         self._lines = {key: Line(key, component) for key, component in config.components.items()}
@@ -85,12 +92,20 @@ class Poller:
         """The components that no model scores yet."""
         return [key.key for key, line in self._lines.items() if line.scorer is None]
 
-    def use(self, component_type: str, scorer: Scorer) -> None:
-        """Score every component of this type with the model, those of a later configuration too."""
+    @property
+    def scorers(self) -> Mapping[str, Scorer]:
+        """The models in use, by component type."""
+        return self._scorers
+
+    def use(
+        self, component_type: str, scorer: Scorer, windows: Mapping[ComponentId, WindowBuffer] | None = None
+    ) -> None:
+        """Score every component of this type with the model, those of a later configuration too; `windows`
+        are those that it has already."""
         self._scorers[component_type] = scorer
-        for line in self._lines.values():
+        for key, line in self._lines.items():
             if line.component.type == component_type:
-                line.use(scorer)
+                line.use(scorer, (windows or {}).get(key))
 
     async def run(self) -> None:
         """Poll on the wall clock's multiples of the period; a poll that runs over skips, never piles up."""
@@ -109,11 +124,14 @@ class Poller:
         with self._metrics.cycle_seconds.time():
             with self._metrics.poll_seconds.time():
                 readings = await self._source.read()
-            await self._take(readings)
-        self._metrics.polls_missed.inc(missed + self._schedule.end())
+            scored = await self._take(readings)
+        overrun = self._schedule.end()
+        self._metrics.polls_missed.inc(missed + overrun)
         self.polled.set()
+        if self.afterwards is not None:
+            self.afterwards(scored, overrun > 0)
 
-    async def _take(self, readings: Sequence[Telemetry]) -> None:
+    async def _take(self, readings: Sequence[Telemetry]) -> Scored:
         self._count(readings)
         records: list[Record] = []
         events: list[Event] = []
@@ -133,6 +151,7 @@ class Poller:
         if records:
             with self._metrics.commit_seconds.time():
                 await self._recorder.keep(records, events, notes)
+        return [(line, reading, answer) for (line, reading), answer in zip(fresh, answers, strict=True)]
 
     def _fresh(self, readings: Sequence[Telemetry]) -> list[tuple[Line, Telemetry]]:
         """What is new of a poll, with the line it goes to."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from math import inf
 
+from edge_agent.centre import Centre
 from edge_agent.forward import Forwarding
 from edge_agent.health import BacklogWatch, Health, Problem, Vitals, judge
 from edge_agent.poller import Poller
@@ -23,9 +24,11 @@ class SiteVitals:
         reloader: Reloader,
         backlog: BacklogWatch,
         forwarding: Forwarding,
+        centre: Centre,
     ) -> None:
         self._settings, self._poller, self._recorder = settings, poller, recorder
         self._reloader, self._backlog, self._forwarding = reloader, backlog, forwarding
+        self._centre = centre
 
     def problems(self) -> list[Problem]:
         """Everything that is wrong."""
@@ -52,6 +55,7 @@ class SiteVitals:
                 clock_step_s=step_s,
                 clock_step_ago_s=now - stepped_at,
                 config_refused=self._reloader.refused,
+                updates_blocked=self._centre.updates_blocked,
             )
         )
 

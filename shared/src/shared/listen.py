@@ -27,17 +27,19 @@ def is_loopback(host: str) -> bool:
 
 
 def require_loopback(host: str, option: str) -> None:
-    """Raise ConfigError unless `host` is a loopback address (no TLS and credential is set up yet)."""
+    """Raise ConfigError unless `host` is a loopback address: for what listens without TLS and credential."""
     if not is_loopback(host):
         raise ConfigError(
             option, [f"found {host!r}; only loopback (127.0.0.1, ::1, localhost) may listen without TLS"]
         )
 
 
-def listener(address: str, option: str) -> socket.socket:
-    """A listening socket at HOST:PORT on loopback; ConfigError naming `option` when it is not to be had."""
+def listener(address: str, option: str, *, tls: bool = False) -> socket.socket:
+    """A listening socket at HOST:PORT, on loopback unless TLS with a credential is spoken there; ConfigError
+    naming `option` when it is not to be had."""
     host, port = parse_endpoint(address, option)
-    require_loopback(host, option)
+    if not tls:
+        require_loopback(host, option)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

@@ -1,6 +1,5 @@
 """The key that signs a log's checkpoints: a site's own, or the witness's. It never leaves its machine."""
 
-import os
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from shared.checkpoint import VerifierKey, verifier_key
 from shared.errors import ConfigError
+from shared.private_file import create_private
 
 
 class LogKey:
@@ -26,7 +26,8 @@ class LogKey:
     def load_or_create(cls, path: Path) -> Self:
         """The key at `path`, made there at the first start; ConfigError when the file is no such key."""
         if not path.exists():
-            _write_once(path, Ed25519PrivateKey.generate())
+            made = Ed25519PrivateKey.generate()
+            create_private(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         try:
             key = load_pem_private_key(path.read_bytes(), None)
         except (ValueError, TypeError) as error:
@@ -38,18 +39,3 @@ class LogKey:
     def verifier(self, name: str) -> VerifierKey:
         """The public half, under the log's name."""
         return verifier_key(name, self.private.public_key())
-
-
-def _write_once(path: Path, key: Ed25519PrivateKey) -> None:
-    """Durable before it is used: a checkpoint whose key was lost proves nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    temporary = path.with_suffix(".new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)

@@ -16,6 +16,10 @@ from shared.schemas import Manifest
 # 0.4 ms in a block of 16, 0.2 ms in one of 8.
 BLOCK_WINDOWS = 16
 INPUT = "features"
+WIDTHS = {"rul": 3}  # numbers that answer one window; of any other output one
+# Where weights outside the signed bytes are looked for. Without this onnxruntime takes the working directory,
+# even for a model in memory; nothing lies in what is no folder, so that such a model is refused.
+NO_FOLDER = "/dev/null"
 _HOW = f"CPUExecutionProvider; {platform.machine()}; blocks of {BLOCK_WINDOWS}"
 RUNTIME = f"onnxruntime {ort.__version__}; {_HOW}"
 
@@ -36,8 +40,8 @@ class OnnxModel:
 
         A window has the same bits alone, as a replay runs it, and among others, as a poll does: kernels
         choose their loops by the number of rows, so that number is always `BLOCK_WINDOWS`.
-        Rejected when there is none, when they are not of the release's cycles and tags, or when the graph
-        cannot be run on them.
+        Rejected when there is none, when they are not of the release's cycles and tags, when the graph
+        cannot be run on them, or answers in another shape.
         """
         features = self._features(values)
         try:
@@ -45,7 +49,13 @@ class OnnxModel:
         except Exception as error:  # onnxruntime raises classes of its own, one a cause
             raise Rejected(f"{self.manifest.folder} cannot be run: {str(error)[:200]}") from error
         outputs = (np.concatenate(parts)[: len(values)] for parts in zip(*blocks, strict=True))
-        return dict(zip(self.manifest.outputs, outputs, strict=True))
+        answers = dict(zip(self.manifest.outputs, outputs, strict=True))
+        for name, rows in answers.items():
+            if rows.size != len(values) * (width := WIDTHS.get(name, 1)):
+                raise Rejected(
+                    f"{self.manifest.folder}: {name} has shape {rows.shape}; expected (n, {width})"
+                )
+        return answers
 
     def _features(self, values: Floats) -> Floats:
         if not len(values):
@@ -76,6 +86,7 @@ def _session(model: bytes, manifest: Manifest) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a site's cores are for its polls
     options.log_severity_level = 3
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", NO_FOLDER)
     try:
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, one a cause

@@ -1,7 +1,8 @@
 """Does a site's record hold? Needs its entries, its checkpoints and public keys, nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -48,16 +49,32 @@ def verify_site(
 ) -> SiteVerification:
     """Recompute the log from its leaves and hold every checkpoint, and every co-signed one, against it."""
     result = SiteVerification(site)
-    roots = _roots(result, archive.leaves(site), site)
-    for note in archive.checkpoints(site):
-        result.checkpoints += _holds(result, note, key, roots)
+    roots = verify_log(
+        result, archive.leaves(site), archive.checkpoints(site), key, partial(_entry_problem, site=site)
+    )
     for note in witnessed:
         if witness_key is not None and _co_signed(result, note, witness_key):
             result.witnessed += _holds(result, note, key, roots)
     return result
 
 
-def _roots(result: SiteVerification, leaves: Iterable[Leaf], site: str) -> list[bytes]:
+def verify_log(
+    result: SiteVerification,
+    leaves: Iterable[Leaf],
+    notes: Iterable[str],
+    key: VerifierKey,
+    entry_problem: Callable[[Leaf], str | None],
+) -> list[bytes]:
+    """Hold `notes` against a log of any kind of entries, into `result`; the root at every size."""
+    roots = _roots(result, leaves, entry_problem)
+    for note in notes:
+        result.checkpoints += _holds(result, note, key, roots)
+    return roots
+
+
+def _roots(
+    result: SiteVerification, leaves: Iterable[Leaf], entry_problem: Callable[[Leaf], str | None]
+) -> list[bytes]:
     """The root at every size that the entries reach without a break; what breaks it is noted."""
     frontier = Frontier()
     roots = [frontier.root()]
@@ -66,7 +83,7 @@ def _roots(result: SiteVerification, leaves: Iterable[Leaf], site: str) -> list[
             what = "is there twice" if leaf.index < result.entries else f"follows {result.entries - 1}"
             result.note(f"entry {leaf.index} {what}: entries are missing, doubled or out of order")
             break
-        problem = _entry_problem(leaf, site)
+        problem = entry_problem(leaf)
         if problem:
             result.note(f"entry {leaf.index}: {problem}")
         frontier.append(leaf_hash(leaf.data))
@@ -89,7 +106,7 @@ def _holds(result: SiteVerification, note: str, key: VerifierKey, roots: list[by
     try:
         checkpoint = open_checkpoint(note, key)
     except NoteError as error:
-        result.note(f"a checkpoint is not the site's: {error}")
+        result.note(f"a checkpoint is not the log's own: {error}")
         return False
     problem = checkpoint_problem(checkpoint, key.name, roots)
     if problem:

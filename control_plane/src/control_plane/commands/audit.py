@@ -17,11 +17,12 @@ from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.command_line import console
-from shared.errors import ConfigError
+from shared.errors import ConfigError, Retryable
 
 app = typer.Typer(no_args_is_help=True)
 
 LIMIT_MAX = 10_000
+CENTRE_KEY = "centre"  # the name of the centre's own log in a file of keys, as "witness" is the witness's
 
 
 @app.command()
@@ -33,7 +34,8 @@ def verify(
     site: Annotated[str | None, typer.Option(help="one site only")] = None,
     as_json: Json = False,
 ) -> None:
-    """Recompute every site's log and hold its checkpoints against it; exit 1 when anything is wrong.
+    """Recompute every site's log and the centre's own, and hold their checkpoints against them; exit 1
+    when anything is wrong.
 
     With --keys, nothing that this machine says of keys is believed.
 
@@ -42,8 +44,10 @@ def verify(
     layout = Layout(data_dir)
     archive = LakeArchive(LakeReader(layout.lake))
     public = _read_keys(keys) if keys else _keys_on_file(layout)
-    sites = [site] if site else archive.sites()
+    sites = [site] if site else _sites(archive, layout)
     results = [_verify(archive, name, public, layout.witness) for name in sites]
+    if site is None and (CENTRE_KEY in public or layout.has_centre_log):
+        results.append(layout.centre_log().verify(public.get(CENTRE_KEY)))
     if as_json:
         print(json.dumps([asdict(r) | {"verified": r.verified, "uncovered": r.uncovered} for r in results]))
     else:
@@ -87,6 +91,30 @@ def query(
 
 
 @app.command()
+def acts(
+    data_dir: DataDir,
+    act: Annotated[str | None, typer.Option(help="for example approval_refused")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX)] = 20,
+    as_json: Json = False,
+) -> None:
+    """The newest entries of the centre's own log: what its people and services did and were refused.
+
+    Example: control-plane audit acts --data-dir data --act approval_refused
+    """
+    layout = Layout(data_dir)
+    entries = layout.centre_log().entries() if layout.has_centre_log else []
+    found = [each for each in reversed(entries) if act in (None, each.act.value)][:limit]
+    if as_json:
+        print(json.dumps([each.model_dump(mode="json") for each in found]))
+        return
+    table = Table("entry", "time (UTC)", "act", "subject", "detail")
+    for each in found:
+        detail = ", ".join(f"{name}={value}" for name, value in each.detail.items())
+        table.add_row(str(each.index), f"{each.timestamp:%Y-%m-%d %H:%M:%S}", each.act, each.subject, detail)
+    console().print(table)
+
+
+@app.command()
 def replay(
     prediction_id: Annotated[str, typer.Argument(help="as a prediction's record names it")],
     data_dir: DataDir,
@@ -109,6 +137,16 @@ def replay(
     raise typer.Exit(0 if result.within_tolerance else 1)
 
 
+def _sites(archive: LakeArchive, layout: Layout) -> list[str]:
+    """Sites whose entries have arrived; none yet where the centre itself has acted and no site has."""
+    try:
+        return archive.sites()
+    except Retryable:
+        if layout.has_centre_log:
+            return []
+        raise
+
+
 def _verify(
     archive: LakeArchive, site: str, public: dict[str, VerifierKey], witness: Path
 ) -> SiteVerification:
@@ -122,7 +160,8 @@ def _verify(
 
 def _keys_on_file(layout: Layout) -> dict[str, VerifierKey]:
     found = {site["site_id"]: parse_verifier_key(site["audit_key"]) for site in layout.store().sites()}
-    return {**found, "witness": layout.witness_key().verifier(WITNESS_NAME)}
+    own = {CENTRE_KEY: layout.centre_log().verifier} if layout.has_centre_log else {}
+    return {**found, **own, "witness": layout.witness_key().verifier(WITNESS_NAME)}
 
 
 def _read_keys(path: Path) -> dict[str, VerifierKey]:

@@ -9,7 +9,8 @@ import structlog
 import typer
 
 from control_plane.app import Centre, CentreSettings, Influx, Part
-from control_plane.commands.options import DataDir
+from control_plane.commands.options import DataDir, passphrase
+from control_plane.release.director_keys import DirectorKeys
 from shared.errors import ConfigError
 from shared.kafka_client import VARIABLE, load_client_settings
 from shared.reactor_config import load_fleet
@@ -25,13 +26,28 @@ def serve(
         Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
     ] = None,
     listen: Annotated[
-        str, typer.Option(help="HOST:PORT of console, API and repositories")
+        str, typer.Option(help="HOST:PORT of console and API; of the repositories too without --centre-name")
     ] = "127.0.0.1:8080",
     fleet_listen: Annotated[str, typer.Option(help="HOST:PORT for the sites")] = "127.0.0.1:50052",
+    centre_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="host name or address that sites dial; may be repeated. Enrolled sites only, over TLS"
+        ),
+    ] = None,
+    repository_listen: Annotated[
+        str, typer.Option(help="HOST:PORT of the repositories, with --centre-name")
+    ] = "127.0.0.1:8443",
+    enrol_listen: Annotated[
+        str, typer.Option(help="HOST:PORT of enrolment, with --centre-name")
+    ] = "127.0.0.1:50053",
     inference_listen: Annotated[str, typer.Option(help="HOST:PORT for predictions")] = "127.0.0.1:50051",
     influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
     influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
     influx_bucket: Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")] = "telemetry",
+    director_keys: Annotated[
+        Path | None, typer.Option(help="folder with director-<site>.pem: the fleet part carries roll-outs on")
+    ] = None,
     influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
@@ -39,14 +55,18 @@ def serve(
     Example: control-plane serve --config reactor_config.yaml --data-dir /var/lib/pm-stack-smr
 
     Example: control-plane serve --part ingest --config reactor_config.yaml --data-dir data
+
+    Example: control-plane serve --centre-name centre.example --fleet-listen 0.0.0.0:50052
+    --repository-listen 0.0.0.0:8443 --enrol-listen 0.0.0.0:50053 --config reactor_config.yaml --data-dir data
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
     if influx_url and not influx_token:
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
     settings = CentreSettings(
-        data_dir, kafka, listen, fleet_listen, inference_listen, frozenset(part or Part), influx,
-        load_client_settings(kafka_client_config),
+        data_dir, kafka, listen, fleet_listen, inference_listen, repository_listen, enrol_listen,
+        tuple(centre_name or ()), frozenset(part or Part), influx, load_client_settings(kafka_client_config),
+        DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, load_fleet(config))))
 

@@ -6,13 +6,18 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from control_plane.api.fleet_view import FleetView
+from control_plane.api.rollout_desk import RolloutDesk, rollout_router
 from control_plane.api.routes import api_router
 
 RECONNECT_S = 10.0  # how long the server keeps a page for a browser whose connection dropped
 
 
 def create_app(
-    view: FleetView, *, extra_routers: Sequence[APIRouter] = (), mounts: Mapping[str, ASGIApp] | None = None
+    view: FleetView,
+    desk: RolloutDesk,
+    *,
+    extra_routers: Sequence[APIRouter] = (),
+    mounts: Mapping[str, ASGIApp] | None = None,
 ) -> FastAPI:
     """The application: `/api`, the given routers and mounts (path to application), and the pages.
 
@@ -25,11 +30,11 @@ def create_app(
     from control_plane.console.pages import add_pages
 
     app = FastAPI(title="pm-stack-smr", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
-    for router in (*extra_routers, api_router(view)):
+    for router in (*extra_routers, rollout_router(desk), api_router(view)):
         app.include_router(router)
     for path, mounted in (mounts or {}).items():
         app.mount(path, mounted)
-    add_pages(view)
+    add_pages(view, desk)
     ui.run_with(
         app,
         title="pm-stack-smr",

@@ -9,6 +9,7 @@ from control_plane.console import wording
 from control_plane.console.parts import Text, attribute, box, visible
 
 HERE = Path(__file__).parent
+WAYS = (("Fleet", "/"), ("Alerts", "/alerts"), ("Records", "/completeness"), ("Roll-outs", "/rollouts"))
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" '
     'fill="#2f3842"/><path d="M4 18h6l3-9 5 15 3-6h7" fill="none" stroke="#fff" stroke-width="2.6"/></svg>'
@@ -33,7 +34,7 @@ class Frame:
                 box("brand-sign", "span").props("aria-hidden=true")
                 Text("pm-stack-smr", tag="span")
             with box("ways", "nav"):
-                for name, target in (("Fleet", "/"), ("Alerts", "/alerts"), ("Records", "/completeness")):
+                for name, target in WAYS:
                     with box("way", "a").props(f'href="{target}"') as way:
                         attribute(way, "aria-current", "page" if name == here else None)
                         Text(name, tag="span")

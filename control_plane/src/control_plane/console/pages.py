@@ -8,6 +8,7 @@ from nicegui import ui
 
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.history import MINUTES_MAX
+from control_plane.api.rollout_desk import RolloutDesk
 from control_plane.api.routes import MINUTES_DEFAULT, unknown_component
 from control_plane.console.alerts_page import AlertsPage
 from control_plane.console.completeness_page import CompletenessPage
@@ -15,6 +16,7 @@ from control_plane.console.component_page import ComponentPage
 from control_plane.console.fleet_page import FleetPage
 from control_plane.console.frame import Frame, head_html
 from control_plane.console.parts import Text
+from control_plane.console.rollout_page import RolloutPage
 from shared.errors import Retryable
 from shared.schemas import ComponentId
 
@@ -23,8 +25,8 @@ CURVES_PERIOD_S = 2.0  # a curve moves a pixel in that time
 BUILD_DEADLINE_S = 30.0  # the first look at a large lake takes seconds
 
 
-def add_pages(view: FleetView) -> None:
-    """Register `/`, `/alerts`, `/completeness` and `/component/{site}/{reactor}/{component}`."""
+def add_pages(view: FleetView, desk: RolloutDesk) -> None:
+    """Register `/`, `/alerts`, `/completeness`, `/rollouts` and `/component/{site}/{reactor}/{component}`."""
     ui.add_head_html(head_html(), shared=True)
 
     @ui.page("/", title="Fleet · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
@@ -53,6 +55,16 @@ def add_pages(view: FleetView) -> None:
 
         async def update() -> None:
             page.show(await view.completeness(), await view.snapshot())
+
+        await update()
+        ui.timer(UPDATE_PERIOD_S, update, immediate=False)
+
+    @ui.page("/rollouts", title="Roll-outs · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
+    async def rollouts() -> None:
+        page = RolloutPage(desk.ask)
+
+        async def update() -> None:
+            page.show(await desk.board(), await view.snapshot())
 
         await update()
         ui.timer(UPDATE_PERIOD_S, update, immediate=False)

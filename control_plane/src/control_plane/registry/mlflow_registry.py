@@ -12,6 +12,7 @@ from shared.errors import Rejected, Untrusted
 from shared.schemas import Manifest
 
 MANIFEST_FILE = "manifest.json"
+REPORT_FILE = "report.json"  # of a validation
 TORCHSCRIPT_FILE = "model.pt"
 CHAMPION = "champion"  # moves only when a person says so
 CHALLENGER = "challenger"  # the newest version
@@ -126,6 +127,19 @@ class ModelRegistry:
         """Parameters and last metrics of the run behind a model."""
         run = self.runs.client().get_run(place.run_id)
         return RunSummary(str(run.info.run_name), dict(run.data.params), dict(run.data.metrics))
+
+    def validation_report(self, manifest: Manifest) -> bytes | None:
+        """The newest `report.json` that `control-plane validate` logged for these bytes, if there is one."""
+        client = self.runs.client()
+        found = client.search_runs(
+            [each.experiment_id for each in client.search_experiments()],
+            f"tags.kind = 'validation' AND params.sha256 = '{manifest.sha256}'",
+            order_by=["attributes.start_time DESC"],
+            max_results=1,
+        )
+        if not found:
+            return None
+        return Path(client.download_artifacts(found[0].info.run_id, REPORT_FILE)).read_bytes()
 
     def promote(self, place: Located) -> None:
         """Make a version its model's champion; Rejected for a run that is not registered."""

@@ -10,16 +10,30 @@ from shared.errors import ConfigError
 from shared.listen import parse_endpoint, require_loopback
 
 STOP_GRACE_S = 1.0  # streams never end by themselves; a call that is being answered may
+CALLS_MAX = 5000  # at a time: a fleet of a thousand sites, each with a stream and another that replaces it
+PING_PERIOD_MIN_MS = 10_000  # sites ping a silent stream every 20 s; gRPC would hang up on them
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", PING_PERIOD_MIN_MS),
+)
 
 
 async def start_server(
-    address: str, option: str, service: str, add: Callable[[grpc.aio.Server], None], message_bytes_max: int
+    address: str,
+    option: str,
+    service: str,
+    add: Callable[[grpc.aio.Server], None],
+    message_bytes_max: int,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> grpc.aio.Server:
-    """Start serving `service` at HOST:PORT; ConfigError naming `option` when that cannot be."""
+    """Start serving `service` at HOST:PORT, on loopback unless there are TLS credentials; ConfigError naming
+    `option` when that cannot be."""
     host, _ = parse_endpoint(address, option)
-    require_loopback(host, option)
+    if credentials is None:
+        require_loopback(host, option)
     server = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", message_bytes_max), ("grpc.so_reuseport", 0)]
+        options=[("grpc.max_receive_message_length", message_bytes_max), *_OPTIONS],
+        maximum_concurrent_rpcs=CALLS_MAX,
     )
     add(server)
     checks = health.aio.HealthServicer()
@@ -28,7 +42,10 @@ async def start_server(
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection([service, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     try:
-        server.add_insecure_port(address)
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise ConfigError(option, [f"{address} cannot be used: it is taken"]) from error
     await server.start()

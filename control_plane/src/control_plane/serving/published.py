@@ -4,9 +4,12 @@ from pathlib import Path
 
 import structlog
 
+from control_plane.audit.centre_log import CentreLog
+from control_plane.release.gates import note_gate, validate_feature_schema, verify_model_registration
 from control_plane.release.image import ImageRepository
 from shared.errors import Rejected, Untrusted
 from shared.onnx_model import OnnxModel
+from shared.schemas import Manifest
 
 log = structlog.get_logger()
 
@@ -14,8 +17,9 @@ log = structlog.get_logger()
 class PublishedModels:
     """Models of the image repository; what is published later is taken up without a restart."""
 
-    def __init__(self, repository: Path) -> None:
-        self._repository = repository
+    def __init__(self, repository: Path, record: CentreLog | None = None) -> None:
+        self._repository, self._record = repository, record
+        self._judged: set[str] = set()
         self._seen: int | None = None
         self._models: dict[str, OnnxModel] = {}
 
@@ -36,11 +40,27 @@ class PublishedModels:
         newest: dict[str, OnnxModel] = {}
         for release in image.releases():
             try:
-                model = OnnxModel(*image.release(release))
+                manifest, data = image.release(release)
+                model = OnnxModel(manifest, data)
             except (Rejected, Untrusted) as error:
                 log.error("release not served", release=release, reason=str(error))
                 continue
+            self._judge(image, manifest, data)
             kind = model.manifest.component_type
             if kind not in newest or newest[kind].manifest.version < model.manifest.version:
                 newest[kind] = model
         self._models, self._seen = newest, stamp
+
+    def _judge(self, image: ImageRepository, manifest: Manifest, model: bytes) -> None:
+        """Both soft gates (PRD 7.3), once a release: put on record, and served all the same."""
+        if manifest.sha256 in self._judged:
+            return
+        self._judged.add(manifest.sha256)
+        for gate in (
+            validate_feature_schema(manifest, manifest.feature_spec, model),
+            verify_model_registration(f"models:/{manifest.folder}", manifest, image),
+        ):
+            tell = log.info if gate.passed else log.warning
+            tell("soft gate", gate=gate.name, release=manifest.folder, passed=gate.passed, reason=gate.reason)
+            if self._record is not None:
+                note_gate(self._record, manifest.folder, "serving", gate)

@@ -22,7 +22,13 @@ def run(
     config: Annotated[Path, typer.Option(envvar="EDGE_CONFIG", help="The fleet's reactor_config.yaml")],
     site: Annotated[str, typer.Option(envvar="EDGE_SITE", help="This site's id in it")],
     data_dir: Annotated[Path, typer.Option(envvar="EDGE_DATA_DIR", help="Outbox, models, audit key")],
-    trust_dir: Annotated[Path, typer.Option(envvar="EDGE_TRUST_DIR", help="The repositories' root.json")],
+    trust_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="EDGE_TRUST_DIR",
+            help="The repositories' root.json; DATA_DIR/trust, where `enroll` left them",
+        ),
+    ] = None,
     kafka: Annotated[str, typer.Option(envvar="EDGE_KAFKA", help="HOST:PORT")] = "127.0.0.1:9092",
     fleet: Annotated[str, typer.Option(envvar="EDGE_FLEET", help="HOST:PORT")] = "127.0.0.1:50052",
     repository: Annotated[
@@ -48,14 +54,17 @@ def run(
     """Look after one site: poll, score, keep, forward; until SIGTERM. SIGHUP reads the configuration again.
 
     Example: edge-agent run --config reactor_config.yaml --site TX01 --data-dir /var/lib/edge-agent
-    --trust-dir /etc/edge-agent/trust
+    --fleet centre.example:50052 --repository https://centre.example:8443/repository
     """
     from edge_agent.app import Agent  # onnxruntime, gRPC, TUF: the other commands start without them
+    from edge_agent.identity import require_secure
 
     configure_logs()
+    require_secure(data_dir, site, fleet, repository)
     settings = AgentSettings(
-        config=config, site=site, data_dir=data_dir, trust_dir=trust_dir, kafka=kafka, fleet=fleet,
-        repository=repository, health=health, kafka_client=load_client_settings(kafka_client_config),
+        config=config, site=site, data_dir=data_dir, trust_dir=trust_dir or data_dir / "trust", kafka=kafka,
+        fleet=fleet, repository=repository, health=health,
+        kafka_client=load_client_settings(kafka_client_config),
         outbox=OutboxLimits(
             pending_rows_max=outbox_rows_max, pending_bytes_max=outbox_bytes_max, when_full=when_full
         ),

@@ -54,6 +54,7 @@ class Vitals:
     clock_step_s: float = 0.0
     clock_step_ago_s: float = inf
     config_refused: str | None = None
+    updates_blocked: str | None = None  # why nothing of the repositories is believed
 
 
 class Health(NamedTuple):
@@ -123,6 +124,9 @@ def _of_the_rest(v: Vitals) -> list[Problem]:
     if v.config_refused:
         text = f"the configuration was refused, the one before stays: {v.config_refused}"
         found.append(Problem("config_refused", text))
+    if v.updates_blocked:
+        text = f"no model can come in, the ones in use score on: {v.updates_blocked}"
+        found.append(Problem("updates_blocked", text))
     return found
 
 
@@ -137,4 +141,5 @@ CODES = (
     "no_model",
     "clock_set",
     "config_refused",
+    "updates_blocked",
 )

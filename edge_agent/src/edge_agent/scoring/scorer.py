@@ -96,7 +96,12 @@ class Scorer:
 
     def _check_golden(self) -> None:
         for number, golden in enumerate(self.manifest.golden):
-            for name, difference in self._differences(number, golden).items():
+            try:
+                differences = self._differences(golden)
+            except (Rejected, ValueError) as error:
+                text = f"{self.manifest.folder}: window {number} cannot be scored: {error}"
+                raise Untrusted("golden window", text) from error
+            for name, difference in differences.items():
                 if not difference <= self.manifest.golden_tolerance:
                     raise Untrusted(
                         "golden window",
@@ -104,16 +109,16 @@ class Scorer:
                         f"allowed {self.manifest.golden_tolerance:.3g}",
                     )
 
-    def _differences(self, number: int, golden: GoldenWindow) -> dict[str, float]:
-        """By output, how far this machine's answer is from the golden one; Untrusted when there is none."""
-        try:
-            values = values_from_blob(golden.window, len(self.manifest.feature_spec.tags))
-            found = self._model.run(values[np.newaxis])
-            return {
-                name: float(np.max(np.abs(np.ravel(found[name]) - np.asarray(expected, np.float32))))
-                for name, expected in golden.outputs.items()
-            }
-        except (Rejected, ValueError, KeyError) as error:
-            raise Untrusted(
-                "golden window", f"{self.manifest.folder}: window {number} cannot be scored: {error}"
-            ) from error
+    def _differences(self, golden: GoldenWindow) -> dict[str, float]:
+        """By output, how far the answer here is from the golden one; ValueError unless all are given."""
+        if set(golden.outputs) != set(self.manifest.outputs):
+            raise ValueError(f"expects {sorted(golden.outputs)} of {sorted(self.manifest.outputs)}")
+        values = values_from_blob(golden.window, len(self.manifest.feature_spec.tags))
+        found = self._model.run(values[np.newaxis])
+        for name, expected in golden.outputs.items():
+            if len(expected) != found[name].size:
+                raise ValueError(f"expects {len(expected)} numbers of {name}, found {found[name].size}")
+        return {
+            name: float(np.max(np.abs(np.ravel(found[name]) - np.asarray(expected, np.float32))))
+            for name, expected in golden.outputs.items()
+        }

@@ -3,7 +3,7 @@
 Expiry is not looked at: it says when to stop *updating*, never when to stop scoring.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
@@ -12,22 +12,40 @@ from tuf.api.serialization import DeserializationError
 from shared.errors import Untrusted
 
 
-def newest_root(trusted: bytes, history: Path) -> Metadata[Root]:
-    """The newest root that the trusted one leads to through `history`, each signed by the one before."""
+def newest_root(trusted: bytes, chain: Sequence[bytes]) -> Metadata[Root]:
+    """The newest root that the trusted one leads to through `chain`, each signed by the one before.
+
+    What the trusted one has overtaken (an operator gave the site a newer one) is passed over.
+    """
     root = _parse(trusted, Root)
-    while (following := history / f"{root.signed.version + 1}.root.json").exists():
-        candidate = _parse(following.read_bytes(), Root)
+    for data in chain:
+        candidate = _parse(data, Root)
+        if candidate.signed.version <= root.signed.version:
+            continue
         try:
             root.signed.verify_delegate("root", candidate.signed_bytes, candidate.signatures)
             candidate.signed.verify_delegate("root", candidate.signed_bytes, candidate.signatures)
         except UnsignedMetadataError as error:
-            raise Untrusted("root chain", f"{following.name}: {error}") from error
+            raise Untrusted("root chain", f"version {candidate.signed.version}: {error}") from error
         root = candidate
     return root
 
 
+def check_distinct_keys(root: Metadata[Root], repository: str) -> None:
+    """Untrusted when a role counts one key as two: one person would be enough where two must agree."""
+    for name, role in root.signed.roles.items():
+        held = [
+            str(root.signed.keys[keyid].keyval.get("public", keyid)).strip().lower() for keyid in role.keyids
+        ]
+        if len(set(held)) < len(held):
+            raise Untrusted(
+                f"{repository} root", f"version {root.signed.version}: {name} has one key under two ids"
+            )
+
+
 def signed_targets(root: Metadata[Root], data: bytes, repository: str) -> dict[str, TargetFile]:
     """The targets that enough keys signed; Untrusted when too few did."""
+    check_distinct_keys(root, repository)
     metadata = _parse(data, Targets)
     try:
         root.signed.verify_delegate("targets", metadata.signed_bytes, metadata.signatures)

@@ -20,6 +20,13 @@ class WindowBuffer:
         self._cycle: int | None = None
         self._readings = 0
 
+    def copy(self) -> "WindowBuffer":
+        """One that goes on by itself from the same cycles."""
+        other = WindowBuffer(self._component, self._type, self.spec)
+        other._rows.extend(self._rows)  # rows are never changed
+        other._cycle, other._readings = self._cycle, self._readings
+        return other
+
     def push(self, telemetry: Telemetry) -> Window | None:
         """The window that ends with this reading; None while there are too few, or it has no number.
 
