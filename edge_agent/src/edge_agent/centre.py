@@ -143,8 +143,15 @@ class Centre:
             except TimeoutError:
                 continue
 
-    async def _apply(self, source: ReleaseClient | None = None) -> Outcome:
+    async def _import(self, source: ReleaseClient) -> Outcome:
+        """Whoever brought it is answered; only a good look has to do with the next one over the network."""
         outcome = await self._updater.apply(source)
+        if not outcome.away and not outcome.problem:
+            self.updates_blocked = None
+        return outcome
+
+    async def _apply(self) -> Outcome:
+        outcome = await self._updater.apply()
         away = outcome.away or ""
         if away and not self._away:
             log.warning("no look at the repositories", reason=away)
@@ -161,7 +168,7 @@ class Centre:
             await self._people.look()
             if held and not self._people.held:
                 self._look.set()  # what was held may come in now
-            await self._people.import_with(self._apply)
+            await self._people.import_with(self._import)
             await self._updater.judge()
             await asyncio.sleep(JUDGE_PERIOD_S)
 
