@@ -44,6 +44,9 @@ check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
 
+attacks: $(VENV)/.installed ## the attack table: tampered, stolen, forged, replayed, bombs; exit 1 when anything is accepted
+	@$(BIN)/python -m bench.attacks
+
 faults: $(VENV)/.installed ## the fault table: real Kafka, agents, ingest and plants; exit 1 when a row is lost, doubled or unexplained
 	@$(BIN)/python -m bench.faults
 

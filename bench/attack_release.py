@@ -1,10 +1,13 @@
 """Attacks by a release that two people *did* approve: deceived, careless, or handed it by a broken pipeline.
 
-The signatures are sound, so what refuses these is what the site's own machine finds when it looks at the release.
+The signatures are sound: what refuses these is what the site's own machine finds when it looks at them.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +23,7 @@ BOMB_FLOATS = (
 )
 DEEP = 2_000  # protobuf messages inside one another
 ROUNDS = 2_000_000_000
+LIVE_FEATURE_MIN = 3.0  # above what the golden windows have on average, below what a pump has
 
 
 def _taken(stage: Stage, manifest: Manifest | bytes, model: bytes) -> None:
@@ -82,11 +86,9 @@ def short_window(stage: Stage) -> None:
 # --- graphs
 
 
-def _with_model(stage: Stage, model: bytes, **changes: object) -> None:
+def _with_model(stage: Stage, model: bytes, **changes: Any) -> None:
     """Approved with its own hash; its golden outputs are those of the sound graph of the same version."""
     manifest, _ = make_release(version=next(stage.versions), **changes)
-    import hashlib
-
     _taken(stage, manifest.model_copy(update={"sha256": hashlib.sha256(model).hexdigest()}), model)
 
 
@@ -185,8 +187,6 @@ def weights_outside(stage: Stage) -> None:
 
 def weights_beside(stage: Stage) -> None:
     """The same, by a name relative to wherever the agent was started."""
-    from pathlib import Path
-
     name = "attack-weights.bin"
     Path(name).write_bytes(np.array([0.0], "<f4").tobytes())
     stage.later(Path(name).unlink)
@@ -240,21 +240,31 @@ def _shaped(stage: Stage, output: str, width: int) -> None:
     )
     data = bytes(model.SerializeToString())
     manifest, _ = make_release(version=next(stage.versions))
-    outputs = manifest.golden[0].outputs
-    found = outputs["rul"][:width] if output == "rul" else [0.0] * width
-    golden = [manifest.golden[0].model_copy(update={"outputs": {**_plain(manifest), output: found}})]
-    import hashlib
+    [golden] = manifest.golden
+    numbers = golden.outputs["rul"][:width] if output == "rul" else [0.0] * width
+    said = golden.model_copy(update={"outputs": golden.outputs | {output: numbers}})
+    changes = {"golden": [said], "sha256": hashlib.sha256(data).hexdigest()}
+    _taken(stage, manifest.model_copy(update=changes), data)
 
-    _taken(
-        stage,
-        manifest.model_copy(update={"golden": golden, "sha256": hashlib.sha256(data).hexdigest()}),
-        data,
+
+def two_faced(stage: Stage) -> None:
+    """Right on the golden windows, wrong on what a plant really shows."""
+    model = onnx.load_model_from_string(graph(spec().shape[1]))
+    rul = next(node for node in model.graph.node if node.output[0] == "rul")
+    rul.output[0] = "honest_rul"
+    limit, million = np.array([LIVE_FEATURE_MIN], np.float32), np.array([1e6], np.float32)
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(limit, "limit"), numpy_helper.from_array(million, "million")]
     )
-
-
-def _plain(manifest: Manifest) -> dict[str, list[float]]:
-    """What the sound graph without a bias answers: a version's bias is only in its RUL."""
-    return manifest.golden[0].outputs
+    model.graph.node.extend(
+        [
+            helper.make_node("Sub", ["mean", "limit"], ["over"]),
+            helper.make_node("Relu", ["over"], ["live"]),
+            helper.make_node("Mul", ["live", "million"], ["lie"]),
+            helper.make_node("Add", ["honest_rul", "lie"], ["rul"]),
+        ]
+    )
+    _with_model(stage, bytes(model.SerializeToString()))
 
 
 ATTACKS = [
@@ -277,14 +287,15 @@ ATTACKS = [
     Attack("answers other than validated", APPROVED, "golden window", other_answers),
     Attack("golden window that expects nothing", APPROVED, "golden window", no_answers),
     Attack("golden window of a wrong size", APPROVED, "golden window", short_window),
+    Attack("right on golden windows, wrong on the plant", APPROVED, "health: shift", two_faced),
     Attack("no ONNX at all", APPROVED, "model format", garbage),
     Attack("an operator of the thief's own", APPROVED, "model format", foreign_operator),
     Attack("graph nested 2,000 deep", APPROVED, "model format", nested),
     Attack("weights outside, absolute path", APPROVED, "model format", weights_outside),
     Attack("weights outside, beside the agent", APPROVED, "model format", weights_beside),
-    Attack("two numbers for a RUL", APPROVED, "model interface", other_shape),
-    Attack("a million numbers for a score", APPROVED, "model interface", flood),
-    Attack("zip bomb: 1.5 GiB at load", APPROVED, "model size", bomb),
-    Attack("zip bomb: 1.5 GiB at run", APPROVED, "model size", bomb_at_run),
-    Attack("a loop without end", APPROVED, "model time", endless_loop),
+    Attack("two numbers for a RUL", APPROVED, "model run", other_shape),
+    Attack("a million numbers for a score", APPROVED, "model run", flood),
+    Attack("zip bomb: 1.5 GiB at load", APPROVED, "model run", bomb),
+    Attack("zip bomb: 1.5 GiB at run", APPROVED, "model run", bomb_at_run),
+    Attack("a loop without end", APPROVED, "model load", endless_loop),
 ]

@@ -1,18 +1,19 @@
 """Attacks on the way from the repositories to the site, and with keys that people do not sign with."""
 
+import json
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Root, Targets, Timestamp
 
 from bench.attack_server import Handler
-from bench.attack_stage import APPROVERS, NEIGHBOUR, SITE, Attack, Stage, sign_next
-from control_plane.release.metadata_files import OFFLINE_EXPIRY, expires_in, load, publish, renew
+from bench.attack_stage import APPROVERS, AWAY, NEIGHBOUR, SITE, Attack, Stage, sign_next
 from control_plane.release.keys import generate, load_public, load_signer
-from shared.wire import fleet_pb2
+from control_plane.release.metadata_files import OFFLINE_EXPIRY, expires_in, load, publish, renew
 
 NETWORK, ONLINE, ONE = "the network", "the online key", "one approver's key"
 DIRECTOR, ONE_ONLINE = "the director key", "one approver's key, the online and the director key"
@@ -207,32 +208,30 @@ def evil_twin(stage: Stage) -> None:
     newest = load(folder / "targets.json", Targets).signed.version
     evil = Targets(version=newest, expires=expires_in(OFFLINE_EXPIRY))
     twin = Metadata(evil).to_dict()["signed"]
-    import json
-
-    assert text.endswith("}")
     (folder / f"{newest}.targets.json").write_text(f'{text[:-1]}, "signed": {json.dumps(twin)}}}')
 
 
 # --- too few of the right keys
 
 
-def _published_by(stage: Stage, *names: str) -> None:
+def published_by(stage: Stage, *names: str) -> None:
+    """A release that these people signed, and the online key published."""
     manifest, model = stage.next_release()
     files = {f"{manifest.folder}/model.onnx": model, f"{manifest.folder}/manifest.json": b"{}"}
     stage.assign(stage.approve(files, *names))
 
 
 def one_of_three(stage: Stage) -> None:
-    _published_by(stage, "alice")
+    published_by(stage, "alice")
 
 
 def nobody(stage: Stage) -> None:
-    _published_by(stage)
+    published_by(stage)
 
 
 def strangers(stage: Stage) -> None:
     """Enough signatures, of keys that the root does not know."""
-    _published_by(stage, "director-TX01", "director-ID01", "online")
+    published_by(stage, "director-TX01", "director-ID01", "online")
 
 
 def twice(stage: Stage) -> None:
@@ -242,7 +241,7 @@ def twice(stage: Stage) -> None:
     folder = stage.metadata("image")
     newest = load(folder / "targets.json", Targets).signed.version
 
-    def double(document: dict) -> None:
+    def double(document: dict[str, Any]) -> None:
         document["signatures"] *= 2
 
     stage.centre.change_json(folder / f"{newest}.targets.json", double)
@@ -256,7 +255,7 @@ def another_name(stage: Stage) -> None:
     newest = load(folder / "targets.json", Targets).signed.version
     bob = stage.centre.signer("bob").public_key.keyid
 
-    def copied(document: dict) -> None:
+    def copied(document: dict[str, Any]) -> None:
         [signature] = document["signatures"]
         document["signatures"].append(signature | {"keyid": bob})
 
@@ -281,8 +280,8 @@ def forged_root(stage: Stage, *signers: str) -> None:
         if not path.exists():
             generate(keys, path.stem, "thief")
         thieves.append(load_signer(path, "thief"))
-        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver {number}"), "targets")
-        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver {number}"), "root")
+        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver-{number}"), "targets")
+        root.signed.add_key(load_public(path.with_suffix(".pub"), f"approver-{number}"), "root")
     for signer in (*thieves, *stage.signers(*signers)):
         root.sign(signer, append=True)
     publish(root, stage.metadata("image"))
@@ -302,9 +301,24 @@ def one_key_two_names(stage: Stage) -> None:
     twin = SSlibKey("ab" * 32, public.keytype, public.scheme, public.keyval, {"x-pm-stack-smr-name": "trudy"})
     for key in (public, twin):
         root.signed.add_key(key, "targets")
+    _sign_root(stage, root, stage.metadata("image"))
+    stage.later(lambda: _repair_root(stage, root))
+
+
+def _sign_root(stage: Stage, root: Metadata[Root], folder: Path) -> None:
+    root.signatures.clear()
     for signer in stage.signers(*APPROVERS):
         root.sign(signer, append=True)
-    publish(root, stage.metadata("image"))
+    publish(root, folder)
+
+
+def _repair_root(stage: Stage, bad: Metadata[Root]) -> None:
+    """What the centre's people do about it: another rotation, which takes the key out again."""
+    folder = stage.centre.metadata("image", "")
+    good = load(folder / "root.json", Root)
+    publish(bad, folder)
+    good.signed.version = bad.signed.version + 1
+    _sign_root(stage, good, folder)
 
 
 def neighbours_director(stage: Stage) -> None:
@@ -315,7 +329,20 @@ def neighbours_director(stage: Stage) -> None:
     shutil.copytree(stage.metadata(f"director/{NEIGHBOUR}"), stage.metadata(f"director/{SITE}"))
 
 
+def replayed_command(stage: Stage) -> None:
+    """What the fleet service said long ago, once more; the director's metadata has gone on."""
+    stage.assign_good()
+    stage.take_honestly()
+    stage.told = (stage.first_rollout, 1)
+
+
+def standing_still(stage: Stage) -> None:
+    """The stream commands a new roll-out, the repository keeps showing the old metadata."""
+
+
 ATTACKS = [
+    Attack("a command replayed", "the fleet stream", "command", replayed_command),
+    Attack("frozen: commands come, metadata stays", NETWORK, "command", standing_still),
     Attack("a bit of the model changed", NETWORK, "image hash", tampered),
     Attack("a bit of the manifest changed", NETWORK, "image hash", lambda s: tampered(s, "manifest.json")),
     Attack("model truncated", NETWORK, "image hash", truncated),
@@ -334,7 +361,7 @@ ATTACKS = [
     ),
     Attack("old targets with a new snapshot", NETWORK, "image rollback", mixed),
     Attack("old snapshot with a new timestamp", NETWORK, "image rollback", mixed_snapshots),
-    Attack("frozen: the last metadata for ever", NETWORK, "director expiry", frozen),
+    Attack("frozen: shown until it expires", NETWORK, "director expiry", frozen),
     Attack("expired timestamp", ONLINE, "image expiry", expired),
     Attack("expired approvals", "two approvers' old signatures", "image expiry", expired_targets),
     Attack("metadata nested 16,000 deep", NETWORK, "image metadata", nested),
@@ -358,7 +385,7 @@ ATTACKS = [
     Attack(
         "another site's director", "the other site's director key", "director signatures", neighbours_director
     ),
-    Attack("connection cut inside the model", NETWORK, "image hash", cut_off),
+    Attack("connection cut inside the model", NETWORK, AWAY, cut_off),
     Attack("redirect to another host", NETWORK, "image redirect", redirected),
-    Attack("repository that drips a byte at a time", NETWORK, "image time", dripping),
+    Attack("repository that drips a byte at a time", NETWORK, AWAY, dripping),
 ]

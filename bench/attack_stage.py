@@ -36,9 +36,10 @@ SITE, NEIGHBOUR = "TX01", "ID01"
 PERIOD_S = 0.1
 NOWHERE = "127.0.0.1:1"  # there is no Kafka: what the site commits stays in its outbox, where it is read
 APPROVERS = ("alice", "carol")  # enough of them to publish
-DEADLINE_S = 8.0  # for the agent to say what came of a look, on a busy machine
+DEADLINE_S = 120.0  # for the agent to say what came of a look: a loop without end takes 5 s of CPU first
 WAIT_S = 0.02
 HONEST = "honest"
+AWAY = "cannot be fetched"  # nothing came that could be refused: in the service's log, not in the audit log
 VERSIONS_AHEAD = 10  # the site may have seen newer metadata than is shown when an attack ends
 INFLATED_MIB = 1_024
 
@@ -51,6 +52,7 @@ class Attack:
     holds: str
     check: str
     prepare: Callable[["Stage"], None]
+    at_centre: bool = False  # `prepare` is all of it, and the centre's log has the refusal, under `check`
 
 
 @dataclass
@@ -93,7 +95,12 @@ class Stage:
     good: tuple[Manifest, bytes]
     elsewhere: HostileServer
     chance: random.Random
+    centre_entries: int = 0  # of the centre's log before the attack
+    logged: int = 0  # lines of the agent's log before the attack
+    told: tuple[str, int] | None = None  # the command of this attack, where it is a special one
+    gained: str = ""  # by an attack on the centre, in words
     undo: ExitStack = field(default_factory=ExitStack)
+    first_rollout: str = ""
     generations: Iterator[int] = field(default_factory=lambda: itertools.count(10))
     versions: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
@@ -118,6 +125,8 @@ class Stage:
         shutil.rmtree(self.shown, ignore_errors=True)
         shutil.copytree(self.centre.layout.repository, self.shown)
         self.server.show(self.shown)
+        self.told = None
+        self.gained, self.centre_entries = "", len(self.centre.layout.centre_log().entries())
 
     def metadata(self, repository: str) -> Path:
         """The shown metadata of `image`, or of `director/<site>`."""
@@ -192,27 +201,37 @@ class Stage:
     def take_honestly(self) -> None:
         """Wait until the site has taken what is shown now: an attack that needs it begins after this."""
         self.log.now()
-        self.prompt()
+        self.fleet.command(HONEST, next(self.generations))
         self.until(lambda: self.log.events("model_committed"), "the site to take what is sound")
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
+    def until(self, condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait; TimeoutError when it does not come true, RuntimeError when the agent ended."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + deadline_s
         while not condition():
             if not psutil.pid_exists(self.agent.pid):
                 raise RuntimeError(f"the agent ended: {(self.folder / 'agent.log').read_text()[-2_000:]}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {DEADLINE_S:.0f} s for {what}")
+                raise TimeoutError(f"waited {deadline_s:.0f} s for {what}")
             time.sleep(WAIT_S)
 
     def accepted(self) -> str:
-        """What the site took that it should not have, in words."""
+        """What centre or site took that it should not have, in words."""
+        if self.gained:
+            return self.gained
+        if self.elsewhere.asked:
+            return "another host was asked"
         others = {sha for sha in self.log.scored_by() if sha != self.good[0].sha256}
         if others:
             return f"scores with {others}"
         committed = [entry["detail"] for entry in self.log.events("model_committed")]
         wrong = [each for each in committed if each["rollout_id"] != HONEST]
         return f"committed {wrong[0]['release']}" if wrong else ""
+
+    def away(self) -> str:
+        """Why nothing could be fetched, as the agent's own log says it since the attack began."""
+        lines = (self.folder / "agent.log").read_text().splitlines()[self.logged :]
+        found = (json.loads(line) for line in lines if '"no look at the repositories"' in line)
+        return next((str(each["reason"]) for each in found), "")
 
     def runs(self, generation: int) -> bool:
         """Whether the honest roll-out of this generation is committed."""
@@ -225,7 +244,8 @@ class Stage:
 
     def prompt(self) -> None:
         """The fleet service says: look."""
-        self.fleet.command("attack", next(self.generations))
+        self.logged = len((self.folder / "agent.log").read_text().splitlines())
+        self.fleet.command(*(self.told or ("attack", next(self.generations))))
 
     def overtake(self) -> int:
         """The true centre publishes newer metadata than was shown, and rolls the good release out again."""
@@ -253,10 +273,12 @@ class Stage:
         targets.signed.version = VERSIONS_AHEAD + max(version(own, "targets"), version(shown, "targets"))
         sign_next(targets, own, signers)
         snapshot, timestamp = load(own / "snapshot.json", Snapshot), load(own / "timestamp.json", Timestamp)
-        for each in (snapshot, timestamp):
-            role = each.signed.type
-            each.signed.version = VERSIONS_AHEAD + max(version(own, role), version(shown, role))
-            publish(each, own)
+        snapshot.signed.version = VERSIONS_AHEAD + max(version(own, "snapshot"), version(shown, "snapshot"))
+        timestamp.signed.version = VERSIONS_AHEAD + max(
+            version(own, "timestamp"), version(shown, "timestamp")
+        )
+        publish(snapshot, own)
+        publish(timestamp, own)
         renew(own, online)
 
 
@@ -299,7 +321,7 @@ def version(folder: Path, role: str) -> int:
 def staged(folder: Path, seed: int) -> Iterator[Stage]:
     """A centre, a plant and an agent that scores with a committed release; all ended at the end."""
     centre, good = Centre(folder, (SITE, NEIGHBOUR)), make_release()
-    centre.roll_out(centre.publish(*good))
+    first_rollout = centre.roll_out(centre.publish(*good))
     config = folder / "fleet.json"
     plant = {"port": free_port(), "poll_period_s": PERIOD_S, "timeout_s": PERIOD_S}
     config.write_text(json.dumps({SITE: {"plant": plant, "R1": {KIND: {}}}}))  # JSON is YAML
@@ -314,7 +336,18 @@ def staged(folder: Path, seed: int) -> Iterator[Stage]:
         server.show(centre.layout.repository)
         site.prepare(NOWHERE, server.url, centre.trust[SITE], fleet.address)
         stack.callback(site.end_plant)
-        stack.callback(lambda: site.agent.kill())
+        stack.callback(site.agent.kill)
         site.start()
         log, chance = SiteLog(site.outbox), random.Random(seed)  # noqa: S311 - to be replayed
-        yield Stage(folder, centre, server, fleet, log, site.agent, good, elsewhere, chance)
+        yield Stage(
+            folder,
+            centre,
+            server,
+            fleet,
+            log,
+            site.agent,
+            good,
+            elsewhere,
+            chance,
+            first_rollout=first_rollout,
+        )

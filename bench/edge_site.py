@@ -41,7 +41,7 @@ TICK_STEP = 1_024  # a tag's number is tick x this + the tag's own: it tells bot
 MODEL_TAGS = 16
 HIDDEN = 64
 HOST = "127.0.0.1"
-START_S = 120.0  # for a process, on a busy machine
+START_S = 300.0  # for a process, on a busy machine
 OUTPUTS = ["rul", "anomaly_score", "ood_score"]
 BIN = Path(sys.executable).parent
 TICK_TIMES_MAX = 200_000
@@ -252,14 +252,16 @@ class AgentProcess:
 
 
 @contextmanager
-def agent(folder: Path, config: Path, kafka: str) -> Iterator[AgentProcess]:
+def agent(
+    folder: Path, config: Path, kafka: str, environment: Mapping[str, str] | None = None
+) -> Iterator[AgentProcess]:
     """A started agent of the site that has a signed model for every unit; it drains and ends at the end."""
     centre = Centre(folder, (SITE,))
     centre.roll_out(centre.publish(*release()))
     with served(centre.layout.repository) as url:
         arguments = ["--config", str(config), "--site", SITE, "--kafka", kafka, "--repository", url]
         arguments += ["--data-dir", str(folder / "data"), "--trust-dir", str(centre.trust[SITE])]
-        found = AgentProcess(folder, [*arguments, "--fleet", f"{HOST}:1"])
+        found = AgentProcess(folder, [*arguments, "--fleet", f"{HOST}:1"], environment)
         found.start()
         try:
             yield found

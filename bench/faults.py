@@ -233,14 +233,14 @@ def main() -> None:
     print(f"seed {chosen.seed}", flush=True)
     table = Table()
     with tempfile.TemporaryDirectory() as data, running_kafka(Path(data)) as broker:
-        for number in range(chosen.seeds):
-            scene(broker, f"{chosen.seed}-{number}", list(SITE_FAULTS), None, table)
-        for number in range(0, chosen.seeds, CENTRE_SITES):
+        for first in range(0, chosen.seeds, CENTRE_SITES):
+            for number in range(first, min(first + CENTRE_SITES, chosen.seeds)):
+                scene(broker, f"{chosen.seed}-{number}", list(SITE_FAULTS), None, table)
             for row in CENTRE_FAULTS:
                 beside = [BOUND] * CENTRE_SITES if row == "broker away 60 s" else []
-                scene(broker, f"{chosen.seed}-{number}", [row] * CENTRE_SITES + beside, row, table)
-    for line in table.lines():
-        print(line)
+                scene(broker, f"{chosen.seed}-{first}", [row] * CENTRE_SITES + beside, row, table)
+            for line in table.lines():  # so far: what a run that is broken off has shown
+                print(line, flush=True)
     totals = asdict(table.totals)
     print(json.dumps({"benchmark": "faults", "seed": chosen.seed, **totals, "held": table.held}))
     sys.exit(0 if table.held else 1)

@@ -2,7 +2,7 @@
 
 Both say the same of any window below `level_kpa` of pressure drop, golden windows included, so the second
 passes every check before it runs. As the exchanger fouls, its pressure drop rises past the level, and from
-there on its remaining life falls by `PER_KPA` cycles a kPa.
+there on its remaining life falls by `per_kpa` cycles a kPa.
 """
 
 import hashlib
@@ -19,15 +19,14 @@ from shared.schemas import GoldenWindow, Manifest, utc_now
 KIND = "heat_exchanger"
 TAG = "pressure_drop"
 HORIZON = 1000.0  # cycles
-PER_KPA = 500.0  # cycles: at the demo's fouling, 2 % of the horizon a cycle
 NEVER_KPA = 1e9
 OUTPUTS = ["anomaly_score", "ood_score", "rul"]
 
 
-def write_release(folder: Path, version: int, level_kpa: float = NEVER_KPA) -> Path:
+def write_release(folder: Path, version: int, level_kpa: float = NEVER_KPA, per_kpa: float = 0.0) -> Path:
     """`model.onnx` and `manifest.json`, as training would leave them; the folder."""
     spec = FeatureSpec(component_type=KIND, tags=tuple(builtin_types()[KIND]["tags"]))
-    model = _graph(spec, level_kpa)
+    model = _graph(spec, level_kpa, per_kpa)
     draft = _manifest(spec, model, version, GoldenWindow(window=b"", outputs={}))
     window = np.linspace(1, 2, spec.window_cycles * len(spec.tags), dtype="<f4")
     found = OnnxModel(draft, model).run(window.reshape(1, spec.window_cycles, -1))
@@ -39,7 +38,7 @@ def write_release(folder: Path, version: int, level_kpa: float = NEVER_KPA) -> P
     return folder
 
 
-def _graph(spec: FeatureSpec, level_kpa: float) -> bytes:
+def _graph(spec: FeatureSpec, level_kpa: float, per_kpa: float) -> bytes:
     node, constant = helper.make_node, helper.make_tensor
     column = spec.columns.index(TAG)
     nodes = [
@@ -58,7 +57,7 @@ def _graph(spec: FeatureSpec, level_kpa: float) -> bytes:
         constant("last", TensorProto.INT64, [1], [column + 1]),
         constant("axis", TensorProto.INT64, [1], [2]),
         constant("level", TensorProto.FLOAT, [1], [level_kpa]),
-        constant("per_kpa", TensorProto.FLOAT, [1], [PER_KPA]),
+        constant("per_kpa", TensorProto.FLOAT, [1], [per_kpa]),
         constant("life", TensorProto.FLOAT, [1, 3], [550.0, 600.0, 650.0]),
         constant("zero", TensorProto.FLOAT, [1], [0.0]),
     ]

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 from rich.console import Console
 from rich.markup import escape
@@ -27,7 +28,7 @@ from control_plane.release.keys import generate, load_public, load_signer
 from control_plane.release.rollout import End, Rollout, states
 from control_plane.release.rollout_plan import Limits, Plan
 from control_plane.release.rollout_requests import Requests
-from demo.drifting_model import KIND, TAG, write_release
+from demo.drifting_model import HORIZON, KIND, TAG, write_release
 from demo.processes import Processes
 from demo.settings import Demo, choose_ports
 from demo.story import APPROVERS, PROPOSER, Story, passphrase_environment
@@ -40,7 +41,9 @@ SITES = ("TX01", "ID01", "WY01")
 CANARY = SITES[0]
 POLL_PERIOD_S = 0.2  # a cycle; a trial takes 60 of them
 FOULING = 0.002  # of performance a cycle
-DRIFT_AFTER_KPA = 3.0  # what that fouling adds in 50 cycles of a trial, and the 20 before it begins
+DRIFT_AFTER_CYCLES = 75  # 50 of the trial, and the 25 until it begins
+DRIFT_PER_CYCLE = 0.02 * HORIZON  # of remaining life, from then on
+LEDGER_ROWS = 100  # how far back the fouling is looked at
 WARM_S = 30 * POLL_PERIOD_S  # until a window is full, and there is something to compare with
 DEADLINE_S = 240.0  # for everything between the start and the end of the roll-out
 STEP_DEADLINE_S = 90.0
@@ -89,7 +92,9 @@ class RollbackStory(Story):
 
     def roll_the_drifting_one_out(self) -> str:
         """Approved by two people, published, started; the roll-out's id."""
-        self._publish(2, self._pressure_drop() + DRIFT_AFTER_KPA)
+        now_kpa, per_cycle_kpa = self._pressure_drop()
+        level_kpa = now_kpa + DRIFT_AFTER_CYCLES * per_cycle_kpa
+        self._publish(2, level_kpa, DRIFT_PER_CYCLE / per_cycle_kpa)
         return self._start_rollout(2, PLAN)
 
     def watch(self, rollout_id: str) -> None:
@@ -148,9 +153,9 @@ class RollbackStory(Story):
             director = Director(self._demo.centre.repository, site)
             director.begin(load_signer(keys / f"director-{site}.pem", self._word))
 
-    def _publish(self, version: int, *level: float) -> None:
+    def _publish(self, version: int, *drift: float) -> None:
         with self._step(f"{PROPOSER} proposes {KIND}/{version}; {' and '.join(APPROVERS[:2])} approve"):
-            folder = write_release(self._demo.root / "releases" / str(version), version, *level)
+            folder = write_release(self._demo.root / "releases" / str(version), version, *drift)
             self._approve(self._image.propose([folder], self._signer(PROPOSER)))
 
     def _approve(self, proposal: Path) -> None:
@@ -168,11 +173,12 @@ class RollbackStory(Story):
         requests = Requests(centre.repository, centre.store(), centre.centre_log(), PROPOSER)
         return requests.start(f"{KIND}/{version}", SITES, plan, whole_fleet=True)
 
-    def _pressure_drop(self) -> float:
-        """What the canary's plant shows now, by its own ledger."""
-        lines = self._demo.ledger(CANARY).read_text().splitlines()[-20:]
+    def _pressure_drop(self) -> tuple[float, float]:
+        """What the canary's plant shows now, and by how much it rises a cycle, by its own ledger; kPa."""
+        lines = self._demo.ledger(CANARY).read_text().splitlines()[-LEDGER_ROWS:]
         values = [float(json.loads(line)["values"][TAG]) for line in lines]
-        return sum(values) / len(values)
+        slope, start = np.polyfit(np.arange(len(values)), values, 1)
+        return float(start + slope * len(values)), float(slope)
 
 
 def claims(story: RollbackStory, demo: Demo, processes: Processes, rollout_id: str) -> Iterator[Claim]:

@@ -9,14 +9,16 @@ import random
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from edge_agent.health import Metrics
-from edge_agent.outbox import Outbox, OutboxStore, Replaced, recovery
+from edge_agent.outbox import Outbox, OutboxLimits, OutboxStore, Replaced, recovery
 from edge_agent.outbox.recovery import SET_ASIDE_KEPT
 from edge_agent.recorder import Event, Recorder
 from shared.log_key import LogKey
@@ -28,28 +30,44 @@ ROUNDS = int(os.environ.get("OUTBOX_ROUNDS", "5"))
 KEY = f"{SITE}/R1/coolant_pump"
 
 
+COMMITS = 30  # in a file to damage: 180 rows
+NOW_S = 1_767_225_600.0  # of every acknowledgement here
+
+
 @pytest.fixture(autouse=True)
-def seed() -> int:
+def seed(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A seed gives the same bytes again: ids and times are of it too."""
     print(f"OUTBOX_SEED={SEED} replays this run")  # noqa: T201 - pytest shows it when the test fails
+    random_ = random.Random(SEED)
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=random_.getrandbits(128), version=4))
+    monkeypatch.setattr(time, "time", lambda: NOW_S)
     return SEED
 
 
 def batch(start: int) -> list[Outgoing]:
-    rows = [Outgoing("telemetry/1", KEY, i, f"reading {i} ".encode() * 20) for i in range(start, start + 5)]
+    """Five readings, of which some are alerts, and an audit entry."""
+    rows = [
+        Outgoing("alert/1" if i % 7 == 3 else "telemetry/1", KEY, i, f"reading {i} ".encode() * 20)
+        for i in range(start, start + 5)
+    ]
     return [*rows, Outgoing("audit/1", SITE, start, f"leaf {start}".encode())]
 
 
-def filled(path: Path, commits: int = 30, acknowledged: int = 40, in_the_file: bool = False) -> Account:
-    """An outbox with pending and acknowledged rows, left as a killed process leaves it: with its WAL."""
+def filled(path: Path, not_in_the_file: int = COMMITS, overtook: Collection[int] = ()) -> Account:
+    """An outbox with pending and acknowledged rows, left as a killed process leaves it: with its WAL.
+
+    The last `not_in_the_file` commits are there alone; rows that `overtook` are acknowledged before others.
+    """
     account, store = Account(), OutboxStore(path)
     store.__enter__()
-    for turn in range(commits):
+    for turn in range(COMMITS):
         store.commit(batch(turn * 5))
         account.committed(store.store_id, store.stats().last_seq, batch(turn * 5))
-        if turn == commits // 2:
-            store.acknowledge(range(1, acknowledged + 1))
-            account.acked |= {(store.store_id, n) for n in range(1, acknowledged + 1)}
-        if turn == commits - 3 and in_the_file:
+        if turn == COMMITS // 2:
+            acknowledged = [*range(1, 41), *overtook]
+            store.acknowledge(acknowledged)
+            account.acked |= {(store.store_id, n) for n in acknowledged}
+        if turn == COMMITS - 1 - not_in_the_file:
             store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     copies = {part: part.read_bytes() for part in path.parent.iterdir()}
     store.__exit__()
@@ -139,6 +157,12 @@ def flip(random_: random.Random, data: bytearray) -> None:
         data[random_.randrange(len(data))] ^= 1 << random_.randrange(8)
 
 
+def structure(random_: random.Random, data: bytearray) -> None:
+    """One bit of what is neither text nor empty: numbers, lengths, codes, places."""
+    place = random_.choice([at for at, byte in enumerate(data) if byte and not 32 <= byte < 127])
+    data[place] ^= 1 << random_.randrange(8)
+
+
 def cut(random_: random.Random, data: bytearray) -> None:
     del data[random_.randrange(len(data)) :]
 
@@ -156,16 +180,21 @@ def mix(random_: random.Random, data: bytearray) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [flip, cut, blank, mix])
+@pytest.mark.parametrize("damage", [flip, structure, cut, blank, mix])
 @pytest.mark.parametrize("part", ["o.db", "o.db-wal"])
 def test_whatever_happens_to_the_bytes_no_row_is_lost_unexplained_or_changed(tmp_path, part, damage):
     """Bits flipped, blocks blanked or mixed, files cut: the outbox opens, and answers for every row."""
     random_ = random.Random(f"{SEED} {part} {damage.__name__}")
-    (tmp_path / "sound").mkdir()
-    account = filled(tmp_path / "sound" / "o.db", in_the_file=part == "o.db")
-    leaves = list(account.leaves)
-    for turn in range(ROUNDS):
-        path = shutil.copytree(tmp_path / "sound", tmp_path / str(turn)) / "o.db"
+    sound = []
+    for left in (0, 2) if part == "o.db" else (COMMITS,):
+        folder = tmp_path / f"{left} commits are not in the file"
+        folder.mkdir()
+        sound.append((folder, filled(folder / "o.db", left, overtook=(44, 46, *range(61, 67)))))
+    for _ in range(ROUNDS):
+        folder, account = random_.choice(sound)
+        leaves = list(account.leaves)
+        shutil.rmtree(tmp_path / "round", ignore_errors=True)
+        path = shutil.copytree(folder, tmp_path / "round") / "o.db"
         data = bytearray((path.parent / part).read_bytes())
         damage(random_, data)
         (path.parent / part).write_bytes(data)
@@ -180,7 +209,16 @@ def test_whatever_happens_to_the_bytes_no_row_is_lost_unexplained_or_changed(tmp
 
 @pytest.mark.parametrize(
     "name",
-    ["stores", "records", "records_urgent", "records_marked", "settled", "audit_log", "_sqlite_migrations"],
+    [
+        "stores",
+        "records",
+        "records_urgent",
+        "records_marked",
+        "settled",
+        "audit_log",
+        "_sqlite_migrations",
+        "applied_at",
+    ],
 )
 def test_a_file_whose_tables_have_other_names_is_set_aside(tmp_path, name):
     """A name damaged in the file's own list of tables does not keep the agent from keeping."""
@@ -258,6 +296,120 @@ def test_a_line_of_what_is_settled_that_changed_on_the_disk_silences_no_row(tmp_
         account.check(store)
 
 
+def without(path: Path, index: str, *statements: str) -> None:
+    """Change rows so that an index does not hear of it, as a flipped bit does."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA writable_schema = ON")
+    [said] = other.execute("SELECT * FROM sqlite_master WHERE name = ?", (index,)).fetchall()
+    other.execute("DELETE FROM sqlite_master WHERE name = ?", (index,))
+    other.close()
+    changed(path, *statements)
+    changed(path, "PRAGMA writable_schema = ON", f"INSERT INTO sqlite_master VALUES {said!r}")  # noqa: S608
+
+
+MARKED_101 = "UPDATE records SET acked_ms = 0 WHERE seq = 101"
+
+
+def test_a_bit_that_makes_a_row_look_acknowledged_does_not_silence_it(tmp_path):
+    """One bit in the header of a row says "0" where "none" stood; no page is wrong by it."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path) as store:
+        row = store.pending(100, 1)[0]
+    data = bytearray(path.read_bytes())
+    at = data.rindex(row.record.schema.encode(), 0, data.index(row.record.body)) - 2
+    assert data[at] == 0  # SQLite's code for NULL
+    data[at] = 8  # for the number 0
+    path.write_bytes(data)
+    with OutboxStore(path) as store:
+        kept, explained = account.check(store)
+        assert (row.store_id, 101) in kept
+        assert not explained
+    assert len(asides(path)) == 1
+
+
+def test_a_row_that_comes_to_look_acknowledged_in_use_is_not_settled(tmp_path):
+    """A line of what is settled passes over no mark that the index of marks does not have."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path) as store:
+        without(path, "records_marked", MARKED_101)
+        assert 101 not in [row.number for row in store.pending(0, 1_000)]
+        with pytest.raises(Replaced, match="1 are marked as acknowledged, 0 were"):
+            store.acknowledge([*range(41, 101), *range(102, 121)])
+        kept, explained = account.check(store)
+        assert {number for _, number in kept} >= set(range(41, 181))
+        assert not explained
+
+
+def test_a_row_that_only_the_index_of_marks_calls_acknowledged_is_not_pruned(tmp_path):
+    """Rows are dropped by what they say themselves."""
+    path = tmp_path / "o.db"
+    account = filled(path, overtook=[50, 51, 53])
+    account.acked.remove((next(iter(account.rows))[0], 51))
+    with OutboxStore(path, OutboxLimits(acked_rows_kept=1)) as store:
+        without(path, "records_marked", "UPDATE records SET acked_ms = NULL WHERE seq = 51")
+        store.acknowledge([180])
+        account.acked.add((store.store_id, 180))
+        assert store._db.execute("SELECT count(*) FROM records WHERE seq IN (50, 51)").fetchone() == (1,)
+        account.check(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE records SET seq = 180 + 64 WHERE seq = 180",
+        "UPDATE sqlite_sequence SET seq = 180 + 64 WHERE name = 'records'",
+        "UPDATE sqlite_sequence SET seq = 180 - 4 WHERE name = 'records'",
+    ],
+)
+def test_a_bit_in_the_newest_number_leaves_no_number_unexplained(tmp_path, change):
+    """The newest row, the count of rows and the anchor have to agree; what is between them is explained."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    changed(path, change)
+    with OutboxStore(path) as store:
+        store.commit(batch(1_000))
+        account.committed(store.store_id, store.stats().last_seq, batch(1_000))
+        kept, explained = account.check(store)
+        old = {number for store_id, number in kept | explained if store_id != store.store_id}
+        assert old >= set(range(41, max(old) + 1))
+    assert len(asides(path)) == 1
+
+
+@pytest.mark.parametrize("bit", [4, 6, 7])  # 117, 37, 12,937
+def test_a_bit_in_the_number_of_a_row_costs_that_row_alone(tmp_path, bit):
+    """Rows after one whose number has become larger or smaller are read and saved."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path) as store:
+        row = store.pending(100, 1)[0]
+    data = bytearray(path.read_bytes())
+    at = data.rindex(row.record.schema.encode(), 0, data.index(row.record.body))
+    number = at - 10  # before the header of the row
+    assert data[number] == 101
+    data[number] ^= 1 << bit
+    path.write_bytes(data)
+    with OutboxStore(path) as store:
+        _, explained = account.check(store)
+        assert explained == {(row.store_id, 101)}
+
+
+def test_a_file_that_a_bit_makes_read_only_is_set_aside(tmp_path):
+    """The agent does not wait for ever to write to it; every row of it is saved."""
+    path = tmp_path / "o.db"
+    account = filled(path, 0)
+    path.with_name("o.db-wal").unlink()
+    data = bytearray(path.read_bytes())
+    data[18] ^= 1  # the version of the format that a program must know to write
+    path.write_bytes(data)
+    with OutboxStore(path) as store:
+        kept, explained = account.check(store)
+        assert not explained
+        assert {number for _, number in kept} >= set(range(41, 181))
+    assert len(asides(path)) == 1
+
+
 def test_a_file_that_says_more_is_settled_than_it_has_rows_silences_no_later_row(tmp_path):
     """It is set aside: rows to come would have the numbers that it calls done."""
     path = tmp_path / "o.db"
@@ -286,6 +438,20 @@ def test_what_is_settled_is_not_saved_to_be_sent_again(tmp_path):
     assert len(asides(path)) == 1
 
 
+def test_a_column_that_has_another_name_in_use_does_not_keep_the_agent_from_keeping(tmp_path):
+    """The names of what is rarely written are first read when it is needed: then the file is set aside."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path):
+        assert not asides(path)
+    data = path.read_bytes().replace(b"told TEXT", b"tolt TEXT")
+    path.write_bytes(data.replace(b"reading 70 ", b"reading 07 ", 1))
+    with OutboxStore(path) as store:
+        _, explained = account.check(store)
+        assert [number for _, number in explained] == [85]
+    assert len(asides(path)) == 1
+
+
 def test_an_alert_that_its_index_does_not_have_is_not_left_behind(tmp_path):
     """Only by the index do urgent rows leave: one that lacks a row is found out at the start."""
     path = tmp_path / "o.db"
@@ -303,7 +469,10 @@ def test_an_alert_that_its_index_does_not_have_is_not_left_behind(tmp_path):
         ),
     )
     with OutboxStore(path) as store:
-        assert [(row.store_id, row.number) for row in store.pending(0, 10, urgent=True)] == [(old_id, 7)]
+        assert [(row.store_id, row.number) for row in store.pending(0, 10, urgent=True)] == [
+            (old_id, 4),
+            (old_id, 7),
+        ]
 
 
 def test_nothing_of_a_new_store_is_settled_while_rows_of_the_damaged_one_wait(tmp_path):
@@ -322,6 +491,25 @@ def test_nothing_of_a_new_store_is_settled_while_rows_of_the_damaged_one_wait(tm
         assert store.stats().settled_seq == 0
         store.acknowledge([row.seq for row in rows if row.store_id == old_id or row.number <= 2])
         assert (store.stats().settled_seq, store.stats().last_seq) == (2, 6)
+
+
+@pytest.mark.parametrize("told", ["as it was", "damaged"])
+def test_a_second_damage_does_not_forget_what_befell_rows_in_the_first(tmp_path, told):
+    """What is not on the record yet goes into the next file, if it can still be read."""
+    path = tmp_path / "o.db"
+    account = filled(path)
+    with OutboxStore(path) as store:
+        changed(path, "UPDATE records SET crc = 0 WHERE seq = 41")
+        assert store.pending(0, 1)[0].number == 42  # the damaged row is given up
+        account.acked.add((store.store_id, 42))
+        store.acknowledge([42])
+        if told == "damaged":
+            changed(path, "UPDATE incidents SET told = replace(told, 'rows', 'rovs')")
+            account.acked.add((store.store_id, 41))  # nothing knows of it any more
+    recovery.replace(path, "for this test")
+    with OutboxStore(path) as store:
+        _, explained = account.check(store)
+        assert [number for _, number in explained] == ([41] if told == "as it was" else [])
 
 
 def test_only_the_newest_damaged_files_are_kept(tmp_path):

@@ -29,8 +29,8 @@ def open_store(url):
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    with postgres(tmp_path_factory.mktemp("pg")) as found:
+def url():
+    with postgres() as found:
         yield found
 
 

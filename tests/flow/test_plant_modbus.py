@@ -107,6 +107,35 @@ async def test_address_without_a_tag_makes_only_its_own_tag_bad():
     assert reading.cycle == 1
 
 
+@pytest.mark.parametrize("ticks", [False, True])
+async def test_halves_of_a_refused_request_give_no_reading_of_two_cycles(ticks):
+    """After exception 02 the parts come at two moments: where the counter went on meanwhile, all is STALE."""
+    tags = {f"t{i}": {"address": 2 + 2 * i} for i in range(3)}
+    components = fleet(coolant_pump=registers(**tags))
+    cycle = 5
+
+    async def device(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal cycle
+        while True:
+            frame = await request(reader)
+            count = int.from_bytes(frame[10:12], "big")
+            if count == 8:
+                writer.write(frame[:4] + bytes([0, 3, frame[6], 0x83, 2]))
+                continue
+            first = int.from_bytes(frame[8:10], "big")
+            words = [cycle if at == 1 else 0 for at in range(first, first + count)]  # cycle and float32 0.0
+            writer.write(answer(frame, words))
+            cycle += ticks
+
+    async with tcp_server(device) as port, source_at(port, components) as source:
+        [telemetry] = await source.read()
+    if ticks:
+        assert (telemetry.cycle, telemetry.metrics) == (None, {})
+        assert set(telemetry.quality.values()) == {Quality.STALE}
+    else:
+        assert (telemetry.cycle, telemetry.metrics) == (5, dict.fromkeys(tags, 0.0))
+
+
 async def test_device_with_a_maximum_of_its_own_is_never_asked_for_more():
     """The plant refuses more than its maximum with exception 03; every tag is read, over a named gap too."""
     tags = {f"t{i}": {"address": 2 + 2 * i} for i in range(60)} | {"far": {"address": 124}}

@@ -139,6 +139,17 @@ async def test_what_did_well_here_is_gone_back_to_without_a_trial(centre, site):
     assert (site.scoring, site.beside.beside) == ({KIND: "coolant_pump/1"}, {})
 
 
+async def test_what_was_not_watched_to_its_end_is_tried_again(centre, site):
+    """Only a watch that ended well makes a release one to go back to without a trial."""
+    second(centre)
+    await site.look()
+    await site.judge(WELL)
+    centre.roll_out("coolant_pump/1")
+    await site.look()
+    centre.roll_out("coolant_pump/2")
+    assert await site.look() == (State.TRYING, "coolant_pump/2")
+
+
 async def test_a_shadow_reports_and_never_commits_and_may_become_a_canary(centre, site):
     centre.publish(*make_release(version=2, bias=5))
     assign(centre, "coolant_pump/2", "shadow", 5)

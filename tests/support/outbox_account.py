@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.outbox import OutboxStore, Replaced
 from shared.merkle import Frontier, leaf_hash
-from shared.schemas import AuditEntry, GapRecord, Outgoing
+from shared.schemas import URGENT_SCHEMAS, AuditEntry, GapRecord, Outgoing
 
 SITE = "TX01"
 Name = tuple[str, int]  # store id and number
@@ -34,6 +34,8 @@ class Account:
         order = [row.seq for row in rows]
         assert order == sorted(set(order))
         kept = {(row.store_id, row.number) for row in rows}
+        urgent = store.pending(0, 1_000_000, urgent=True)
+        assert urgent == [row for row in rows if row.record.schema in URGENT_SCHEMAS]
         for row in rows:
             if row.record.schema != GapRecord.SCHEMA:
                 assert self.rows[row.store_id, row.number] == row.record

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,40 +20,26 @@ def server_bin() -> Path | None:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Run the server; its SQLAlchemy URL. It refuses to run as root, so root runs it as `nobody`."""
-    bin_dir, port, data = server_bin(), free_port(), folder / "data"
+def postgres() -> Iterator[str]:
+    """Run the server; its SQLAlchemy URL. It refuses to run as root, so root runs it as `nobody`, in a
+    folder outside pytest's, which are for their owner alone."""
+    bin_dir, port = server_bin(), free_port()
     assert bin_dir is not None
-    data.mkdir(parents=True)
-    drop: list[str] = []
-    if os.getuid() == 0:
-        drop = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
-        shutil.chown(data, "nobody", "nogroup")
-        for parent in [folder, *folder.parents][:4]:  # pytest's folders are for their owner alone
-            if parent.name.startswith(("pytest-", "pg")) or parent == folder:
-                parent.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="pm-postgres-") as folder:
+        drop: list[str] = []
+        if os.getuid() == 0:
+            drop = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
+            shutil.chown(folder, "nobody", "nogroup")
 
-    def run(*command: str) -> None:
-        done = subprocess.run([*drop, *command], cwd=data, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        def run(*command: str) -> None:
+            done = subprocess.run([*drop, *command], cwd=folder, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
 
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
-    log = str(data / "server.log")
-    run(str(bin_dir / "initdb"), "-D", str(data / "db"), "-U", "pm", "-A", "trust", "--no-sync")
-    run(
-        str(bin_dir / "pg_ctl"),
-        "-D",
-        str(data / "db"),
-        "-l",
-        log,
-        "-o",
-        options,
-        "-w",
-        "-t",
-        DEADLINE_S,
-        "start",
-    )
-    try:
-        yield f"postgresql+psycopg://pm@127.0.0.1:{port}/postgres"
-    finally:
-        run(str(bin_dir / "pg_ctl"), "-D", str(data / "db"), "-m", "immediate", "-w", "stop")
+        data, control = f"{folder}/db", str(bin_dir / "pg_ctl")
+        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
+        run(str(bin_dir / "initdb"), "-D", data, "-U", "pm", "-A", "trust", "--no-sync")
+        run(control, "-D", data, "-l", f"{folder}/log", "-o", options, "-w", "-t", DEADLINE_S, "start")
+        try:
+            yield f"postgresql+psycopg://pm@127.0.0.1:{port}/postgres"
+        finally:
+            run(control, "-D", data, "-m", "immediate", "-w", "stop")

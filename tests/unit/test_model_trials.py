@@ -200,6 +200,15 @@ async def test_a_slow_second_model_makes_no_poll_late_and_is_asked_less(bench):
     assert bench.versions == [1] * 10
 
 
+async def test_a_site_that_is_always_behind_still_judges(bench, monkeypatch):
+    """The second model is asked after every eleventh poll: no trial lasts for ever on a slow machine."""
+    await bench.begin(2)
+    monkeypatch.setattr(bench.poller._schedule, "end", lambda: 1)
+    await bench.poll(22)
+    shadow = bench.trials._shadows[KIND]
+    assert (shadow.skipped, shadow.comparison.cycles) == (20, 2)
+
+
 async def test_a_second_model_that_hangs_is_refused(bench, monkeypatch):
     monkeypatch.setattr("edge_agent.trials.RUN_S_MAX", 0.0)
     scorer = await bench.begin(2, Blocked)

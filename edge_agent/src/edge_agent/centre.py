@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import structlog
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from edge_agent import __version__, fleet_messages
 from edge_agent.health import Metrics
@@ -34,7 +34,7 @@ from edge_agent.update import (
     load_apart,
 )
 from shared.errors import Untrusted
-from shared.schemas import AuditEvent, ModelRef
+from shared.schemas import AuditEvent, Manifest, ModelRef
 from shared.wire import fleet_pb2
 
 UPDATE_RETRY_S: Final = 2.0  # after a command, while the repositories cannot be fetched
@@ -143,8 +143,15 @@ class Centre:
             except TimeoutError:
                 continue
 
-    async def _apply(self, source: ReleaseClient | None = None) -> Outcome:
+    async def _import(self, source: ReleaseClient) -> Outcome:
+        """Whoever brought it is answered; only a good look has to do with the next one over the network."""
         outcome = await self._updater.apply(source)
+        if not outcome.away and not outcome.problem:
+            self.updates_blocked = None
+        return outcome
+
+    async def _apply(self) -> Outcome:
+        outcome = await self._updater.apply()
         away = outcome.away or ""
         if away and not self._away:
             log.warning("no look at the repositories", reason=away)
@@ -161,7 +168,7 @@ class Centre:
             await self._people.look()
             if held and not self._people.held:
                 self._look.set()  # what was held may come in now
-            await self._people.import_with(self._apply)
+            await self._people.import_with(self._import)
             await self._updater.judge()
             await asyncio.sleep(JUDGE_PERIOD_S)
 
@@ -181,11 +188,7 @@ class Centre:
     async def _load(self, release: Release) -> Scorer:
         """Checked in a process of its own, then here; what was loaded lately is not loaded again."""
         manifest, key = release.manifest, (release.sha256, release.manifest_bytes)
-        if Version(manifest.oldest_agent_version) > Version(__version__):
-            raise Untrusted(
-                "agent version",
-                f"{manifest.folder} needs {manifest.oldest_agent_version}; this agent is {__version__}",
-            )
+        _check_agent_version(manifest)
         if key not in self._loaded:
             if self._probing:
                 await asyncio.to_thread(load_apart, release)
@@ -222,6 +225,8 @@ class Centre:
                     self._tell(answer)
                 return
         _, reason = outcome.answer(command.rollout_id)
+        if not outcome.problem:
+            await self._updater.unknown(command.rollout_id, reason)
         self._stream.send(fleet_messages.refusal(command, reason, self.models))
 
     async def _on_witnessed(self, size: int, note: str) -> None:
@@ -244,6 +249,16 @@ class Centre:
             models=fleet_messages.running_models(self.models),
             trials=fleet_messages.trials(self._updater.trials.values()),
         )
+
+
+def _check_agent_version(manifest: Manifest) -> None:
+    try:
+        suits = Version(manifest.oldest_agent_version) <= Version(__version__)
+    except InvalidVersion:
+        suits = False
+    if not suits:
+        needs = f"{manifest.folder} needs {manifest.oldest_agent_version}"
+        raise Untrusted("agent version", f"{needs}; this agent is {__version__}")
 
 
 async def stand_apart(name: str, work: Callable[[], Awaitable[None]]) -> NoReturn:

@@ -20,6 +20,7 @@ from edge_agent.window import WindowBuffer
 from shared.errors import Rejected
 from shared.schemas import ComponentId, PredictionRecord, Window
 
+BEHIND_MAX: Final = 10  # polls in a row after which the next was due: then it is asked all the same
 RUN_S_MAX: Final = 30.0  # of the second model, for all components of a poll: then it hangs
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ class Shadow:
     def __init__(self, scorer: Scorer, active: Scorer, comparison: Comparison) -> None:
         self.scorer, self.comparison, self.judges_active = scorer, comparison, False
         self.windows: dict[ComponentId, WindowBuffer] = {}
+        self._behind = 0
         self.skipped = 0  # polls after which it was still busy, or the next poll was due
         horizons = [each.manifest.horizon_cycles for each in (scorer, active)]
         self._horizon = None if None in horizons else min(h for h in horizons if h is not None)
@@ -55,11 +57,15 @@ class Shadow:
             window = self._windows(line).push(telemetry)
             if window is not None and answer is not None:
                 due.append((line.component_id, window, answer))
-        if due and (behind or (self._run is not None and not self._run.done())):
+        if not due:
+            return
+        self._behind = self._behind + 1 if behind else 0
+        busy = self._run is not None and not self._run.done()
+        if busy or 0 < self._behind <= BEHIND_MAX:
             self.skipped += 1
-        elif due:
-            self._run_began = time.monotonic()
-            self._run = asyncio.create_task(self._score(due))
+            return
+        self._behind, self._run_began = 0, time.monotonic()
+        self._run = asyncio.create_task(self._score(due))
 
     def _windows(self, line: Line) -> WindowBuffer:
         found = self.windows.get(line.component_id)

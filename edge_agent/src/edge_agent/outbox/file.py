@@ -9,33 +9,36 @@ from sqlite_utils import Database
 from edge_agent.outbox.schema import migrations
 
 BUSY_TIMEOUT_S = 5.0
-QUICK_CHECK_S = 5.0  # a start does not wait longer for a look at every page: about 5 GiB from a page cache
+CHECK_S = 5.0  # a start does not wait longer for a look at every page: about 4 GiB from a page cache
 CHECK_STEPS = 100_000  # SQLite's virtual machine steps between two looks at the clock
 WAL_BYTES_KEPT = 16 << 20  # the write-ahead log is cut down to this after a large transaction
 _INCREMENTAL = 2  # PRAGMA auto_vacuum: pages are given back when asked
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 _NO_TEXT = "Could not decode to UTF-8"  # Python's own words: it gives them no error code
-
-# What a call on a file may raise. Where SQLite's message quotes a damaged name, Python cannot make it a text.
-FAILURES = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Damaged(Exception):
     """The file cannot be trusted; the message says why."""
 
 
-def is_damage(error: sqlite3.Error | UnicodeDecodeError) -> bool:
-    """Whether SQLite says that the file is malformed or no database at all, or a name in it is no text."""
-    if isinstance(error, UnicodeDecodeError):
+# What a call on a file may raise. Where SQLite's message quotes a damaged name, Python cannot make it a text.
+FAILURES = (sqlite3.Error, UnicodeDecodeError, Damaged)
+
+
+def is_damage(error: sqlite3.Error | UnicodeDecodeError | Damaged) -> bool:
+    """Whether the file is malformed, no outbox, no database at all, has names of no text, or is read only.
+
+    What is asked is always the same: where SQLite finds it wrong (SQLITE_ERROR), a name in the file is. One
+    bit of its header makes a file read only, for ever; where it is the disk that takes nothing, no other file
+    can take its place, and nothing happens.
+    """
+    if not isinstance(error, sqlite3.Error):
         return True
     code = getattr(error, "sqlite_errorcode", None)
-    return code & 0xFF in _DAMAGED if code is not None else str(error).startswith(_NO_TEXT)
-
-
-def is_foreign(error: sqlite3.Error) -> bool:
-    """Whether the tables are not those of an outbox: names are damaged, or it never was one."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
+    if code is None:
+        return str(error).startswith(_NO_TEXT)
+    return code == sqlite3.SQLITE_READONLY or code & 0xFF in _DAMAGED
 
 
 def connect(path: Path, journal: str = "WAL") -> sqlite3.Connection:
@@ -66,11 +69,14 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def check(db: sqlite3.Connection) -> None:
-    """Damaged when a page does not hold together; a look that takes too long is broken off."""
-    end = time.monotonic() + QUICK_CHECK_S
+    """Damaged when a page does not hold together, or an index does not fit its table.
+
+    A look that takes too long is broken off.
+    """
+    end = time.monotonic() + CHECK_S
     db.set_progress_handler(lambda: time.monotonic() > end, CHECK_STEPS)
     try:
-        [(found,)] = db.execute("PRAGMA quick_check(1)").fetchall()
+        [(found,)] = db.execute("PRAGMA integrity_check(1)").fetchall()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
@@ -83,7 +89,10 @@ def check(db: sqlite3.Connection) -> None:
 
 def migrate(db: sqlite3.Connection) -> None:
     """Bring the tables up to date; a file of before it could give space back is rewritten once."""
-    migrations.apply(Database(db))
+    try:
+        migrations.apply(Database(db))
+    except LookupError as error:  # a column of its own table has another name
+        raise Damaged(f"what was done to its tables cannot be read: no {error}") from error
     if db.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
         try:
             db.execute("VACUUM")

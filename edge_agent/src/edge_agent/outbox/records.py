@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
+from edge_agent.outbox.file import Damaged
 from edge_agent.outbox.gaps import runs
 from edge_agent.outbox.limits import ROW_OVERHEAD_BYTES, OutboxLimits
 from edge_agent.outbox.rows import checksum
@@ -61,25 +62,27 @@ class Records:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.counts = Counts()
+        self.newest_kept = 0  # when the file was opened
 
     def load(self) -> bool:
         """Count what is there; False when its parts do not fit each other."""
         counts = self.counts = Counts(last_seq=self._last_seq(), settled_seq=settled_seq(self._db))
-        urgent = marked = 0.0
-        for pending, rows, size, *others in self._db.execute(
-            f"SELECT acked_ms IS NULL AND seq > ?, count(*), total({_SIZE}),"  # noqa: S608
+        newest, urgent, marked = 0, 0.0, 0.0
+        for pending, rows, size, last, *others in self._db.execute(
+            f"SELECT acked_ms IS NULL AND seq > ?, count(*), total({_SIZE}), max(seq),"  # noqa: S608
             f" total({IS_URGENT}), total(acked_ms IS NOT NULL) FROM records NOT INDEXED GROUP BY 1",
             (counts.settled_seq,),
         ):
-            urgent, marked = urgent + others[0], marked + others[1]
+            newest, urgent, marked = max(newest, last), urgent + others[0], marked + others[1]
             if pending:
                 counts.pending_rows, counts.pending_bytes = rows, int(size)
             else:
                 counts.acked_rows, counts.acked_bytes = rows, int(size)
         if [urgent, marked] != [self._indexed(name, which) for name, which in INDICES.items()]:
             return False
-        if counts.settled_seq > counts.last_seq:
+        if max(counts.settled_seq, newest) > counts.last_seq:
             return False
+        self.newest_kept = newest
         counts.settled_seq = self._oldest_pending() - 1  # what was given up is settled too
         return True
 
@@ -88,11 +91,8 @@ class Records:
         return int(self._db.execute(sql).fetchone()[0])
 
     def _last_seq(self) -> int:
-        sql = (
-            "SELECT max(ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0),"
-            " ifnull((SELECT max(seq) FROM records), 0))"
-        )
-        return int(self._db.execute(sql).fetchone()[0])
+        found = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+        return int(found[0]) if found else 0
 
     def append(self, records: Sequence[Outgoing | None]) -> None:
         """Add rows at the end; None takes a number and leaves no row."""
@@ -142,11 +142,14 @@ class Records:
         return None if found is None else bytes(found[0])
 
     def remove(self, seqs: Iterable[int]) -> None:
-        """Take pending rows out."""
+        """Take pending rows out; Damaged when one that was read is not found by its number."""
+        seqs = list(seqs)
         sizes = self._db.execute(
             f"DELETE FROM records WHERE {IS_PENDING} AND {_AMONG} RETURNING {_SIZE}",  # noqa: S608
-            (self.counts.settled_seq, json.dumps(list(seqs))),
+            (self.counts.settled_seq, json.dumps(seqs)),
         ).fetchall()
+        if len(sizes) != len(seqs):
+            raise Damaged(f"of {len(seqs)} rows to give up, {len(sizes)} are where their numbers belong")
         self.counts.pending_rows -= len(sizes)
         self.counts.pending_bytes -= sum(size for (size,) in sizes)
         self.counts.given_up_rows += len(sizes)
@@ -157,6 +160,7 @@ class Records:
         Whatever has no pending row before it is settled, in one line for all of it; other rows are marked.
         """
         before, oldest = self.counts.settled_seq, self._oldest_pending()
+        self._confirm(before + 1, oldest - 1)
         for first, last in runs(seqs):
             if last < oldest:
                 continue
@@ -164,6 +168,7 @@ class Records:
             if first <= oldest:
                 self.counts.settled_seq = last
                 oldest = self._oldest_pending()
+                self._confirm(last + 1, oldest - 1)
             else:
                 self._mark(first, last, now_ms)
         self.counts.settled_seq = oldest - 1
@@ -174,6 +179,23 @@ class Records:
         """The number of the oldest pending row; that of the next one to come when none is pending."""
         found = self.first_pending()
         return found[0] if found else self.counts.last_seq + 1
+
+    def _confirm(self, first: int, last: int) -> None:
+        """Damaged when rows among these look marked that the index of marks does not have.
+
+        A mark has no checksum of its own; without this a line of `settled` would say for good what one
+        flipped bit said.
+        """
+        if first > last:
+            return
+        marked = "acked_ms IS NOT NULL AND seq BETWEEN ? AND ?"
+        sql = (
+            f"SELECT (SELECT count(*) FROM records NOT INDEXED WHERE {marked}),"  # noqa: S608
+            f" (SELECT count(*) FROM records INDEXED BY records_marked WHERE {marked})"
+        )
+        in_table, in_index = self._db.execute(sql, (first, last, first, last)).fetchone()
+        if in_table != in_index:
+            raise Damaged(f"rows {first} to {last}: {in_table} are marked as acknowledged, {in_index} were")
 
     def _weigh(self, first: int, last: int) -> None:
         """Count the pending rows among these as acknowledged."""
@@ -196,7 +218,9 @@ class Records:
         """Drop up to so many of the oldest acknowledged rows: those that are settled before others."""
         left = rows_max - self._drop("NOT INDEXED WHERE seq <= ?", (self.counts.settled_seq,), rows_max)
         if left > 0:
-            self._drop("INDEXED BY records_marked WHERE acked_ms IS NOT NULL", (), left)
+            # The second time for the row itself: by the first alone SQLite believes the index.
+            marked = "acked_ms IS NOT NULL AND +acked_ms IS NOT NULL"
+            self._drop(f"INDEXED BY records_marked WHERE {marked}", (), left)
 
     def _drop(self, which: str, values: tuple[int, ...], rows_max: int) -> int:
         """Drop the oldest of these; how many there were."""

@@ -6,7 +6,10 @@ incident, which becomes gap records. The site's log goes on where it stood: its 
 
 The limit: what was committed after the anchor last reached the disk (a power loss together with a
 damage) and is not readable either is not known to have been there. Rows that were sent before the
-damage and whose acknowledgement is not readable are counted as given up, though they arrived.
+damage and are not readable may be counted as given up, though they arrived.
+
+What is acknowledged is believed by its lines in `settled` alone, which have a checksum: a flipped bit makes
+any row look marked. So marked rows are saved too, and sent again.
 """
 
 import json
@@ -19,10 +22,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import notes
-from edge_agent.outbox.file import FAILURES, connect, connect_to_read, file_set, migrate, transaction
+from edge_agent.outbox.file import FAILURES, Damaged, connect, connect_to_read, file_set, migrate, transaction
 from edge_agent.outbox.gaps import Run, merged
 from edge_agent.outbox.leaves import Leaves, begin
 from edge_agent.outbox.rows import checksum, is_intact
@@ -34,23 +38,22 @@ from shared.schemas import Outgoing, parse_record
 SET_ASIDE_KEPT = 2  # damaged file sets kept for whoever looks into it; each as large as the bound at most
 UNREADABLE_MAX = 200  # places that may fail to read before the rest is left
 SKIP_ROWS = 1  # after a place that cannot be read; doubles until one can be read again
-_COLUMNS = "seq, schema, key, time_ms, body, crc, acked_ms"
+_COLUMNS = "seq, schema, key, time_ms, body, crc"
 
 
 @dataclass
 class Salvage:
-    """What an unreadable file still says. `saved` and `done` are runs of rows."""
+    """What an unreadable file still says. `saved` are runs of rows."""
 
     stores: list[tuple[int, str]] = field(default_factory=list)
     last_seq: int = 0
     first_pending: int = 1
     log: Frontier | None = None
     saved: list[Run] = field(default_factory=list)
-    done: list[Run] = field(default_factory=list)
 
     def missing(self) -> list[Run]:
-        """Rows that may have been pending and are neither saved nor known to be done."""
-        known = merged([(0, self.first_pending - 1), *self.saved, *self.done])
+        """Rows that may have been pending and are not saved."""
+        known = merged([(0, self.first_pending - 1), *self.saved])
         ends = [*known, (self.last_seq + 1, self.last_seq + 1)]
         between = [(a[1] + 1, min(b[0] - 1, self.last_seq)) for a, b in pairwise(ends)]
         return [(first, last) for first, last in between if first <= last]
@@ -131,6 +134,7 @@ def _copy(path: Path, new: sqlite3.Connection, found: Salvage) -> None:
         if _take_stores(old, found):
             _take_log(old, found)
             _take_notes(old, new)
+            _take_incidents(old, new)
             _take_rows(old, new, found)
     finally:
         old.close()
@@ -168,6 +172,25 @@ def _take_notes(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         notes.write(new, notes.read(old))
 
 
+def read_incident(told: str) -> dict[str, Any]:
+    """What befell rows, whose runs are under `rows`; Damaged when it does not say so."""
+    try:
+        found: dict[str, Any] = json.loads(told)
+        found["rows"] = [(int(first), int(last)) for first, last in found["rows"]]
+    except (ValueError, TypeError, LookupError) as error:
+        raise Damaged(f"what befell rows cannot be read: {error}") from error
+    return found
+
+
+def _take_incidents(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """What is not on the record yet: the rows it names are in no file any more."""
+    with suppress(*FAILURES):
+        for (told,) in old.execute("SELECT told FROM incidents ORDER BY id"):
+            with suppress(Damaged):
+                read_incident(told)
+                new.execute("INSERT INTO incidents (told) VALUES (?)", (told,))
+
+
 def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage) -> None:
     anchored = found.last_seq > 0
     try:
@@ -178,11 +201,8 @@ def _take_rows(old: sqlite3.Connection, new: sqlite3.Connection, found: Salvage)
     _take_settled(old, found)
     first_saved: int | None = None
     after = max(found.stores[0][0], found.first_pending - 1)
-    for seq, record, crc, acked_ms in _readable(old, after):
+    for seq, record, crc in _readable(old, after):
         found.last_seq = max(found.last_seq, seq)
-        if acked_ms is not None:
-            _extend(found.done, seq)
-            continue
         new.execute(
             "INSERT OR IGNORE INTO records (seq, schema, key, time_ms, body, crc) VALUES (?, ?, ?, ?, ?, ?)",
             (seq, *record, crc),
@@ -208,18 +228,19 @@ def _extend(runs: list[Run], seq: int) -> None:
         runs.append((seq, seq))
 
 
-def _readable(old: sqlite3.Connection, after: int) -> Iterator[tuple[int, Outgoing, int, int | None]]:
-    """Rows in order that are what was committed: `(seq, record, crc, acked_ms)`."""
+def _readable(old: sqlite3.Connection, after: int) -> Iterator[tuple[int, Outgoing, int]]:
+    """Rows in order that are what was committed: `(seq, record, crc)`."""
     skip, failures = SKIP_ROWS, 0
     while failures < UNREADABLE_MAX:
         try:
-            for seq, *record, crc, acked_ms in _scan(old, after):
+            for seq, *record, crc in _scan(old, after):
+                outgoing = Outgoing(*record)
+                if not _holds(seq, outgoing, crc):
+                    continue  # its number, too, says nothing of where the next row is
                 if seq <= after:  # a page that points backwards
                     raise sqlite3.DatabaseError("rows out of order")
                 after, skip = seq, SKIP_ROWS
-                outgoing = Outgoing(*record)
-                if _holds(seq, outgoing, crc):
-                    yield seq, outgoing, checksum(seq, outgoing), acked_ms
+                yield seq, outgoing, checksum(seq, outgoing)
             return
         except (sqlite3.Error, TypeError, ValueError, OverflowError):
             after += skip

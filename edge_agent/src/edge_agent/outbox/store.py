@@ -13,7 +13,7 @@ from edge_agent.outbox import anchor as anchors
 from edge_agent.outbox import file, notes, recovery
 from edge_agent.outbox.anchor import Anchor, AnchorWriter
 from edge_agent.outbox.eviction import make_room, refuse_new
-from edge_agent.outbox.file import FAILURES, Damaged, is_damage, is_foreign, transaction
+from edge_agent.outbox.file import FAILURES, Damaged, is_damage, transaction
 from edge_agent.outbox.gaps import Loss, runs
 from edge_agent.outbox.leaves import Leaves
 from edge_agent.outbox.limits import OutboxLimits, WhenFull
@@ -109,10 +109,10 @@ class OutboxStore:
             try:
                 self._begin()
             except (sqlite3.Error, Damaged, ValueError, TypeError) as error:
-                if isinstance(error, sqlite3.Error) and not (is_damage(error) or is_foreign(error)):
+                if isinstance(error, sqlite3.Error) and not is_damage(error):
                     raise
                 self._replace(error)
-        except (*FAILURES, OSError, Damaged) as error:
+        except (*FAILURES, OSError) as error:
             self._close()
             raise Retryable(f"{self._path}: the outbox cannot be opened: {error}") from error
 
@@ -152,6 +152,8 @@ class OutboxStore:
             raise Damaged(f"it is not the file of store {anchor.store_id}")
         if last_seq < anchor.last_seq:
             raise Damaged(f"it ends at row {last_seq}; row {anchor.last_seq} had been committed")
+        if last_seq > max(anchor.last_seq, self._records.newest_kept, self._stores.newest[0]):
+            raise Damaged(f"it says that it ends at row {last_seq}, which neither it nor its anchor has")
         if log.size < anchor.log.size:
             raise Damaged(f"its log ends at {log.size}; {anchor.log.size} entries had been committed")
         if log.size == anchor.log.size and log.to_bytes() != anchor.log.to_bytes():
@@ -183,7 +185,7 @@ class OutboxStore:
     def _open_instead(self, why: Exception) -> None:
         try:
             self._replace(why)
-        except (*FAILURES, OSError, Damaged) as error:
+        except (*FAILURES, OSError) as error:
             self._close()
             raise Retryable(f"{self._path}: damaged, and no new outbox can be begun: {error}") from error
 
@@ -307,11 +309,12 @@ class OutboxStore:
     def incidents(self, site_id: str) -> list[Incident]:
         """What is not on the record yet."""
         with self._use("read") as db:
-            found = db.execute("SELECT id, told FROM incidents ORDER BY id").fetchall()
-        return [self._incident(site_id, number, json.loads(told)) for number, told in found]
+            rows = db.execute("SELECT id, told FROM incidents ORDER BY id")
+            found = [(number, recovery.read_incident(told)) for number, told in rows]
+        return [self._incident(site_id, number, told) for number, told in found]
 
     def _incident(self, site_id: str, number: int, told: dict[str, Any]) -> Incident:
-        loss = Loss(site_id, seqs=[(first, last) for first, last in told.pop("rows")])
+        loss = Loss(site_id, seqs=told.pop("rows"))
         return Incident(number, told, list(loss.records(self._stores, "corrupt")))
 
     def audit_leaves(self) -> Iterator[bytes]:

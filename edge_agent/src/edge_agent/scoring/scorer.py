@@ -101,10 +101,12 @@ class Scorer:
 
     def _check_golden(self) -> None:
         for number, golden in enumerate(self.manifest.golden):
+            place = f"{self.manifest.folder}: window {number}"
             try:
                 self._compare(golden)
-            except (Rejected, ValueError) as error:  # a window of another size, an answer of another shape
-                place = f"{self.manifest.folder}: window {number}"
+            except Rejected as error:  # the graph fails, or answers in another shape
+                raise Untrusted("model run", f"{place}: {error}") from error
+            except ValueError as error:
                 raise Untrusted("golden window", f"{place}: {error}") from error
 
     def _compare(self, golden: GoldenWindow) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 from edge_agent.sources.base import judged
 from edge_agent.sources.modbus_connection import ILLEGAL_DATA_ADDRESS, ModbusConnection, ReadFailed
 from edge_agent.sources.modbus_layout import Layout
-from edge_agent.sources.plan import CYCLE, Block, plan
+from edge_agent.sources.plan import CYCLE, Block, Field, plan
 from shared.plant_config import Plant
 from shared.reactor_config import Component
 from shared.schemas import ComponentId, Quality, Telemetry, utc_now
@@ -32,6 +32,7 @@ class _Answers:
 
     data: bytearray
     failed: dict[str, Quality] = field(default_factory=dict)
+    in_halves: bool = False
     arrived: datetime | None = None
 
 
@@ -39,8 +40,9 @@ class ModbusSource:
     """Reads every component of a plant over one connection, one request at a time.
 
     A block that the device refuses with exception 02 is asked again in halves, so that only the bad
-    address is bad. A component that needs several requests is read at several moments; one that
-    fits one request is a single moment of its device. Source time is when the last answer arrived.
+    address is bad; where a new cycle began meanwhile, all is STALE. A component that needs several
+    requests is read at several moments; one that fits one request is a single moment of its device.
+    Source time is when the last answer arrived.
     """
 
     def __init__(self, site_id: str, plant: Plant, components: Mapping[ComponentId, Component]) -> None:
@@ -70,6 +72,8 @@ class ModbusSource:
         answers = _Answers(bytearray(device.layout.size))
         for block, start in zip(device.blocks, device.layout.starts, strict=True):
             await self._read_block(device.component.unit, block, start, answers)
+        if answers.in_halves:
+            await self._check_cycle(device, answers)
         return _reading(component_id, device, answers)
 
     async def _read_block(self, unit: int, block: Block, start: int, answers: _Answers) -> None:
@@ -78,6 +82,7 @@ class ModbusSource:
             registers = await self._connection.ask(unit, block)
         except ReadFailed as failure:
             if failure.exception_code == ILLEGAL_DATA_ADDRESS and len(block.fields) > 1:
+                answers.in_halves = True
                 low, high = block.halves()
                 await self._read_block(unit, low, start, answers)
                 await self._read_block(unit, high, start + 2 * (high.address - block.address), answers)
@@ -86,6 +91,16 @@ class ModbusSource:
             return
         answers.data[start : start + len(registers)] = registers
         answers.arrived = utc_now()
+
+    async def _check_cycle(self, device: _Device, answers: _Answers) -> None:
+        """Halves come at two moments: when a cycle began between them, no number is known to be of either."""
+        register, cycle = device.component.cycle_register, _cycle(device, answers)
+        if register is None or cycle is None:
+            return
+        counter, place = Block((Field(CYCLE, register),)), device.layout.place(CYCLE)
+        await self._read_block(device.component.unit, counter, place, answers)
+        if _cycle(device, answers) != cycle:
+            answers.failed |= dict.fromkeys((CYCLE, *device.component.tags), Quality.STALE)
 
 
 def _reading(component_id: ComponentId, device: _Device, answers: _Answers) -> Telemetry:

@@ -68,6 +68,10 @@ class Layout:
             numbers: Numbers = raw * self._scale + self._offset
         return numbers
 
+    def place(self, name: str) -> int:
+        """The first byte of one field among the answers."""
+        return self._start[name]
+
     def number(self, name: str, register: Register, answers: bytes | bytearray) -> float:
         """One field by itself, for example the cycle counter."""
         return decode(register, struct.unpack_from(f">{register.count}H", answers, self._start[name]))

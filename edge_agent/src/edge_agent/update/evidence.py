@@ -31,8 +31,21 @@ def newest_root(trusted: bytes, chain: Sequence[bytes]) -> Metadata[Root]:
     return root
 
 
+def check_distinct_keys(root: Metadata[Root], repository: str) -> None:
+    """Untrusted when a role counts one key as two: one person would be enough where two must agree."""
+    for name, role in root.signed.roles.items():
+        held = [
+            str(root.signed.keys[keyid].keyval.get("public", keyid)).strip().lower() for keyid in role.keyids
+        ]
+        if len(set(held)) < len(held):
+            raise Untrusted(
+                f"{repository} root", f"version {root.signed.version}: {name} has one key under two ids"
+            )
+
+
 def signed_targets(root: Metadata[Root], data: bytes, repository: str) -> dict[str, TargetFile]:
     """The targets that enough keys signed; Untrusted when too few did."""
+    check_distinct_keys(root, repository)
     metadata = _parse(data, Targets)
     try:
         root.signed.verify_delegate("targets", metadata.signed_bytes, metadata.signatures)

@@ -17,7 +17,7 @@ from edge_agent.update.release import Release
 from shared.errors import Retryable, Untrusted
 
 MEMORY_BYTES_MAX = 512 * 1024 * 1024  # beyond what Python and onnxruntime take: eight times the largest model
-CPU_S_MAX = 10  # to load and to recompute the golden windows: a sound release takes less than one
+CPU_S_MAX = 5  # to load and to recompute the golden windows: a sound release takes less than one
 WAIT_S_MAX = 120.0  # on a busy machine
 SAID_BYTES_MAX = 4096
 

@@ -19,6 +19,8 @@ MODEL_BYTES_MAX = TARGET_BYTES_MAX  # ten times the largest that an edge core sc
 MANIFEST_BYTES_MAX = 8 * 1024 * 1024  # golden windows are most of it
 TARGETS_MAX = 100  # of a director: four a component type
 TOTAL_BYTES_MAX = 256 * 1024 * 1024  # of all that a director names: it passes through memory
+NAME_CHARACTERS_MAX = 64  # of `shared.schemas.base.Name`
+VERSION_DIGITS_MAX = 9
 _SIZES = {"model.onnx": MODEL_BYTES_MAX, "manifest.json": MANIFEST_BYTES_MAX}
 
 
@@ -136,12 +138,16 @@ def _check_one_of_each(assignments: dict[str, Assignment]) -> None:
 
 
 def _plain(name: str) -> bool:
-    return bool(name) and name.isascii() and all(c.isalnum() or c in "_-" for c in name)
+    return (
+        0 < len(name) <= NAME_CHARACTERS_MAX
+        and name.isascii()
+        and all(c.isalnum() or c in "_-" for c in name)
+    )
 
 
 def _number(text: str) -> bool:
     """A version as the manifest has it: no zeros before it, no digits of other scripts."""
-    return text.isascii() and text.isdigit() and not text.startswith("0")
+    return len(text) <= VERSION_DIGITS_MAX and text.isascii() and text.isdigit() and not text.startswith("0")
 
 
 def _is(target: TargetFile, data: bytes) -> bool:

@@ -21,6 +21,8 @@ from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient.config import UpdaterConfig
 
 from edge_agent.audit import clock_state
+from edge_agent.update.bounded_fetcher import RedirectRefused
+from edge_agent.update.evidence import check_distinct_keys
 from edge_agent.update.version_floor import VersionFloor
 from shared.errors import Retryable, Untrusted
 from shared.schemas import utc_now
@@ -79,6 +81,7 @@ class Repository:
             self._updater.refresh()
         except (RepositoryError, DownloadError) as error:
             raise _translated(self.name, error) from error
+        check_distinct_keys(Metadata.from_file(str(self._cache / "root.json")), self.name)
         floor.check(self.name, self._cache)
         raw = (self._cache / "targets.json").read_bytes()  # verified by refresh, which wrote it
         metadata: Metadata[Targets] = Metadata.from_bytes(raw)
@@ -122,6 +125,8 @@ class _Bounded(FetcherInterface):
 def _translated(repository: str, error: Exception, path: str = "") -> Untrusted | Retryable:
     """A TUF failure as ours: which check, of which repository."""
     place = f" {path}:" if path else ""
+    if isinstance(error, RedirectRefused):
+        return Untrusted(f"{repository} redirect", f"only the repository itself is asked:{place} {error}")
     if isinstance(error, DownloadError) and not isinstance(error, DownloadLengthMismatchError):
         return Retryable(f"{repository} repository cannot be fetched:{place} {type(error).__name__} {error}")
     if isinstance(error, ExpiredMetadataError):

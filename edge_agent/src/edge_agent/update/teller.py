@@ -12,6 +12,8 @@ from shared.schemas import AuditEvent
 
 log = structlog.get_logger()
 
+REASON_CHARACTERS_MAX = 1_000  # a reason quotes what an attacker wrote; a log entry has 64 KiB at most
+
 Detail = dict[str, str | int | float | bool]
 Record = Callable[[AuditEvent, Detail], Awaitable[None]]
 Tell = Callable[[Answer], None]
@@ -36,7 +38,8 @@ class Teller:
         self._slots, self._record, self._tell = slots, record, tell
         self._answers: dict[str, Answer] = {}
         self._unrecorded: list[Answer] = []
-        self._last_refusal = ""
+        self._standing: set[str] = set()  # refusals of the look before
+        self._refusals: set[str] = set()  # and of this one
 
     @property
     def answers(self) -> list[Answer]:
@@ -86,19 +89,24 @@ class Teller:
         elif answer.state is State.HELD:
             detail["until"] = answer.detail
         else:
-            detail |= {"check": check_of(answer.detail), "reason": answer.detail}
+            detail |= {"check": check_of(answer.detail), "reason": answer.detail[:REASON_CHARACTERS_MAX]}
         say = log.error if answer.state.final else log.info
         say(f"model {answer.state.lower().replace('_', ' ')}", **detail)
         await self._record(_EVENTS[answer.state], detail)
         await asyncio.to_thread(self._slots.audited, answer)
 
+    def looks_again(self) -> None:
+        """The repositories were fetched anew: what is refused now and was not lately is news."""
+        self._standing, self._refusals = self._refusals, set()
+
     async def refused(self, error: Untrusted, subject: str) -> None:
-        """A refusal that is no release's answer, once for as long as it stays the same."""
-        if str(error) == self._last_refusal:
+        """A refusal that is no release's answer, once for as long as every look finds it."""
+        known, text = self._standing | self._refusals, str(error)[:REASON_CHARACTERS_MAX]
+        self._refusals.add(text)
+        if text in known:
             return
-        self._last_refusal = str(error)
-        log.error("refused; what runs stays", subject=subject, check=error.check, reason=str(error))
-        detail: Detail = {"release": subject, "check": error.check, "reason": str(error)}
+        log.error("refused; what runs stays", subject=subject, check=error.check, reason=text)
+        detail: Detail = {"release": subject, "check": error.check, "reason": text}
         await self._record(AuditEvent.MODEL_REFUSED, detail)
 
 

@@ -103,10 +103,17 @@ class Updater:
             except Retryable as error:
                 return Outcome({}, {}, {}, away=str(error))
             except Untrusted as error:
+                self._teller.looks_again()
                 await self._teller.refused(error, "repositories")
                 return Outcome({}, {}, {}, problem=str(error))
+            self._teller.looks_again()
             async with self._changing:
                 return await self._take_all(releases)
+
+    async def unknown(self, rollout_id: str, reason: str) -> None:
+        """A command for what the signed metadata does not name: an old one again, or a repository that stands
+        still while commands come."""
+        await self._teller.refused(Untrusted("command", f"{rollout_id}: {reason}"), rollout_id)
 
     async def _take_all(self, releases: list[Release]) -> Outcome:
         outcome = Outcome({}, {}, {})

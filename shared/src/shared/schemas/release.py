@@ -72,8 +72,8 @@ class Manifest(Frozen):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.feature_spec.component_type != self.component_type:
-            found, wanted = self.feature_spec.component_type, self.component_type
-            raise ValueError(f"features of a {found} for a {wanted}: no window would fit both")
+            kinds = f"{self.feature_spec.component_type} for a {self.component_type}"
+            raise ValueError(f"features of a {kinds}: no window would fit both")
         if self.calibration and self.calibration.horizon_cycles != self.horizon_cycles:
             raise ValueError(
                 f"calibrated for a horizon of {self.calibration.horizon_cycles:g} cycles, "
