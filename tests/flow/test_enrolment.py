@@ -375,6 +375,21 @@ async def test_nothing_is_said_in_clear(doors, tmp_path):
             pool.request("GET", f"http://{doors.repositories}/repository/image/metadata/timestamp.json")
 
 
+async def test_who_shows_no_certificate_is_told_nothing(doors):
+    """TLS of the centre alone opens enrolment, and neither the stream nor the repositories."""
+    authority = doors.layout.authority().path
+    context = ssl.create_default_context(cafile=str(authority))
+    async with doors.open():
+        credentials = grpc.ssl_channel_credentials(authority.read_bytes())
+        async with grpc.aio.secure_channel(doors.fleet, credentials) as channel:
+            call = fleet_pb2_grpc.FleetStub(channel).Connect()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call.write(fleet_pb2.SiteMessage(hello=fleet_pb2.Hello(site_id="TX01")))
+        url, pool = f"{doors.url}/image/metadata/timestamp.json", urllib3.PoolManager(ssl_context=context)
+        with pool, pytest.raises((ssl.SSLError, urllib3.exceptions.HTTPError)):
+            await asyncio.to_thread(pool.request, "GET", url, timeout=20, retries=False)
+
+
 def test_the_fingerprint_is_that_of_the_certificate(doors):
     """Any TLS tool shows the same: sha256 of the certificate in DER."""
     certificate = load_certificate(doors.layout.authority().path)

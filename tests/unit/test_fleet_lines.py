@@ -103,8 +103,8 @@ def message(kind: str, generation: int) -> fleet_pb2.SiteMessage:
 
 
 @given(st.lists(st.sampled_from(["health", "answer"]), max_size=3 * OUTGOING_MAX))
-def test_while_the_centre_is_away_the_oldest_health_gives_way_first(kinds):
-    """Bounded; no answer gives way while a health report is left, and order is kept."""
+def test_what_waits_for_the_centre_is_bounded_and_keeps_its_order(kinds):
+    """However much is said while it is away."""
     told = client()
     for number, kind in enumerate(kinds):
         told.send(message(kind, number))
@@ -114,6 +114,13 @@ def test_while_the_centre_is_away_the_oldest_health_gives_way_first(kinds):
     assert len(kept) == min(len(kinds), OUTGOING_MAX)
     assert answers == sorted(answers)
     assert healths == sorted(healths)
-    sent = [number for number, kind in enumerate(kinds) if kind == "answer"]
-    assert answers == sent[len(sent) - len(answers) :]
-    assert not healths or len(answers) == len(sent) or len(sent) > OUTGOING_MAX
+
+
+def test_an_answer_outlives_any_number_of_health_reports():
+    """What a site has committed is told once the centre is back; reports of the meantime need not be."""
+    told = client()
+    told.send(message("answer", 7))
+    for number in range(3 * OUTGOING_MAX):
+        told.send(message("health", number))
+    assert told._outgoing[0].acknowledgement.generation == 7
+    assert told._outgoing[-1].health.generation == 3 * OUTGOING_MAX - 1

@@ -48,7 +48,7 @@ class RepositoryApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"].removeprefix("/repository/")
+        path, subject = scope["path"].removeprefix("/repository/"), "a caller"
         try:
             subject = _shown_by(scope)
             site = self._admission.site(x509.load_der_x509_certificate(scope[PEER]))
