@@ -181,23 +181,34 @@ def garbage(stage: Stage) -> None:
 def weights_outside(stage: Stage) -> None:
     """The signed file names another one, which lies on the site's disk and which nobody signed."""
     weights = stage.folder / "weights.bin"
-    weights.write_bytes(np.array([0.0], "<f4").tobytes())
+    weights.write_bytes(_identity())
     _with_model(stage, _outside(str(weights)))
 
 
 def weights_beside(stage: Stage) -> None:
-    """The same, by a name relative to wherever the agent was started."""
+    """The same, by a name relative to wherever the agent was started: this folder."""
     name = "attack-weights.bin"
-    Path(name).write_bytes(np.array([0.0], "<f4").tobytes())
+    Path(name).write_bytes(_identity())
     stage.later(Path(name).unlink)
     _with_model(stage, _outside(name))
 
 
+def _identity() -> bytes:
+    """Weights that change nothing, so that golden windows hold: for now."""
+    return np.eye(spec().shape[1], dtype="<f4").tobytes()
+
+
 def _outside(location: str) -> bytes:
-    tensor = onnx.TensorProto(name="extra", data_type=TensorProto.FLOAT, dims=[1])
+    """The sound graph, its features first multiplied by a matrix in another file."""
+    width = spec().shape[1]
+    model = onnx.load_model_from_string(graph(width))
+    tensor = onnx.TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[width, width])
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=location)
-    return _added([], [tensor])
+    model.graph.initializer.append(tensor)
+    model.graph.node[0].input[0] = "seen"
+    model.graph.node.insert(0, helper.make_node("MatMul", ["features", "weight"], ["seen"]))
+    return bytes(model.SerializeToString())
 
 
 def foreign_operator(stage: Stage) -> None:
@@ -293,9 +304,9 @@ ATTACKS = [
     Attack("graph nested 2,000 deep", APPROVED, "model format", nested),
     Attack("weights outside, absolute path", APPROVED, "model format", weights_outside),
     Attack("weights outside, beside the agent", APPROVED, "model format", weights_beside),
-    Attack("two numbers for a RUL", APPROVED, "model run", other_shape),
-    Attack("a million numbers for a score", APPROVED, "model run", flood),
-    Attack("zip bomb: 1.5 GiB at load", APPROVED, "model run", bomb),
-    Attack("zip bomb: 1.5 GiB at run", APPROVED, "model run", bomb_at_run),
+    Attack("two numbers for a RUL", APPROVED, "golden window", other_shape),
+    Attack("a million numbers for a score", APPROVED, "golden window", flood),
+    Attack("zip bomb: 1.5 GiB at load", APPROVED, "golden window", bomb),
+    Attack("zip bomb: 1.5 GiB at run", APPROVED, "golden window", bomb_at_run),
     Attack("a loop without end", APPROVED, "model load", endless_loop),
 ]

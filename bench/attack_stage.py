@@ -37,7 +37,7 @@ PERIOD_S = 0.1
 NOWHERE = "127.0.0.1:1"  # there is no Kafka: what the site commits stays in its outbox, where it is read
 APPROVERS = ("alice", "carol")  # enough of them to publish
 DEADLINE_S = 120.0  # for the agent to say what came of a look: a loop without end takes 5 s of CPU first
-WAIT_S = 0.02
+WAIT_S = 0.04
 HONEST = "honest"
 AWAY = "cannot be fetched"  # nothing came that could be refused: in the service's log, not in the audit log
 VERSIONS_AHEAD = 10  # the site may have seen newer metadata than is shown when an attack ends
@@ -123,7 +123,7 @@ class Stage:
     def show_copy(self) -> None:
         """Begin an attack: what is shown is a fresh copy of the true repository."""
         shutil.rmtree(self.shown, ignore_errors=True)
-        shutil.copytree(self.centre.layout.repository, self.shown)
+        shutil.copytree(self.centre.layout.repository, self.shown, ignore=shutil.ignore_patterns("proposals"))
         self.server.show(self.shown)
         self.told = None
         self.gained, self.centre_entries = "", len(self.centre.layout.centre_log().entries())

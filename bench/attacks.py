@@ -8,6 +8,7 @@ the site must take the next honest roll-out. A row that fails in any of this cou
 
 import argparse
 import json
+import logging
 import re
 import secrets
 import sys
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from bench import attack_centre, attack_director, attack_release, attack_repository
 from bench.attack_stage import AWAY, DEADLINE_S, Attack, Stage, staged
@@ -133,6 +136,7 @@ def main() -> None:
     parser.add_argument("--reasons", action="store_true", help="each refusal's words, as they come")
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # the doors'
     began, results = time.monotonic(), []
     with tempfile.TemporaryDirectory() as name, staged(Path(name), chosen.seed) as stage:
         for found in played(stage, chosen.only):

@@ -102,6 +102,16 @@ def test_judging_a_model_on_what_it_was_trained_on_is_said(trained, capsys):
     assert "rmse_cycles" in shown
 
 
+def test_a_validation_says_how_many_cycles_each_tag_moves_the_rul(trained, capsys):
+    """PRD 4.4: importance of every tag over all units, most first and complete; in the report and drawn."""
+    validate(URI, trained / "pumps.parquet", tracking(trained), trained / "importance", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["importance"].keys() == set(component().tags)
+    assert list(told["importance"].values()) == sorted(told["importance"].values(), reverse=True)
+    assert told["metrics"]["importance_incompleteness"] < 1e-6
+    assert (trained / "importance" / "importance.png").stat().st_size > 1000
+
+
 def test_a_search_writes_a_config_that_trains_and_nests_its_trials(trained, capsys):
     """Each trial a run inside the search's; a second call adds what is missing and logs none twice."""
     space = trained / "space.yaml"

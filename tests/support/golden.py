@@ -1,7 +1,7 @@
 """The golden file: recorded readings of a pump, a small trained model, and what both sides must get.
 
 `python -m tests.support.golden` makes `tests/golden/coolant_pump/` anew: only after a deliberate change of
-the feature code, which then has a new version.
+the feature code, which then has a new version, or of what a release says. Readings that are there stay.
 """
 
 import hashlib
@@ -20,7 +20,18 @@ from shared.schemas.window import values_from_blob
 FOLDER = Path(__file__).parents[1] / "golden" / "coolant_pump"
 PUMP = ComponentId("TX01", "R1", "coolant_pump")
 CYCLES = 60
+HORIZON = 400.0  # cycles: most of a pump's life, so that a sound one has a number too
 MISSED = {20, 21}  # cycles that no poll saw
+SAID = (
+    "rul_state",
+    "rul_low",
+    "rul",
+    "rul_high",
+    "withheld_because",
+    "is_anomaly",
+    "is_ood",
+    "contributions",
+)
 BAD = {15: "vibration_rms", 16: "vibration_rms", 30: "flow_rate", 45: "bearing_temperature"}
 
 
@@ -41,8 +52,13 @@ def release() -> tuple[Manifest, bytes]:
     )
 
 
+def torchscript() -> bytes:
+    """The same graph as torch runs it."""
+    return (FOLDER / "model.pt").read_bytes()
+
+
 def expected() -> dict[int, dict]:
-    """By cycle: the features' SHA-256, and every output of the model."""
+    """By cycle: the features' SHA-256, every output of the model, and what is said of them (`SAID`)."""
     rows = json.loads((FOLDER / "expected.json").read_text())
     return {row["cycle"]: row for row in rows}
 
@@ -87,15 +103,16 @@ def _train() -> None:
     from control_plane.training.workflow import train
     from edge_agent.simulation.batch import Batch, write
 
-    small = TrainingConfig(hidden_dim=4, num_layers=1, epochs=2)
+    small = TrainingConfig(hidden_dim=8, num_layers=1, epochs=20, horizon_cycles=HORIZON)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "pumps.parquet"
-        batch = Batch(PUMP, component(), 600, 7, 8, 0.3, stop_at_failure=True)
+        batch = Batch(PUMP, component(), 600, 7, 30, 0.3, stop_at_failure=True)
         write(batch.histories(), data)
         trained = train(
             "coolant_pump", component().tags, data, small, None, Path(folder) / "curves.png", print
         )
     (FOLDER / "model.onnx").write_bytes(trained.model)
+    (FOLDER / "model.pt").write_bytes(trained.torchscript)
     (FOLDER / "manifest.json").write_text(trained.manifest.model_dump_json(indent=1) + "\n")
 
 
@@ -108,12 +125,16 @@ def _expect() -> None:
     for window in windows_at_the_edge(manifest):
         values = values_from_blob(window.blob(), len(window.tags))
         digest = features_sha256(window_features(values, manifest.feature_spec))
-        rows.append({"cycle": window.cycle, "features_sha256": digest, "raw": scorer.score(window).raw})
+        record = scorer.score(window).model_dump(mode="json")
+        rows.append(
+            {"cycle": window.cycle, "features_sha256": digest, **{n: record[n] for n in ("raw", *SAID)}}
+        )
     (FOLDER / "expected.json").write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
-    _record()
+    if not (FOLDER / "readings.jsonl").exists():
+        _record()
     _train()
     _expect()

@@ -18,18 +18,18 @@ WINDOW = np.ones((1, 30, len(spec().tags)), np.float32)
 
 
 def outside(location: str, as_constant: bool) -> bytes:
-    """The sound graph, with a weight that lies in another file."""
-    model = onnx.load_model_from_string(graph(spec().shape[1]))
-    weight = onnx.TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[1])
+    """The sound graph, its features first multiplied by a matrix that lies in another file."""
+    width = spec().shape[1]
+    model = onnx.load_model_from_string(graph(width))
+    weight = onnx.TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[width, width])
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value=location)
+    model.graph.node[0].input[0] = "seen"
+    model.graph.node.insert(0, helper.make_node("MatMul", ["features", "weight"], ["seen"]))
     if as_constant:
         model.graph.node.insert(0, helper.make_node("Constant", [], ["weight"], value=weight))
     else:
         model.graph.initializer.append(weight)
-    score = next(node for node in model.graph.node if node.output[0] == "anomaly_score")
-    score.output[0] = "before"
-    model.graph.node.append(helper.make_node("Add", ["before", "weight"], ["anomaly_score"]))
     return bytes(model.SerializeToString())
 
 
@@ -37,7 +37,7 @@ def outside(location: str, as_constant: bool) -> bytes:
 @pytest.mark.parametrize("location", ["w.bin", "./w.bin", "../{folder}/w.bin", "{path}/w.bin"])
 def test_weights_outside_the_signed_bytes_are_refused(tmp_path, monkeypatch, location, as_constant):
     """The file is there, in the working directory: onnxruntime by itself takes it (as it took it in 1.23)."""
-    (tmp_path / "w.bin").write_bytes(np.zeros(1, "<f4").tobytes())
+    (tmp_path / "w.bin").write_bytes(np.eye(spec().shape[1], dtype="<f4").tobytes())
     monkeypatch.chdir(tmp_path)
     model = outside(location.format(folder=tmp_path.name, path=tmp_path), as_constant)
     with pytest.raises(Untrusted, match="model format"):
@@ -80,7 +80,7 @@ def test_golden_windows_must_ask_for_every_output():
     [golden] = manifest.golden
     for kept in ([], ["rul"]):
         few = golden.model_copy(update={"outputs": {name: golden.outputs[name] for name in kept}})
-        assert "golden window: coolant_pump/1: window 0: expects" in refusal_of(
+        assert "golden window: coolant_pump/1: window 0 cannot be scored: expects" in refusal_of(
             manifest.model_copy(update={"golden": [few]}), model
         )
 

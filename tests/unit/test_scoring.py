@@ -10,9 +10,10 @@ from edge_agent.scoring import Scorer
 from edge_agent.window import WindowBuffer
 from shared.errors import Rejected, Untrusted
 from shared.interpret import interpret
+from shared.onnx_model import OnnxModel
 from shared.reactor_config import parse_fleet
 from shared.schemas import AuditEvent, ComponentId, RulState, Telemetry, Window
-from tests.support.releases import make_release, spec
+from tests.support.releases import graph, make_release, spec
 
 PUMP = ComponentId("TX01", "R1", "coolant_pump")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,6 +69,36 @@ def test_a_release_that_does_not_fit_is_untrusted(changes, check):
     with pytest.raises(Untrusted) as caught:
         Scorer.load(manifest.model_copy(update=changes), model)
     assert caught.value.check == check
+
+
+def test_a_model_of_another_spec_is_untrusted_before_it_is_run():
+    """At the edge, in the centre's inference and in a replay: its graph takes other features."""
+    manifest, _ = make_release()
+    other = graph(SPEC.shape[1] + 8)
+    with pytest.raises(Untrusted, match=r"takes \[None, 32\] .* its feature spec makes \[30, 24\]") as caught:
+        OnnxModel(manifest, other)
+    assert caught.value.check == "model interface"
+    with pytest.raises(Untrusted, match="made for 000000000000…, this program has"):
+        OnnxModel(manifest.model_copy(update={"feature_spec_hash": "0" * 64}), graph(SPEC.shape[1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda golden: {"window": golden.window[:-4]}, "cannot reshape"),
+        (lambda golden: {"window": golden.window[: len(golden.window) // 2]}, "15"),
+        (lambda golden: {"outputs": {"more": [1.0]}}, "more"),
+        (lambda golden: {"outputs": golden.outputs | {"rul": [1.0, 2.0]}}, "2 numbers of rul"),
+    ],
+)
+def test_a_release_whose_golden_window_cannot_be_scored_is_untrusted(change, message):
+    """It is refused like any other release: the model in use stays, and the agent goes on."""
+    manifest, model = make_release()
+    [golden] = manifest.golden
+    changed = manifest.model_copy(update={"golden": [golden.model_copy(update=change(golden))]})
+    with pytest.raises(Untrusted, match=f"window 0 cannot be scored: .*{message}") as caught:
+        Scorer.load(changed, model)
+    assert caught.value.check == "golden window"
 
 
 def test_bytes_that_are_no_model_are_untrusted():

@@ -20,7 +20,8 @@ WIDTHS = {"rul": 3}  # numbers that answer one window; of any other output one
 # Where weights outside the signed bytes are looked for. Without this onnxruntime takes the working directory,
 # even for a model in memory; nothing lies in what is no folder, so that such a model is refused.
 NO_FOLDER = "/dev/null"
-RUNTIME = f"onnxruntime {ort.__version__}; CPUExecutionProvider; {platform.machine()}"
+_HOW = f"CPUExecutionProvider; {platform.machine()}; blocks of {BLOCK_WINDOWS}"
+RUNTIME = f"onnxruntime {ort.__version__}; {_HOW}"
 
 Floats = NDArray[np.float32]
 
@@ -29,7 +30,8 @@ class OnnxModel:
     """One ONNX session with its manifest."""
 
     def __init__(self, manifest: Manifest, model: bytes) -> None:
-        """Untrusted when the bytes are no such model as the manifest says."""
+        """Untrusted when it was made for other features, or is no such model as the manifest says."""
+        _check_spec(manifest)
         self.manifest = manifest
         self._session = _session(model, manifest)
 
@@ -72,6 +74,14 @@ def _blocks(features: Floats) -> Iterator[Floats]:
         yield whole[start : start + BLOCK_WINDOWS]
 
 
+def _check_spec(manifest: Manifest) -> None:
+    ours, theirs = manifest.feature_spec.hash(), manifest.feature_spec_hash
+    if ours != theirs:
+        raise Untrusted(
+            "feature spec", f"{manifest.folder}: made for {theirs[:12]}…, this program has {ours[:12]}…"
+        )
+
+
 def _session(model: bytes, manifest: Manifest) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a site's cores are for its polls
@@ -81,9 +91,22 @@ def _session(model: bytes, manifest: Manifest) -> ort.InferenceSession:
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, one a cause
         raise Untrusted("model format", f"{manifest.folder}: {str(error)[:200]}") from error
+    _check_interface(session, manifest)
+    return session
+
+
+def _check_interface(session: ort.InferenceSession, manifest: Manifest) -> None:
     names = {output.name for output in session.get_outputs()}
     if [i.name for i in session.get_inputs()] != [INPUT] or not set(manifest.outputs) <= names:
         raise Untrusted(
             "model interface", f"{manifest.folder}: outputs {sorted(names)}, not {manifest.outputs}"
         )
-    return session
+    taken, made = session.get_inputs()[0].shape[1:], manifest.feature_spec.shape
+    fits = len(taken) == len(made) and all(
+        not isinstance(size, int) or size == there for size, there in zip(taken, made, strict=True)
+    )
+    if not fits:
+        raise Untrusted(
+            "model interface",
+            f"{manifest.folder}: takes {taken} rows x features a window, its feature spec makes {list(made)}",
+        )

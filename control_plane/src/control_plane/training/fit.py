@@ -149,7 +149,7 @@ def _points(level: Level, x: torch.Tensor) -> tuple[NDArray[np.float64], NDArray
 
 
 def _distance(detector: AnomalyDetector) -> Distance:
-    return Distance(*(torch.from_numpy(v.astype(np.float32)) for v in (detector.mean, detector.whitening)))
+    return Distance(*(torch.from_numpy(v) for v in (detector.mean, detector.whitening)))
 
 
 def _seen_columns(spec: FeatureSpec, config: TrainingConfig) -> torch.Tensor:

@@ -38,7 +38,8 @@ class Level(nn.Module):
     """Standardised features to what the distances look at: the level, and how far it has moved.
 
     `(N, S, F)` -> level `(N, T)`: exponentially weighted mean of the values that are present; movement
-    `(N, T)`: level less the plain mean of the rows.
+    `(N, T)`: level less the plain mean of the rows. Both in float64: where tags hang together, a distance
+    magnifies what is left of a float32's last place a thousandfold, and each runtime adds in its own order.
     """
 
     def __init__(self, spec: FeatureSpec) -> None:
@@ -46,30 +47,30 @@ class Level(nn.Module):
         self.weight: Tensor
         self.value: Tensor
         self.present: Tensor
-        age = torch.arange(spec.shape[0] - 1, -1, -1, dtype=torch.float32)
+        age = torch.arange(spec.shape[0] - 1, -1, -1, dtype=torch.float64)
         self.register_buffer("weight", ((1 - EWMA_WEIGHT) ** age).reshape(1, -1, 1))
         self.register_buffer("value", columns_of(spec, spec.tags))
         self.register_buffer("present", columns_of(spec, [f"{tag}_present" for tag in spec.tags]))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        value, present = x.index_select(-1, self.value), x.index_select(-1, self.present)
+        value, present = (x.index_select(-1, at).double() for at in (self.value, self.present))
         level = _weighted_mean(value, present * self.weight)
         return level, level - _weighted_mean(value, present)
 
 
 class Distance(nn.Module):
-    """Mahalanobis distance to a cloud: `(N, D)` -> `(N,)`."""
+    """Mahalanobis distance to a cloud: `(N, D)` float64 -> `(N,)` float32."""
 
     def __init__(self, mean: Tensor, whitening: Tensor) -> None:
         super().__init__()
         self.centre: Tensor
         self.whitening: Tensor
-        self.register_buffer("centre", mean)
-        self.register_buffer("whitening", whitening)
+        self.register_buffer("centre", mean.double())
+        self.register_buffer("whitening", whitening.double())
 
     def forward(self, point: Tensor) -> Tensor:
         away = point - self.centre
-        return torch.sqrt((away @ self.whitening).square().sum(-1).clamp_min(SCORE_TINY))
+        return torch.sqrt((away @ self.whitening).square().sum(-1).clamp_min(SCORE_TINY)).float()
 
 
 class View(nn.Module):

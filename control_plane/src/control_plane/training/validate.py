@@ -1,6 +1,7 @@
 """A registered model judged on other data (PRD 4.4): metrics, residuals, trajectories, importance.
 
-Everything is computed through the bytes that are released, never through the network they came from.
+Everything is computed through the bytes that are released, but importance, which needs gradients: through
+their TorchScript form, once it has given the same numbers.
 """
 
 import json
@@ -12,16 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control_plane.training.evaluate import Answers, outputs_of, rates, regression, rows_of, rul_of, widened
-from control_plane.training.histories import Unit, data_version, load_units, windows
-from control_plane.training.onnx_outputs import run_onnx
+from control_plane.training.histories import Unit, data_version, load_units
 from control_plane.training.pictures import pyplot, save
 from shared.errors import ConfigError
-from shared.features import window_features
 from shared.reactor_config import Tag
 from shared.schemas import Manifest
 
-IMPORTANCE_WINDOWS_MAX = 4000  # enough for an RMSE to a per cent; each tag costs a run over all of them
-IMPORTANCE_REPEATS = 3  # shuffles of each tag, averaged
 TRAJECTORIES_MAX = 9  # units drawn: three by three can be read
 REPORT_FILE = "report.json"
 
@@ -30,7 +27,7 @@ Say = Callable[[str], None]
 
 
 class Report(NamedTuple):
-    """What a validation found; `importance` is the rise of the RMSE in cycles when a tag is shuffled."""
+    """What a validation found; `importance` is each tag's mean effect on the RUL in cycles, most first."""
 
     metrics: dict[str, float]
     importance: dict[str, float]
@@ -46,12 +43,13 @@ def validate(
     tags: dict[str, Tag],
     folder: Path,
     say: Say,
+    script: Callable[[], bytes],
     rows_per_file: int | None = None,
 ) -> Report:
-    """Judge a model on `data` and leave pictures in `folder`.
+    """Judge a model on `data` and leave pictures in `folder`; `script` loads its TorchScript form.
 
     ConfigError when the data is not of the model's type, or when its tags are not those that the model
-    was trained with.
+    was trained with. Untrusted when the TorchScript form answers otherwise.
     """
     units = _units(manifest, data, tags, rows_per_file)
     say(f"{len(units)} units, {sum(len(u.values) for u in units)} cycles of {manifest.component_type}")
@@ -60,10 +58,12 @@ def validate(
     importance: dict[str, float] = {}
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [_draw_scores(folder / "scores.png", found, manifest)]
+    if manifest.horizon_cycles is not None and manifest.references:
+        say("importance: integrated gradients of each tag")
+        importance, metrics["importance_incompleteness"] = _importance(script(), model, manifest, units)
+        pictures.append(_draw_importance(folder / "importance.png", importance))
     if manifest.horizon_cycles is not None and _labelled(found):
-        say("importance: shuffling each tag")
-        importance = permutation_importance(model, manifest, units)
-        pictures += _draw_rul(folder, found, manifest, importance)
+        pictures += _draw_rul(folder, found, manifest)
     sha256 = data_version(data)
     return Report(metrics, importance, sha256, sha256 == manifest.training_data_version, pictures)
 
@@ -87,34 +87,13 @@ def write_report(folder: Path, report: Report, about: dict[str, Any]) -> Path:
     return path
 
 
-def permutation_importance(
-    model: bytes, manifest: Manifest, units: Sequence[Unit], seed: int = 0
-) -> dict[str, float]:
-    """By tag, most first: how much the RMSE (cycles) rises when the tag is shuffled over windows.
+def _importance(
+    script: bytes, model: bytes, manifest: Manifest, units: Sequence[Unit]
+) -> tuple[dict[str, float], float]:
+    from control_plane.training.attribution import importance
 
-    Near 0 for a tag that the model does without; see Breiman 2001, Fisher, Rudin and Dominici 2019.
-    """
-    spec, horizon = manifest.feature_spec, manifest.horizon_cycles
-    total = sum(len(unit.values) for unit in units)
-    stride = max(1, total // IMPORTANCE_WINDOWS_MAX)
-    parts = [(unit, *windows(unit, spec, stride)) for unit in units]
-    raw = np.concatenate([values for _, values, _ in parts])
-    truth = np.concatenate([unit.rul[ends] for unit, _, ends in parts if unit.rul is not None])
-    truth = np.minimum(truth, np.float32(horizon))
-
-    def rmse(values: Floats) -> float:
-        median = run_onnx(model, window_features(values, spec), ["rul"])["rul"][:, 1]
-        return float(np.sqrt(((median - truth) ** 2).mean()))
-
-    chance, whole, rises = np.random.default_rng(seed), rmse(raw), {}
-    for at, tag in enumerate(spec.tags):
-        shuffled = raw.copy()
-        found = []
-        for _ in range(IMPORTANCE_REPEATS):
-            shuffled[..., at] = raw[chance.permutation(len(raw)), :, at]
-            found.append(rmse(shuffled) - whole)
-        rises[tag] = float(np.mean(found))
-    return dict(sorted(rises.items(), key=lambda item: -item[1]))
+    found = importance(script, model, manifest, units)
+    return found.cycles, found.incompleteness
 
 
 def _units(manifest: Manifest, data: Path, tags: dict[str, Tag], rows_per_file: int | None) -> list[Unit]:
@@ -163,14 +142,11 @@ def _rul_metrics(found: Sequence[Answers], horizon: float, calibration: object) 
     }
 
 
-def _draw_rul(
-    folder: Path, found: Sequence[Answers], manifest: Manifest, importance: dict[str, float]
-) -> list[Path]:
+def _draw_rul(folder: Path, found: Sequence[Answers], manifest: Manifest) -> list[Path]:
     horizon = manifest.horizon_cycles or 0.0
     return [
         _draw_residuals(folder / "residuals.png", *rul_of(found, horizon)),
         _draw_trajectories(folder / "trajectories.png", found, horizon, manifest.calibration),
-        _draw_importance(folder / "importance.png", importance),
     ]
 
 
@@ -209,7 +185,7 @@ def _draw_importance(path: Path, importance: dict[str, float]) -> Path:
     figure, axis = pyplot().subplots(figsize=(7, 0.4 * len(importance) + 1.2), layout="constrained")
     axis.barh(list(importance), list(importance.values()))
     axis.invert_yaxis()
-    axis.set(title="Importance of each tag", xlabel="rise of the RMSE when it is shuffled (cycles)")
+    axis.set(title="Importance of each tag", xlabel="mean effect on the RUL (cycles)")
     return save(figure, path)
 
 

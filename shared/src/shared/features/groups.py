@@ -104,7 +104,7 @@ def _filled(known: Floats, present: Bits, window: int) -> tuple[Floats, Floats]:
     if not len(gaps):
         return known, known
     count, tags = present.shape[-2:]
-    row, place, age = _ages(gaps, count, tags)
+    row, place, age = _ages(gaps, present)
     found = np.where(age <= row, known.reshape(-1)[place - age * tags], np.float32(0))
     before = known if count <= window else known.copy()
     if count > window:
@@ -114,13 +114,17 @@ def _filled(known: Floats, present: Bits, window: int) -> tuple[Floats, Floats]:
     return known, before
 
 
-def _ages(gaps: Indices, count: int, tags: int) -> tuple[Indices, Indices, Indices]:
+def _ages(gaps: Indices, present: Bits) -> tuple[Indices, Indices, Indices]:
     """Row and flat place of each gap, and how many rows before it the last value is.
 
-    That may be before the first row. `gaps` are flat places; they come back column by column.
+    That may be before the first row. `gaps` are flat places; they come back column by column, but where
+    each is alone, as most are.
     """
+    count, tags = present.shape[-2:]
     line, tag = np.divmod(gaps, tags)
     window, row = np.divmod(line, count)
+    if (present.reshape(-1)[gaps - tags] | (row == 0)).all():
+        return row, gaps, np.ones_like(gaps)
     key = np.sort((window * tags + tag) * count + row)
     column, row = np.divmod(key, count)
     window, tag = np.divmod(column, tags)
