@@ -26,7 +26,12 @@ SHA256_SHOWN = 12  # characters in a table; --json has all
 LOOK_S = 0.2  # between two looks for the agent's answer
 
 app = typer.Typer(no_args_is_help=True)
-TrustDirOption = Annotated[Path, typer.Option(envvar="EDGE_TRUST_DIR", help="the repositories' root.json")]
+TrustDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="EDGE_TRUST_DIR", help="the repositories' root.json; DATA_DIR/trust, where `enroll` left them"
+    ),
+]
 COLUMNS = ("component_type", "slot", "release", "sha256", "mode", "rollout_id", "generation", "problem")
 
 
@@ -36,14 +41,14 @@ def _group() -> None:
 
 
 @app.command()
-def status(*, data_dir: DataDirOption, trust_dir: TrustDirOption, as_json: JsonOption = False) -> None:
+def status(*, data_dir: DataDirOption, trust_dir: TrustDirOption = None, as_json: JsonOption = False) -> None:
     """Committed releases, verified again now; exit 1 when one does not verify.
 
-    Example: edge-agent model status --data-dir /var/lib/edge-agent --trust-dir /etc/edge-agent/trust
+    Example: edge-agent model status --data-dir /var/lib/edge-agent
     """
     from edge_agent.update import ModelSlots  # TUF: the other commands start without it
 
-    releases, refused = ModelSlots(data_dir, trust_dir).committed()
+    releases, refused = ModelSlots(data_dir, trust_dir or data_dir / "trust").committed()
     rows = [
         {
             "component_type": r.manifest.component_type,
@@ -67,14 +72,14 @@ def status(*, data_dir: DataDirOption, trust_dir: TrustDirOption, as_json: JsonO
 
 
 @app.command(name="list")
-def list_(*, data_dir: DataDirOption, trust_dir: TrustDirOption, as_json: JsonOption = False) -> None:
+def list_(*, data_dir: DataDirOption, trust_dir: TrustDirOption = None, as_json: JsonOption = False) -> None:
     """Every slot (committed, provisional, previous), the newest answer for each type, and the hold.
 
-    Example: edge-agent model list --data-dir /var/lib/edge-agent --trust-dir /etc/edge-agent/trust
+    Example: edge-agent model list --data-dir /var/lib/edge-agent
     """
     from edge_agent.update import HoldFile, ModelSlots
 
-    slots = ModelSlots(data_dir, trust_dir)
+    slots = ModelSlots(data_dir, trust_dir or data_dir / "trust")
     rows = [_row(stored) for stored in slots.all()]
     answers = [answer._asdict() for answer in slots.answers()[0]]
     try:
