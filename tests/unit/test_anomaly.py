@@ -210,3 +210,4 @@ def test_the_level_is_the_release_graph_s():
         torch.from_numpy(features.astype(np.float32))
     )
     np.testing.assert_allclose(shipped.numpy()[0], level(values, EWMA_WEIGHT)[-1], rtol=1e-5, atol=1e-6)
+    assert shipped.dtype == torch.float64  # a distance magnifies its rounding

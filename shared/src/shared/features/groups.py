@@ -106,8 +106,9 @@ def _filled(known: Floats, present: Bits, window: int) -> tuple[Floats, Floats]:
     count, tags = present.shape[-2:]
     row, place, age = _ages(gaps, present)
     found = np.where(age <= row, known.reshape(-1)[place - age * tags], np.float32(0))
-    before = known if count <= window else known.copy()
+    before = known
     if count > window:
+        before = known.copy()
         before.reshape(-1)[place] = np.where(age < window - 1, found, np.float32(0))
         found = np.where(age < window, found, np.float32(0))
     known.reshape(-1)[place] = found
