@@ -100,7 +100,8 @@ class ModbusSource:
         counter, place = Block((Field(CYCLE, register),)), device.layout.place(CYCLE)
         await self._read_block(device.component.unit, counter, place, answers)
         if _cycle(device, answers) != cycle:
-            answers.failed |= dict.fromkeys((CYCLE, *device.component.tags), Quality.STALE)
+            why = answers.failed.get(CYCLE, Quality.STALE)
+            answers.failed |= dict.fromkeys((CYCLE, *device.component.tags), why)
 
 
 def _reading(component_id: ComponentId, device: _Device, answers: _Answers) -> Telemetry:
