@@ -1,8 +1,9 @@
 """Two releases of a heat exchanger's model, small enough to write down: a sound one, and one that drifts.
 
-Both say the same of any window below `level_kpa` of pressure drop, golden windows included, so the second
-passes every check before it runs. As the exchanger fouls, its pressure drop rises past the level, and from
-there on its remaining life falls by `per_kpa` cycles a kPa.
+Both say the same of any window below a `level` of flow resistance, golden windows included, so the second
+passes every check before it runs. As the exchanger fouls, its resistance rises past the level, and from
+there on its remaining life falls with it. Resistance is pressure drop over the square of the flow, so that
+it does not follow the load.
 """
 
 import hashlib
@@ -17,16 +18,20 @@ from shared.onnx_model import OnnxModel
 from shared.schemas import GoldenWindow, Manifest, utc_now
 
 KIND = "heat_exchanger"
-TAG = "pressure_drop"
+DROP, FLOW = "pressure_drop", "flow_rate"  # kPa, kg/s
+FLOW_MIN = 50.0  # kg/s: below it the quotient is noise
 HORIZON = 1000.0  # cycles
-NEVER_KPA = 1e9
+NEVER = 1e9
 OUTPUTS = ["anomaly_score", "ood_score", "rul"]
 
 
-def write_release(folder: Path, version: int, level_kpa: float = NEVER_KPA, per_kpa: float = 0.0) -> Path:
-    """`model.onnx` and `manifest.json`, as training would leave them; the folder."""
+def write_release(folder: Path, version: int, level: float = NEVER, lost_per_unit: float = 0.0) -> Path:
+    """`model.onnx` and `manifest.json`, as training would leave them; the folder.
+
+    `level` in kPa/(kg/s)²; above it `lost_per_unit` cycles are lost a unit.
+    """
     spec = FeatureSpec(component_type=KIND, tags=tuple(builtin_types()[KIND]["tags"]))
-    model = _graph(spec, level_kpa, per_kpa)
+    model = _graph(spec, level, lost_per_unit)
     draft = _manifest(spec, model, version, GoldenWindow(window=b"", outputs={}))
     window = np.linspace(1, 2, spec.window_cycles * len(spec.tags), dtype="<f4")
     found = OnnxModel(draft, model).run(window.reshape(1, spec.window_cycles, -1))
@@ -38,26 +43,30 @@ def write_release(folder: Path, version: int, level_kpa: float = NEVER_KPA, per_
     return folder
 
 
-def _graph(spec: FeatureSpec, level_kpa: float, per_kpa: float) -> bytes:
+def _graph(spec: FeatureSpec, level: float, lost_per_unit: float) -> bytes:
     node, constant = helper.make_node, helper.make_tensor
-    column = spec.columns.index(TAG)
+    drop, flow = spec.columns.index(DROP), spec.columns.index(FLOW)
     nodes = [
-        node("Slice", ["features", "first", "last", "axis"], ["tag"]),
-        node("ReduceMean", ["tag"], ["mean"], axes=[1], keepdims=0),
-        node("Sub", ["mean", "level"], ["above"]),
+        node("Gather", ["features", "drop"], ["kpa"], axis=2),
+        node("Gather", ["features", "flow"], ["kg_s"], axis=2),
+        node("Max", ["kg_s", "flow_min"], ["flowing"]),
+        node("Mul", ["flowing", "flowing"], ["squared"]),
+        node("Div", ["kpa", "squared"], ["resistances"]),
+        node("ReduceMean", ["resistances"], ["resistance"], axes=[1], keepdims=0),
+        node("Sub", ["resistance", "level"], ["above"]),
         node("Relu", ["above"], ["drifted"]),
-        node("Mul", ["drifted", "per_kpa"], ["lost"]),
+        node("Mul", ["drifted", "lost_per_unit"], ["lost"]),
         node("Sub", ["life", "lost"], ["left"]),
         node("Relu", ["left"], ["rul"]),
-        node("Mul", ["mean", "zero"], ["anomaly_score"]),
-        node("Mul", ["mean", "zero"], ["ood_score"]),
+        node("Mul", ["resistance", "zero"], ["anomaly_score"]),
+        node("Mul", ["resistance", "zero"], ["ood_score"]),
     ]
     constants = [
-        constant("first", TensorProto.INT64, [1], [column]),
-        constant("last", TensorProto.INT64, [1], [column + 1]),
-        constant("axis", TensorProto.INT64, [1], [2]),
-        constant("level", TensorProto.FLOAT, [1], [level_kpa]),
-        constant("per_kpa", TensorProto.FLOAT, [1], [per_kpa]),
+        constant("drop", TensorProto.INT64, [1], [drop]),
+        constant("flow", TensorProto.INT64, [1], [flow]),
+        constant("flow_min", TensorProto.FLOAT, [1], [FLOW_MIN]),
+        constant("level", TensorProto.FLOAT, [1], [level]),
+        constant("lost_per_unit", TensorProto.FLOAT, [1], [lost_per_unit]),
         constant("life", TensorProto.FLOAT, [1, 3], [550.0, 600.0, 650.0]),
         constant("zero", TensorProto.FLOAT, [1], [0.0]),
     ]

@@ -28,7 +28,7 @@ from control_plane.release.keys import generate, load_public, load_signer
 from control_plane.release.rollout import End, Rollout, states
 from control_plane.release.rollout_plan import Limits, Plan
 from control_plane.release.rollout_requests import Requests
-from demo.drifting_model import HORIZON, KIND, TAG, write_release
+from demo.drifting_model import DROP, FLOW, FLOW_MIN, HORIZON, KIND, write_release
 from demo.processes import Processes
 from demo.settings import Demo, choose_ports
 from demo.story import APPROVERS, PROPOSER, Story, passphrase_environment
@@ -41,14 +41,14 @@ SITES = ("TX01", "ID01", "WY01")
 CANARY = SITES[0]
 POLL_PERIOD_S = 0.2  # a cycle; a trial takes 60 of them
 FOULING = 0.002  # of performance a cycle
-DRIFT_AFTER_CYCLES = 75  # 50 of the trial, and the 25 until it begins
+DRIFT_AFTER_CYCLES = 50  # after it was made: the trial has begun by then
 DRIFT_PER_CYCLE = 0.02 * HORIZON  # of remaining life, from then on
 LEDGER_ROWS = 100  # how far back the fouling is looked at
 WARM_S = 30 * POLL_PERIOD_S  # until a window is full, and there is something to compare with
 DEADLINE_S = 240.0  # for everything between the start and the end of the roll-out
 STEP_DEADLINE_S = 90.0
 FIRST_PLAN = Plan(canary=(CANARY,), rings_percent=(), soak_s=0, gate=Limits(windows_min=0))
-PLAN = Plan(canary=(CANARY,), rings_percent=(50,), soak_s=30)
+PLAN = Plan(canary=(CANARY,), rings_percent=(50,), soak_s=60)
 PEOPLE_DID = {Kind.PAUSED, Kind.RESUMED, Kind.PROMOTED, Kind.ABORTED}
 
 
@@ -92,9 +92,8 @@ class RollbackStory(Story):
 
     def roll_the_drifting_one_out(self) -> str:
         """Approved by two people, published, started; the roll-out's id."""
-        now_kpa, per_cycle_kpa = self._pressure_drop()
-        level_kpa = now_kpa + DRIFT_AFTER_CYCLES * per_cycle_kpa
-        self._publish(2, level_kpa, DRIFT_PER_CYCLE / per_cycle_kpa)
+        now, per_cycle = self._resistance()
+        self._publish(2, now + DRIFT_AFTER_CYCLES * per_cycle, DRIFT_PER_CYCLE / per_cycle)
         return self._start_rollout(2, PLAN)
 
     def watch(self, rollout_id: str) -> None:
@@ -173,12 +172,13 @@ class RollbackStory(Story):
         requests = Requests(centre.repository, centre.store(), centre.centre_log(), PROPOSER)
         return requests.start(f"{KIND}/{version}", SITES, plan, whole_fleet=True)
 
-    def _pressure_drop(self) -> tuple[float, float]:
-        """What the canary's plant shows now, and by how much it rises a cycle, by its own ledger; kPa."""
+    def _resistance(self) -> tuple[float, float]:
+        """What the canary's exchanger has now, and its rise a cycle, by the plant's own ledger."""
         lines = self._demo.ledger(CANARY).read_text().splitlines()[-LEDGER_ROWS:]
-        values = [float(json.loads(line)["values"][TAG]) for line in lines]
-        slope, start = np.polyfit(np.arange(len(values)), values, 1)
-        return float(start + slope * len(values)), float(slope)
+        values = [json.loads(line)["values"] for line in lines]
+        resistance = [v[DROP] / max(v[FLOW], FLOW_MIN) ** 2 for v in values]
+        slope, start = np.polyfit(np.arange(len(resistance)), resistance, 1)
+        return float(start + slope * len(resistance)), float(slope)
 
 
 def claims(story: RollbackStory, demo: Demo, processes: Processes, rollout_id: str) -> Iterator[Claim]:

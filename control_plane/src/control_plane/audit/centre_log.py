@@ -6,6 +6,7 @@ The key and the file lie on the same machine: whoever owns it can write another 
 checkpoint that somebody else kept tells the two apart.
 """
 
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -143,24 +144,30 @@ class CentreLog:
         if not self._path.exists():
             return []
         try:
-            with closing(self._open()) as db:
+            with self._held(fcntl.LOCK_SH), closing(self._open()) as db:
                 return db.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
             raise ConfigError(str(self._path), [f"cannot be read: {error}"]) from error
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript(_TABLES)
-        return db
+        return sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+
+    @contextmanager
+    def _held(self, how: int) -> Iterator[None]:
+        """One writer, or readers: SQLite gives up where two processes make the tables at once."""
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, how)
+            yield
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction that no other writer comes between."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with closing(self._open()) as db:
+            with self._held(fcntl.LOCK_EX), closing(self._open()) as db:
+                db.execute("PRAGMA journal_mode = TRUNCATE")
+                db.execute("PRAGMA synchronous = FULL")
+                db.executescript(_TABLES)
                 db.execute("BEGIN IMMEDIATE")
                 yield db
                 db.execute("COMMIT")

@@ -19,7 +19,7 @@ DETAIL_CHARS_MAX = 2000  # a site's own words; a refusal is a sentence
 
 
 class Kind(StrEnum):
-    """What a line says. The last six but `JOINED` are a site's own words."""
+    """What a line says. The last six are a site's own words."""
 
     STARTED = "started"
     JOINED = "joined"  # a site takes part from now on
