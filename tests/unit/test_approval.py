@@ -157,6 +157,30 @@ def test_a_damaged_proposal_is_not_signed(centre, carried, damage, message):
         approve(carried, centre.signer("alice"))
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("published/targets.json", lambda d: d["signed"].update(x=0.5), "cannot be read as TUF metadata"),
+        (
+            "root.json",
+            lambda d: d["signed"]["roles"]["root"]["keyids"].append("0" * 64),
+            "a key that is not there",
+        ),
+        (
+            "root.json",
+            lambda d: next(iter(d["signed"]["keys"].values()))["keyval"].update(public="zz"),
+            "a key cannot be read",
+        ),
+    ],
+)
+def test_what_python_tuf_reads_and_cannot_use_is_not_signed(centre, file, change, message):
+    """A number that cannot be signed for, a role with a key that is not there, a key that is none."""
+    proposal = propose_root(centre.image, Appointments(), centre.signer("dave"), "a year has gone")
+    centre.change_json(proposal / file, change)
+    with pytest.raises(Rejected, match=message):
+        approve(proposal, centre.signer("alice"))
+
+
 def test_published_targets_that_nobody_approved_are_seen(centre, carried):
     """A thief hides a release of theirs among what 'is published already'."""
     evil = TargetFile(1, {"sha256": "0" * 64}, "evil/1/model.onnx")
