@@ -98,6 +98,8 @@ def more_words(stage: Stage) -> None:
 
 def stale(stage: Stage) -> None:
     """A generation lower than the site has seen: an old roll-out comes again."""
+    stage.assign_good()
+    stage.take_honestly()
     stage.assign(stage.approve_release(*stage.next_release()), generation=1)
 
 

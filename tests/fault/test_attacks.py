@@ -62,8 +62,8 @@ def test_names_of_attacks_are_unique():
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
 
 
-def test_what_nothing_refuses_is_a_row_that_failed(stage):
-    """Metadata that is sound: no check says a word, and the table does not call that a refusal."""
+def test_a_row_fails_unless_its_own_check_refuses_it(stage):
+    """Sound metadata, of which no check says a word; and an attack refused for another reason than named."""
 
     def nothing(stage: Stage) -> None:
         stage.assign_good()
@@ -71,10 +71,6 @@ def test_what_nothing_refuses_is_a_row_that_failed(stage):
 
     sound = Attack("sound", "nothing", "image hash", nothing)
     assert "found 'nothing'" in play(stage, sound, deadline_s=1.0).problem
-
-
-def test_another_check_than_the_named_one_is_a_row_that_failed(stage):
-    """Refused by chance is not refused for the reason that the table gives."""
     stale = next(attack for attack in ATTACKS if attack.name == "stale generation")
     other = Attack("other", stale.holds, "image hash", stale.prepare)
     assert "expected 'image hash', found 'stale generation'" in play(stage, other).problem
