@@ -27,8 +27,8 @@ from shared.kafka_client import VARIABLE, load_client_settings
 from shared.log_key import LogKey
 from shared.reactor_config import load_fleet, parse_fleet
 from shared.schemas import Alert, AlertKind, ComponentId, Outgoing, Severity, utc_now
-from tests.flow.test_agent import NOWHERE, Rig
 from tests.flow.test_outbox_to_lake import lake_cycles
+from tests.support.agent_rig import NOWHERE, Rig
 from tests.support.dying_ingest import AtOnce
 from tests.support.kafka import KafkaBroker
 from tests.support.kafka_tls import PASSWORD, authority, client_file

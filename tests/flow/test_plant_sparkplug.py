@@ -119,6 +119,7 @@ async def test_an_agent_that_comes_after_the_birth_reads_by_name(broker):
 async def test_a_number_that_is_none_has_bad_quality_and_its_neighbours_stay(broker):
     port, _ = broker
     async with source_at(port) as source, plant_at(port) as plant:
+        await shown(plant, source, 0)  # it has subscribed
         values = numbers(PUMP, 1)
         plant.show(PUMP, 1, values | {"flow_rate": math.nan})
         pump, _ = await until(source, lambda readings: readings[0].cycle == 1)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # each export takes s
 
 HORIZON = 125.0
 TAGS = ("inlet", "outlet", "flow", "current")
-SPEC = FeatureSpec(component_type="pump", tags=TAGS, window_cycles=12)
+SPEC = FeatureSpec(component_type="coolant_pump", tags=TAGS, window_cycles=12)
 KINDS = ("lstm", "gru", "conv", "dense", "dense+gru")
 
 

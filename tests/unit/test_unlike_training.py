@@ -39,7 +39,9 @@ def units(seed: int, count: int) -> list[Unit]:
 def trained() -> tuple[FeatureSpec, Fitted]:
     train, calibrate = units(1, 6), units(2, 3)
     normalisation = fit_normalisation([unit.values for unit in train], TAGS, TAGS[:2], len(REGIMES))
-    spec = FeatureSpec(component_type="pump", tags=TAGS, window_cycles=20, normalisation=normalisation)
+    spec = FeatureSpec(
+        component_type="coolant_pump", tags=TAGS, window_cycles=20, normalisation=normalisation
+    )
     config = TrainingConfig(model_type="dense", hidden_dim=4, epochs=2, horizon_cycles=HORIZON)
     return spec, fit(train, calibrate, spec, config, lambda line: None)
 
