@@ -1,6 +1,7 @@
 """A centre whose doors are open: the real servers over TLS, with sites enrolled as an agent enrols."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Doors:
         self.fingerprint = self.layout.authority().fingerprint
 
     @asynccontextmanager
-    async def open(self):
+    async def open(self) -> AsyncIterator[FleetService]:
         doors = SiteDoors(self.layout.data_dir, ("127.0.0.1", "localhost"))
         service = FleetService(self.store, doors.admission)
         servers = await doors.open(service, self.fleet, self.enrol_at, self.repositories, lambda _: None)
@@ -68,7 +69,9 @@ class Site:
 
     def __init__(self, site: str, folder: Path, doors: Doors) -> None:
         self.site, self.folder, self.doors = site, folder, doors
-        self.identity = SiteIdentity.of(folder)
+        identity = SiteIdentity.of(folder)
+        assert identity is not None  # enrolled
+        self.identity = identity
         self.commands: list[tuple[str, int]] = []
         self.says, self.audit_key = (
             site,
@@ -90,14 +93,14 @@ class Site:
         pass
 
     @asynccontextmanager
-    async def connected(self):
+    async def connected(self) -> AsyncIterator[None]:
         task = asyncio.create_task(self.client.run())
         yield
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition, deadline_s: float = DEADLINE_S) -> None:
+async def until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.05)
