@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from bench.edge_site import SITE, TAGS, release
 from edge_agent import collector
-from edge_agent.line import Line
+from edge_agent.line import Line, score_together
 from edge_agent.outbox import OutboxStore
 from edge_agent.scoring import Scorer
 from edge_agent.sources import source_for
@@ -40,7 +40,12 @@ async def stages(config: Path, period_s: float) -> CpuSeconds:
                 with _counted(spent, "polling and quality"):
                     readings = await source.read()
                 with _counted(spent, "window, score and alerts"):
-                    taken = [lines[reading.component_id].take(reading) for reading in readings]
+                    fresh = [(lines[reading.component_id], reading) for reading in readings]
+                    answers = score_together(fresh)  # as the poller does
+                    taken = [
+                        line.conclude(reading, answer)
+                        for (line, reading), answer in zip(fresh, answers, strict=True)
+                    ]
                 with _counted(spent, "encoding"):
                     rows = [record.outgoing() for records, _ in taken for record in records]
                 with _counted(spent, "commit"):

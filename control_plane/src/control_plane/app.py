@@ -10,6 +10,7 @@ a site's stream.
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -116,6 +117,7 @@ class Centre:
         threads, web = [], None
         if Part.WEB in parts:
             web = WebServer(self._pages(), own.listen)
+            self._begin(web.ended())
             say(f"console and API    {web.url}/")
             if not own.names:
                 say(f"repositories       {web.url}/repository/")
@@ -227,8 +229,14 @@ class WebServer:
         self._socket = listener(address, "--listen")
         settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=PAGES_STOP_DEADLINE_S)
         self._server = uvicorn.Server(settings)
+        self._loop, self._has_ended = asyncio.get_running_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
+
+    async def ended(self) -> None:
+        """Wait until it has ended unasked; RuntimeError then. To be cancelled when it is stopped."""
+        await self._has_ended.wait()
+        raise RuntimeError("console and API have ended; the log says why")
 
     @property
     def url(self) -> str:
@@ -243,4 +251,9 @@ class WebServer:
         self._socket.close()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
+        try:
+            with suppress(SystemExit):  # uvicorn's way to say that it cannot start; the log has why
+                self._server.run(sockets=[self._socket])
+        finally:
+            with suppress(RuntimeError):  # the loop has ended before it
+                self._loop.call_soon_threadsafe(self._has_ended.set)

@@ -125,6 +125,7 @@ class RepositoryServer:
             timeout_graceful_shutdown=STOP_DEADLINE_S, server_header=False, proxy_headers=False,
             ssl_context_factory=lambda _config, _default: _context(files, admission),
         )  # fmt: skip
+        config.load()  # NiceGUI looks through every server of the process, and takes each for loaded
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="repositories", daemon=True)
         self._thread.start()
