@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from control_plane.release.gates import (
-    check_golden,
+    check_candidate,
     check_release,
     validate_feature_schema,
     verify_model_registration,
@@ -84,13 +84,14 @@ def test_what_is_not_the_registered_version_fails_with_the_reason(registry, mess
 def test_a_model_that_fails_its_own_golden_windows_is_found(tmp_path):
     manifest, model = make_release()
     folder = write_release(tmp_path, manifest, model)
-    check_golden(manifest, folder)
+    check_candidate(folder)
     for outputs in ({"rul": [1e9, 1e9, 1e9]}, {"rul": [1.0]}, {}):
         golden = manifest.golden[0].model_copy(update={"outputs": manifest.golden[0].outputs | outputs})
         if not outputs:
             golden = golden.model_copy(update={"outputs": {}})
+        write_release(tmp_path, manifest.model_copy(update={"golden": [golden]}), model)
         with pytest.raises(Untrusted, match="golden window"):
-            check_golden(manifest.model_copy(update={"golden": [golden]}), folder)
+            check_candidate(folder)
 
 
 def test_weights_outside_are_found_in_a_subgraph_too(tmp_path):

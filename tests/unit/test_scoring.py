@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from edge_agent.line import Line
+from edge_agent.line import Line, score_together
 from edge_agent.scoring import Scorer
 from edge_agent.window import WindowBuffer
 from shared.errors import Rejected, Untrusted
@@ -142,8 +142,10 @@ def test_a_component_whose_model_gives_no_number_goes_on_being_read():
     component = parse_fleet({"TX01": {"R1": {"coolant_pump": {}}}}, "test").components()[PUMP]
     line = Line(PUMP, component)
     line.use(Scorer.load(*make_release(bias=3e38)))
-    found = [line.take(reading(cycle, value=1e38)) for cycle in range(12)]
-    records, events = found[-1]
+    for cycle in range(12):
+        latest = reading(cycle, value=1e38)
+        [answer] = score_together([(line, latest)])
+        records, events = line.conclude(latest, answer)
     assert [type(r) for r in records] == [Telemetry]
     assert [e.event for e in events] == [AuditEvent.SCORING_FAILED]
     assert "no finite number" in events[0].detail["reason"]

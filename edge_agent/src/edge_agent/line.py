@@ -57,10 +57,6 @@ class Line:
             self.window = WindowBuffer(self.component_id, self.component.type, spec)
         self.scorer = scorer
 
-    def take(self, telemetry: Telemetry) -> tuple[list[Record], list[Event]]:
-        """What one reading leads to: itself, a prediction, alerts, and what goes on the record."""
-        return self.conclude(telemetry, score_together([(self, telemetry)])[0])
-
     def conclude(self, telemetry: Telemetry, answer: Answer) -> tuple[list[Record], list[Event]]:
         """What one reading leads to, the model's answer being known."""
         records: list[Record] = [telemetry]

@@ -4,11 +4,13 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from shared.durable import flush_folder
+
 
 def write_private(path: Path, content: bytes) -> None:
     """Put `content` at `path`, whole or not at all; what was there is replaced."""
     _written(path, content).rename(path)
-    _flush_folder(path)
+    flush_folder(path.parent)
 
 
 def create_private(path: Path, content: bytes) -> None:
@@ -18,7 +20,7 @@ def create_private(path: Path, content: bytes) -> None:
     with suppress(FileExistsError):
         os.link(temporary, path)
     temporary.unlink()
-    _flush_folder(path)
+    flush_folder(path.parent)
 
 
 def _written(path: Path, content: bytes) -> Path:
@@ -29,9 +31,3 @@ def _written(path: Path, content: bytes) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return temporary
-
-
-def _flush_folder(path: Path) -> None:
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)

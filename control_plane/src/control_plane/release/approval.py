@@ -11,7 +11,7 @@ from typing import NamedTuple
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import Metadata, Root
 
-from control_plane.release.gates import check_golden, check_release
+from control_plane.release.gates import check_candidate
 from control_plane.release.keys import name_of, same_material
 from control_plane.release.metadata_files import load, save
 from control_plane.release.people import approvers
@@ -68,7 +68,7 @@ def check_files(proposal: Proposal) -> None:
         for target in proposal.targets.signed.targets.values():
             if target.path.startswith(f"{release}/"):
                 check_file(proposal.folder, target)
-        check_golden(check_release(proposal.folder / release), proposal.folder / release)
+        check_candidate(proposal.folder / release)
         check_evidence(proposal, release)
 
 

@@ -4,18 +4,16 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from control_plane.audit.centre_log import CentreAct, CentreLog
 from shared.errors import Rejected, Retryable, Untrusted
 from shared.features import FeatureSpec
+from shared.golden import check_golden
 from shared.onnx_model import INPUT, OnnxModel
 from shared.schemas import Manifest
-from shared.schemas.window import values_from_blob
 
 MODEL_BYTES_MAX = 64 * 1024 * 1024  # as a site's agent takes it: what is larger no site would run
 MANIFEST_BYTES_MAX = 8 * 1024 * 1024
@@ -98,27 +96,12 @@ def check_release(folder: Path) -> Manifest:
     return manifest
 
 
-def check_golden(manifest: Manifest, folder: Path) -> None:
-    """Recompute every golden window on this machine; Untrusted when the model answers something else."""
-    model = OnnxModel(manifest, (folder / "model.onnx").read_bytes())
-    tags = len(manifest.feature_spec.tags)
-    for number, golden in enumerate(manifest.golden):
-        try:
-            found = model.run(values_from_blob(golden.window, tags)[np.newaxis])
-        except (ValueError, Rejected) as error:
-            raise Untrusted("golden window", f"{manifest.folder}: window {number}: {error}") from error
-        if set(golden.outputs) != set(manifest.outputs):
-            raise Untrusted(
-                "golden window", f"{manifest.folder}: window {number} expects nothing of some outputs"
-            )
-        for name, expected in golden.outputs.items():
-            off = _difference(found[name], expected)
-            if not off <= manifest.golden_tolerance:
-                raise Untrusted(
-                    "golden window",
-                    f"{manifest.folder}: window {number}, {name} is off by {off:.3g}; "
-                    f"allowed {manifest.golden_tolerance:.3g}",
-                )
+def check_candidate(folder: Path) -> Manifest:
+    """The manifest of a sound release whose model answers its golden windows here, as each site will check
+    again; Rejected or Untrusted names what is wrong."""
+    manifest = check_release(folder)
+    check_golden(OnnxModel(manifest, (folder / "model.onnx").read_bytes()))
+    return manifest
 
 
 def read_release(folder: Path) -> tuple[Manifest, bytes]:
@@ -159,12 +142,6 @@ def _read(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise Rejected(f"{path}: longer than {limit} bytes; no site would take it")
     return data
-
-
-def _difference(found: NDArray[np.float32], expected: list[float]) -> float:
-    """Largest absolute difference; infinite when their numbers differ in count."""
-    values, wanted = np.ravel(found), np.asarray(expected, np.float32)
-    return float(np.max(np.abs(values - wanted))) if len(values) == len(wanted) else float("inf")
 
 
 def _registration(passed: bool, reason: str) -> Gate:

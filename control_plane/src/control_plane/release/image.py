@@ -18,7 +18,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from control_plane.release import approval
 from control_plane.release.approval import Signatures, check_files, one_signature
-from control_plane.release.gates import check_golden, check_release
+from control_plane.release.gates import check_candidate
 from control_plane.release.metadata_files import (
     OFFLINE_EXPIRY,
     expires_in,
@@ -281,8 +281,7 @@ class ImageRepository:
         return folder
 
     def _stage(self, candidate: Candidate, folder: Path, targets: Targets) -> None:
-        manifest = check_release(candidate.folder)
-        check_golden(manifest, candidate.folder)
+        manifest = check_candidate(candidate.folder)
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in candidate.evidence.items()}
         self._copy_published(manifest.component_type, folder)
         notes = TargetNotes(evidence=digests, registered=candidate.registered)

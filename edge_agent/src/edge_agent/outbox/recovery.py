@@ -13,7 +13,6 @@ any row look marked. So marked rows are saved too, and sent again.
 """
 
 import json
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from edge_agent.outbox.gaps import Run, merged
 from edge_agent.outbox.leaves import Leaves, begin
 from edge_agent.outbox.rows import checksum, is_intact
 from edge_agent.outbox.settled import settled_seq
+from shared.durable import flush_folder
 from shared.errors import Rejected
 from shared.merkle import Frontier
 from shared.schemas import Outgoing, parse_record
@@ -75,7 +75,7 @@ def replace(path: Path, why: str) -> int:
         if part.exists():
             part.rename(kept)
     fresh.rename(path)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
     _forget_oldest(path)
     return given_up
 
@@ -278,11 +278,3 @@ def _forget_oldest(path: Path) -> None:
     for name in sorted(names)[:-SET_ASIDE_KEPT]:
         for part in file_set(path.with_name(name)):
             part.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,10 +9,10 @@ import numpy as np
 
 from shared.contributions import explained
 from shared.errors import Rejected, Untrusted
+from shared.golden import check_golden
 from shared.interpret import Fields, interpret_many
 from shared.onnx_model import RUNTIME, OnnxModel
-from shared.schemas import GoldenWindow, Manifest, ModelRef, PredictionRecord, Window
-from shared.schemas.window import values_from_blob
+from shared.schemas import Manifest, ModelRef, PredictionRecord, Window
 
 
 class Scorer:
@@ -31,9 +31,9 @@ class Scorer:
             raise Untrusted(
                 "sha256", f"model.onnx is {found[:12]}…, its manifest says {manifest.sha256[:12]}…"
             )
-        scorer = cls(manifest, OnnxModel(manifest, model))
-        scorer._check_golden()
-        return scorer
+        ready = OnnxModel(manifest, model)
+        check_golden(ready)
+        return cls(manifest, ready)
 
     def score(self, window: Window) -> PredictionRecord:
         """The prediction for one window; Rejected when the window is not for this model."""
@@ -93,32 +93,3 @@ class Scorer:
             window=window.blob(),
             **fields,
         )
-
-    def _check_golden(self) -> None:
-        for number, golden in enumerate(self.manifest.golden):
-            try:
-                differences = self._differences(golden)
-            except (Rejected, ValueError) as error:
-                text = f"{self.manifest.folder}: window {number} cannot be scored: {error}"
-                raise Untrusted("golden window", text) from error
-            for name, difference in differences.items():
-                if not difference <= self.manifest.golden_tolerance:
-                    raise Untrusted(
-                        "golden window",
-                        f"{self.manifest.folder}: window {number}, {name} is off by {difference:.3g}; "
-                        f"allowed {self.manifest.golden_tolerance:.3g}",
-                    )
-
-    def _differences(self, golden: GoldenWindow) -> dict[str, float]:
-        """By output, how far the answer here is from the golden one; ValueError unless all are given."""
-        if set(golden.outputs) != set(self.manifest.outputs):
-            raise ValueError(f"expects {sorted(golden.outputs)} of {sorted(self.manifest.outputs)}")
-        values = values_from_blob(golden.window, len(self.manifest.feature_spec.tags))
-        found = self._model.run(values[np.newaxis])
-        for name, expected in golden.outputs.items():
-            if len(expected) != found[name].size:
-                raise ValueError(f"expects {len(expected)} numbers of {name}, found {found[name].size}")
-        return {
-            name: float(np.max(np.abs(np.ravel(found[name]) - np.asarray(expected, np.float32))))
-            for name, expected in golden.outputs.items()
-        }

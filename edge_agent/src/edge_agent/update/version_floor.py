@@ -5,6 +5,7 @@ import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from shared.durable import flush_folder
 from shared.errors import Untrusted
 
 CLOCK_BACK_MAX = timedelta(days=1)  # behind the latest look: time zones and repairs are less
@@ -67,16 +68,7 @@ class VersionFloor:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self._path)
-        _flush(self._path.parent)
-
-
-def _flush(folder: Path) -> None:
-    """A renamed file has its new name after a power loss too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush_folder(self._path.parent)
 
 
 def _version(path: Path) -> int:
