@@ -216,21 +216,24 @@ class Records:
 
     def prune(self, rows_max: int) -> None:
         """Drop up to so many of the oldest acknowledged rows: those that are settled before others."""
-        left = rows_max - self._drop("NOT INDEXED WHERE seq <= ?", (self.counts.settled_seq,), rows_max)
+        left = rows_max - self._drop("NOT INDEXED WHERE", self.counts.settled_seq, rows_max)
         if left > 0:
             # The second time for the row itself: by the first alone SQLite believes the index.
             marked = "acked_ms IS NOT NULL AND +acked_ms IS NOT NULL"
-            self._drop(f"INDEXED BY records_marked WHERE {marked}", (), left)
+            self._drop(f"INDEXED BY records_marked WHERE {marked} AND", self.counts.last_seq, left)
 
-    def _drop(self, which: str, values: tuple[int, ...], rows_max: int) -> int:
-        """Drop the oldest of these; how many there were."""
-        oldest = f"SELECT seq, {_SIZE} AS size FROM records {which} ORDER BY seq LIMIT {rows_max}"  # noqa: S608
+    def _drop(self, which: str, newest: int, rows_max: int) -> int:
+        """Drop the oldest of these, up to row `newest`; how many there were.
+
+        One bound only: of two SQLite takes the first to look by, and reads every row up to it.
+        """
+        oldest = f"SELECT seq, {_SIZE} AS size FROM records {which} seq <= ? ORDER BY seq LIMIT {rows_max}"  # noqa: S608
         rows, size, last = self._db.execute(
             f"SELECT count(*), total(size), max(seq) FROM ({oldest})",  # noqa: S608
-            values,
+            (newest,),
         ).fetchone()
         if rows:
-            self._db.execute(f"DELETE FROM records {which} AND seq <= ?", (*values, last))  # noqa: S608
+            self._db.execute(f"DELETE FROM records {which} seq <= ?", (last,))  # noqa: S608
             forget(self._db, min(last, self.counts.settled_seq))
             self.counts.acked_rows -= rows
             self.counts.acked_bytes -= int(size)
