@@ -17,7 +17,8 @@ from typing import ClassVar
 from pydantic import Field, ValidationError
 
 from control_plane.audit.archive import Leaf
-from control_plane.audit.verify import SiteVerification, verify_log
+from control_plane.audit.verification import SiteVerification
+from control_plane.audit.verify import verify_log
 from shared.canonical import canonical_json
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
 from shared.errors import ConfigError
@@ -131,7 +132,7 @@ class CentreLog:
     def verify(self, key: VerifierKey | None = None) -> SiteVerification:
         """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
         unless one is given."""
-        result = SiteVerification(CENTRE)
+        result = SiteVerification(CENTRE, "log")
         notes = self._rows("SELECT note FROM checkpoints ORDER BY size")
         verify_log(result, self._leaves(), (note for (note,) in notes), key or self.verifier, _entry_problem)
         return result
