@@ -8,8 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from control_plane.audit.archive import Leaf
 from control_plane.audit.tile_check import verify_tiles
-from control_plane.audit.verification import SiteVerification
-from control_plane.audit.verify import site_entry_problem
+from control_plane.audit.verify import SiteVerification, site_entry_problem
 from control_plane.audit.witness import Witness
 from edge_agent.audit import AuditLog
 from shared.log_key import LogKey

@@ -17,8 +17,7 @@ from typing import ClassVar
 from pydantic import Field, ValidationError
 
 from control_plane.audit.archive import Leaf
-from control_plane.audit.verification import SiteVerification
-from control_plane.audit.verify import verify_log
+from control_plane.audit.verify import SiteVerification, verify_log
 from shared.canonical import canonical_json
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
 from shared.errors import ConfigError

@@ -11,8 +11,7 @@ from control_plane.audit.archive import Leaf
 from control_plane.audit.tile_paths import ENTRIES, TILE_WIDTH, entries_of, hashes_of, tile_count, tile_path
 from control_plane.audit.tile_paths import levels as levels_of
 from control_plane.audit.tiles import CHECKPOINT, TileStore, read_alone
-from control_plane.audit.verification import PROBLEMS_MAX, SiteVerification
-from control_plane.audit.verify import EntryProblem, checkpoint_problem
+from control_plane.audit.verify import PROBLEMS_MAX, EntryProblem, SiteVerification, checkpoint_problem
 from shared.checkpoint import Checkpoint, NoteError, VerifierKey, open_checkpoint, signers
 from shared.merkle import Frontier, leaf_hash, root_hash
 
@@ -54,11 +53,9 @@ def _checkpoint(
         if note is None:
             raise NoteError("is missing: nothing here is signed")
         found = [open_checkpoint(note, each) for each in keys]
-        others = signers(note)[len(keys) :] if witness_key else []
-        if others:
-            raise NoteError(
-                f"has a signature more, of {others[0][0]}: the log and the witness sign once each"
-            )
+        names = [name for name, _ in signers(note)]
+        if witness_key is not None and names != [each.name for each in keys]:
+            raise NoteError(f"is signed by {', '.join(names)}; the log signs once, then the witness")
     except (NoteError, OSError) as error:
         result.note(f"{CHECKPOINT}: {error}")
         return None
