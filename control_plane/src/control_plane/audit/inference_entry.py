@@ -1,18 +1,13 @@
 """What the centre's inference puts on its record, and the bytes that are hashed of it."""
 
-import json
-import math
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import rfc8785
 from pydantic import Field
 
+from shared.canonical import canonical_json
 from shared.schemas import Frozen, UtcTime
 from shared.schemas.base import Sha256
-
-# Python and RFC 8785 (ECMAScript) write a number that is not whole alike between these two.
-PLAIN_MIN, PLAIN_MAX = 1e-4, 1e16
 
 
 class InferenceEvent(StrEnum):
@@ -64,37 +59,4 @@ class InferenceEntry(Frozen):
 
     def leaf(self) -> bytes:
         """The bytes that are hashed into the log."""
-        return canonical(self.model_dump(mode="json", exclude_none=True))
-
-
-def canonical(value: dict[str, Any]) -> bytes:
-    """RFC 8785 JSON of JSON-like data, by the C encoder wherever that writes the same bytes."""
-    try:
-        plain = _plain(value)
-    except ValueError:
-        return rfc8785.dumps(value)
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
-
-
-def _plain(value: Any) -> Any:
-    """The same with whole floats as integers; ValueError where the two writers differ."""
-    if isinstance(value, dict):
-        if not all(key.isascii() for key in value):
-            raise ValueError("RFC 8785 orders keys by UTF-16 units")
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return _plain_float(value)
-    if isinstance(value, int) and abs(value) >= 2**53:
-        raise ValueError("no exact integer in RFC 8785")
-    return value
-
-
-def _plain_float(value: float) -> float | int:
-    if value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if not math.isfinite(value) or not PLAIN_MIN <= abs(value) < PLAIN_MAX:
-        raise ValueError("Python and ECMAScript write it differently")
-    return value
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
