@@ -131,7 +131,7 @@ class CentreLog:
     def verify(self, key: VerifierKey | None = None) -> SiteVerification:
         """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
         unless one is given."""
-        result = SiteVerification(CENTRE)
+        result = SiteVerification(CENTRE, "log")
         notes = self._rows("SELECT note FROM checkpoints ORDER BY size")
         verify_log(result, self._leaves(), (note for (note,) in notes), key or self.verifier, _entry_problem)
         return result

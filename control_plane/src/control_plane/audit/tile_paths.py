@@ -56,7 +56,8 @@ def bundle(entries: Iterable[bytes]) -> bytes:
 
 def entries_of(data: bytes) -> list[bytes]:
     """The entries of a bundle; ValueError when it ends within one."""
-    found, place = [], 0
+    found: list[bytes] = []
+    place = 0
     while place < len(data):
         start = place + 2
         place = start + int.from_bytes(data[place:start], "big")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from control_plane.audit.tile_paths import (
     ENTRIES,
+    ENTRY_BYTES_MAX,
     TILE_WIDTH,
     bundle,
     entries_of,
@@ -22,12 +23,20 @@ from control_plane.audit.tile_paths import (
     tile_path,
     tile_paths,
 )
-from shared.checkpoint import read_checkpoint
+from shared.checkpoint import NoteError, read_checkpoint
 from shared.durable import flush_folder
 from shared.errors import Retryable
 from shared.merkle import Frontier, audit_path, leaf_hash, root_hash
 
 CHECKPOINT = "checkpoint"
+
+
+def read_note(path: Path) -> str:
+    """A note as it was written: no line end is taken for another; NoteError when it is no text."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise NoteError(f"{path.name}: is not UTF-8") from error
 
 
 class TileStore:
@@ -39,7 +48,7 @@ class TileStore:
     def checkpoint(self) -> str | None:
         """The note over all that is here, or None where nothing is."""
         path = self.folder / CHECKPOINT
-        return path.read_text() if path.exists() else None
+        return read_note(path) if path.exists() else None
 
     @property
     def size(self) -> int:
@@ -66,15 +75,11 @@ class TileStore:
             raise LookupError(f"found index {index}; the checkpoint covers {size} entries")
         return entries_of(self.read(ENTRIES, index // TILE_WIDTH, size))[index % TILE_WIDTH]
 
-    def entries(self, size: int) -> Iterator[bytes]:
-        """The first `size` entries, in order."""
-        for number in range(-(-size // TILE_WIDTH)):
-            yield from entries_of(self.read(ENTRIES, number, size))
-
     def leaf_hashes(self, size: int) -> Iterator[bytes]:
         """The hashes of the first `size` entries, from the tiles."""
+        whole = self.size
         for number in range(-(-size // TILE_WIDTH)):
-            yield from hashes_of(self.read(0, number, size))
+            yield from hashes_of(self.read(0, number, whole))[: size - number * TILE_WIDTH]
 
     def inclusion_proof(self, index: int) -> list[bytes]:
         """The audit path of an entry under the checkpoint; reads a tile a level and node."""
@@ -93,21 +98,29 @@ class TileStore:
             at += 1 << height
         return Frontier.from_peaks(end - first, peaks).root()
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """No writer comes between what is read; Retryable while one is at work."""
-        with _locked(self.folder, fcntl.LOCK_SH):
-            yield
+
+@contextmanager
+def read_alone(folder: Path) -> Iterator[None]:
+    """No writer comes between what is read; waits for one that is at work."""
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def written_alone(folder: Path) -> Iterator[None]:
+    """Nobody reads the log as a whole meanwhile; Retryable while somebody does. Makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        yield
 
 
 class TileWriter:
-    """Appends to one log's folder. Entries are the log's from `seal` on, with all before them."""
+    """Appends to one log's folder, within `written_alone`. What is appended counts once it is sealed."""
 
     def __init__(self, folder: Path) -> None:
         self.store = TileStore(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         self._sealed = self.store.size
-        self._remove_strays()
+        self.remove_strays()
         self._tiles = [
             hashes_of(self.store.read(level, full, self._sealed)) if width else []
             for level in range(levels(self._sealed))
@@ -118,8 +131,17 @@ class TileWriter:
         peaks = [peak for tile in reversed(self._tiles) for peak in Frontier(tile).peaks]
         self.frontier = Frontier.from_peaks(self._sealed, peaks)
 
+    @property
+    def sealed(self) -> int:
+        """The entries under the checkpoint."""
+        return self._sealed
+
     def append(self, entry: bytes) -> None:
-        """Add an entry; a tile that is now full is written."""
+        """Add an entry; a tile that is now full is written. ValueError for an entry that is too long."""
+        if len(entry) > ENTRY_BYTES_MAX:
+            raise ValueError(
+                f"entry {self.frontier.size} has {len(entry)} bytes, more than {ENTRY_BYTES_MAX}"
+            )
         hashed = leaf_hash(entry)
         number = self.frontier.size // TILE_WIDTH
         self._bundle.append(entry)
@@ -140,20 +162,16 @@ class TileWriter:
             self._add(level + 1, number // TILE_WIDTH, root_hash(tile))
 
     def seal(self, note: str) -> None:
-        """Make all that was appended durable under `note`, a checkpoint of just that size.
-
-        Retryable while somebody reads the folder as a whole.
-        """
+        """Make all that was appended durable under `note`, a checkpoint of just that size."""
         size = self.frontier.size
-        with _locked(self.store.folder, fcntl.LOCK_EX):
-            for level, tile in enumerate(self._tiles):
-                if tile:
-                    self._write(tile_path(level, tile_count(level, size)[0], len(tile)), b"".join(tile))
-            if self._bundle:
-                name = tile_path(ENTRIES, tile_count(0, size)[0], len(self._bundle))
-                self._write(name, bundle(self._bundle))
-            self._write(CHECKPOINT, note.encode())
-            self._remove_partials(size)
+        for level, tile in enumerate(self._tiles):
+            if tile:
+                self._write(tile_path(level, tile_count(level, size)[0], len(tile)), b"".join(tile))
+        if self._bundle:
+            name = tile_path(ENTRIES, tile_count(0, size)[0], len(self._bundle))
+            self._write(name, bundle(self._bundle))
+        self._write(CHECKPOINT, note.encode())
+        self._remove_partials(size)
         self._sealed = size
 
     def _remove_partials(self, size: int) -> None:
@@ -166,8 +184,8 @@ class TileWriter:
                 if not any(path.parent.iterdir()):
                     path.parent.rmdir()
 
-    def _remove_strays(self) -> None:
-        """What a crash left: files that are not of the log as its checkpoint has it."""
+    def remove_strays(self) -> None:
+        """Take away what is not of the log as its checkpoint has it: of a crash, or never sealed."""
         own = {CHECKPOINT, *tile_paths(self._sealed)}
         for name in [name for name in self.store.files() if name not in own]:
             (self.store.folder / name).unlink()
@@ -197,9 +215,10 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
     """A lock on the folder itself, which needs no file of its own and no right to write."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, how)
+        except BlockingIOError as error:
+            raise Retryable(f"{folder}: another process reads this log as a whole; try again") from error
         yield
-    except BlockingIOError as error:
-        raise Retryable(f"{folder}: another process reads or writes this log; try again") from error
     finally:
         os.close(descriptor)
