@@ -2,7 +2,7 @@
 
 One input `window`, FP32 `[n, cycles, tags]`, oldest cycle first, NaN where a value was bad; either typed
 (`fp32_contents`) or raw (`raw_input_contents`), and the answer comes in the same form. The outputs are the
-release's, interpreted: NaN where a RUL is no number; beside it stand `rul_state` and `withheld_because`, BYTES.
+release's, interpreted: NaN where a RUL is no number; beside it `rul_state` and `withheld_because`, BYTES.
 """
 
 import math
