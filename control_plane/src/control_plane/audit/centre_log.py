@@ -14,11 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
-import rfc8785
 from pydantic import Field, ValidationError
 
 from control_plane.audit.archive import Leaf
 from control_plane.audit.verify import SiteVerification, verify_log
+from shared.canonical import canonical_json
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
 from shared.errors import ConfigError
 from shared.log_key import LogKey
@@ -89,7 +89,7 @@ class CentreEntry(Frozen):
 
     def leaf(self) -> bytes:
         """The bytes that are hashed into the log."""
-        return rfc8785.dumps(self.model_dump(mode="json"))
+        return canonical_json(self.model_dump(mode="json"))
 
 
 class CentreLog:
