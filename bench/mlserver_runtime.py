@@ -8,7 +8,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import get_model_uri
 
 
-class Lstm(MLModel):  # type: ignore[misc] - not installed beside us
+class Lstm(MLModel):  # type: ignore[misc]
     """One window `(n, cycles, tags)` without a bad value: value, change, present."""
 
     async def load(self) -> bool:

@@ -1,10 +1,14 @@
 """The callers and the echo of `bench.serving`; each runs in a process of its own."""
 
 import asyncio
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import grpc
@@ -18,10 +22,11 @@ from shared.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
 
 READY_S = 120.0  # for a server that listens to serve its model
 DEADLINE_S = 10.0  # a call
+WARM_UP_S = 0.5
+ANSWER_BYTES_MIN = 100  # an answer has more
 VALUES = np.random.default_rng(1).normal(0, 1, (1, WINDOW_CYCLES, MODEL_TAGS)).astype(np.float32)
-# A port of its own for each channel, as clients on machines of their own would have.
-ALONE = (("grpc.use_local_subchannel_pool", 1),)
 
+RUL_SERVICE = rul_pb2.DESCRIPTOR.services_by_name["RULInferenceService"].full_name
 OIP_SERVICE = oip.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 Call = Callable[[], Awaitable[Any]]
@@ -41,29 +46,23 @@ def predict_request() -> rul_pb2.PredictRULRequest:
     return rul_pb2.PredictRULRequest(window=window)
 
 
-def latencies(address: str, own: bool, clients: int, seconds: float) -> list[float]:
-    """Seconds that each call took, of `clients` that each have one call open for so long."""
-    return asyncio.run(_latencies(address, own, clients, seconds))
+def latencies(address: str, own: bool, seconds: float) -> list[float]:
+    """Seconds that each call took, of one client that calls for so long."""
+    return asyncio.run(_latencies(address, own, seconds))
 
 
-async def _latencies(address: str, own: bool, clients: int, seconds: float) -> list[float]:
-    channels = [grpc.aio.insecure_channel(address, options=ALONE) for _ in range(clients)]
-    calls = [_call(channel, own) for channel in channels]
-    for call in calls:  # connect, and warm up
-        await call()
-    found: list[float] = []
-    end = time.perf_counter() + seconds
-    await asyncio.gather(*(_one_client(call, end, found) for call in calls))
-    await asyncio.gather(*(channel.close() for channel in channels))
-    return found
-
-
-async def _one_client(call: Call, end: float, found: list[float]) -> None:
-    start = time.perf_counter()
-    while start < end:
-        await call()
-        found.append((now := time.perf_counter()) - start)
-        start = now
+async def _latencies(address: str, own: bool, seconds: float) -> list[float]:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = _call(channel, own)
+        await call()  # connect
+        found = []
+        start = time.perf_counter()
+        end = start + seconds
+        while start < end:
+            await call()
+            found.append((now := time.perf_counter()) - start)
+            start = now
+        return found
 
 
 def _call(channel: grpc.aio.Channel, own: bool) -> Call:
@@ -72,6 +71,41 @@ def _call(channel: grpc.aio.Channel, own: bool) -> Call:
         return lambda: predict(window, timeout=DEADLINE_S)
     infer, request = GRPCInferenceServiceStub(channel).ModelInfer, infer_request()
     return lambda: infer(request, timeout=DEADLINE_S)
+
+
+def calls_per_s(address: str, own: bool, clients: int, seconds: float) -> float:
+    """What a server answers `clients` that each have a connection, and one call open at any time.
+
+    They are h2load's: callers in Python would take more CPU than the server, and be what is measured.
+    """
+    message = (predict_request() if own else infer_request()).SerializeToString()
+    path = f"{RUL_SERVICE}/PredictRUL" if own else f"{OIP_SERVICE}/ModelInfer"
+    with NamedTemporaryFile() as body:
+        body.write(b"\0" + len(message).to_bytes(4, "big") + message)  # gRPC's frame: not compressed, length
+        body.flush()
+        command = [_h2load(), f"-c{clients}", "-m1", f"-D{seconds:g}", f"--warm-up-time={WARM_UP_S:g}"]
+        command += ["-d", body.name, "-Hcontent-type: application/grpc", "-Hte: trailers"]
+        ran = subprocess.run(
+            [*command, f"http://{address}/{path}"], capture_output=True, text=True, check=True
+        )
+    return _rate(ran.stdout)
+
+
+def _rate(told: str) -> float:
+    """h2load's rate; RuntimeError when a call failed: gRPC's failures have no body, and HTTP's status 200."""
+    rate = re.search(r"([0-9.]+) req/s", told)
+    done = re.search(r"(\d+) succeeded, (\d+) failed", told)
+    data = re.search(r"\((\d+)\) data", told)
+    if not (rate and done and data) or int(done[2]) or int(data[1]) < ANSWER_BYTES_MIN * int(done[1]):
+        raise RuntimeError(f"h2load had calls without an answer: {told[-1_000:]}")
+    return float(rate[1])
+
+
+def _h2load() -> str:
+    program = shutil.which("h2load")
+    if program is None:
+        raise SystemExit("h2load is missing: apt-get install nghttp2-client")
+    return program
 
 
 def first_answer(address: str) -> dict[str, list[float]]:
@@ -108,7 +142,7 @@ async def _serve_echo(port: Connection) -> None:
         return request
 
     message = oip.ModelInferRequest
-    handler = grpc.unary_unary_rpc_method_handler(echo, message.FromString, message.SerializeToString)  # type: ignore[arg-type]
+    handler = grpc.unary_unary_rpc_method_handler(echo, message.FromString, message.SerializeToString)
     service = grpc.method_handlers_generic_handler(OIP_SERVICE, {"ModelInfer": handler})
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((service,))
