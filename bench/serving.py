@@ -133,17 +133,9 @@ def _tell(p50_ms: dict[str, float], rps: dict[str, float], bare_ms: float) -> No
     print(f"p50 of MLServer's   {ratios['p50_ratio']:>6} (limit: at most {P50_RATIO_MAX})")
     print(f"p50 of the echo's   {ratios['echo_ratio']:>6} (limit: at most {ECHO_RATIO_MAX})")
     print(f"rate of MLServer's  {ratios['rps_ratio']:>6} (limit: at least {RPS_RATIO_MIN})")
-    figures = {
-        "p50_ms": round(p50_ms[OURS], 3),
-        "peer_p50_ms": round(p50_ms[PEER], 3),
-        "rps": round(rps[OURS]),
-    }
-    figures |= {"peer_rps": round(rps[PEER]), "own_p50_ms": round(p50_ms[OWN], 3), "own_rps": round(rps[OWN])}
-    figures |= {
-        "echo_p50_ms": round(p50_ms[ECHO], 3),
-        "echo_rps": round(rps[ECHO]),
-        "onnxruntime_ms": round(bare_ms, 3),
-    }
+    figures = {"onnxruntime_ms": round(bare_ms, 3)}
+    for key, name in (("", OURS), ("peer_", PEER), ("own_", OWN), ("echo_", ECHO)):
+        figures |= {f"{key}p50_ms": round(p50_ms[name], 3), f"{key}rps": round(rps[name])}
     print(json.dumps({"benchmark": "serving", **ratios, **figures, "held": held}))
 
 
