@@ -75,7 +75,7 @@ class InferenceDoor:
                 opening.callback(MetricsServer(metrics.registry, own.metrics, METRICS_OPTION).close)
                 say(f"inference metrics  http://{own.metrics}/metrics")
             self._service = InferenceService(self._models, engine, audit)
-            openly = OpenInferenceService(self._models, engine)
+            openly = OpenInferenceService(self._models, engine, audit)
             beside = Offered(
                 OPEN_INFERENCE, lambda server: add_GRPCInferenceServiceServicer_to_server(openly, server)
             )

@@ -2,7 +2,8 @@
 
 One input `window`, FP32 `[n, cycles, tags]`, oldest cycle first, NaN where a value was bad; either typed
 (`fp32_contents`) or raw (`raw_input_contents`), and the answer comes in the same form. The outputs are the
-release's, interpreted: NaN where a RUL is no number; beside it stand `rul_state`, `withheld_because`: BYTES.
+release's, interpreted: NaN where a RUL is no number. Words stand beside it (BYTES): `rul_state`,
+`withheld_because` and the `prediction_id` on the audit record.
 """
 
 import math
@@ -12,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import Rejected
 from shared.features import FeatureSpec
 from shared.schemas import Manifest
 from shared.wire import open_inference_pb2 as oip
@@ -38,12 +38,14 @@ _COLUMNS = {
     "ood_score": Column("FP32", 1, lambda found: [found["ood_score"]]),
     "rul_state": Column("BYTES", 1, lambda found: [str(found["rul_state"])]),
     "withheld_because": Column("BYTES", 1, lambda found: [found["withheld_because"] or ""]),
+    "prediction_id": Column("BYTES", 1, lambda found: [found["prediction_id"]]),
 }
+_WORDS = [name for name, column in _COLUMNS.items() if column.datatype == "BYTES"]
 
 
 def columns(manifest: Manifest) -> dict[str, Column]:
     """The outputs of a release, in its order."""
-    return {name: _COLUMNS[name] for name in (*manifest.outputs, "rul_state", "withheld_because")}
+    return {name: _COLUMNS[name] for name in (*manifest.outputs, *_WORDS)}
 
 
 def metadata(manifest: Manifest) -> oip.ModelMetadataResponse:
@@ -120,18 +122,15 @@ def answer(
     request: oip.ModelInferRequest,
     manifest: Manifest,
     chosen: Mapping[str, Column],
-    found: Sequence[Fields | Rejected],
+    found: Sequence[Fields],
 ) -> oip.ModelInferResponse:
-    """The response for each window's fields, typed or raw as the request was; raises a window's Rejected."""
-    for fields in found:
-        if isinstance(fields, Rejected):
-            raise fields
+    """The response for each window's fields and `prediction_id`, typed or raw as the request was."""
     response = oip.ModelInferResponse(
         model_name=manifest.name, model_version=str(manifest.version), id=request.id
     )
     response.parameters["model_sha256"].string_param = manifest.sha256
     for name, column in chosen.items():
-        values = [value for fields in found for value in column.of(fields)]  # type: ignore[arg-type]
+        values = [value for fields in found for value in column.of(fields)]
         tensor = response.outputs.add(name=name, datatype=column.datatype, shape=[len(found), column.width])
         if request.raw_input_contents:
             response.raw_output_contents.append(_raw(column, values))
