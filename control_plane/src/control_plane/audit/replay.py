@@ -8,7 +8,7 @@ import numpy as np
 
 from control_plane.audit.archive import AuditArchive
 from shared.errors import Rejected
-from shared.onnx_model import RUNTIME, OnnxModel
+from shared.onnx_model import OnnxModel, recorded_block, runtime
 from shared.schemas import AuditEntry, Manifest, Prediction
 from shared.schemas.window import values_from_blob
 
@@ -39,7 +39,9 @@ def replay(archive: AuditArchive, prediction_id: str, releases: Releases) -> Rep
     manifest, model = releases(prediction.model.sha256)
     if hashlib.sha256(model).hexdigest() != prediction.model.sha256:
         raise Rejected(f"prediction {prediction_id}: the model's bytes are not the ones on the record")
-    return _compare(prediction, _recompute(manifest, model, window), manifest)
+    return _compare(
+        prediction, _recompute(manifest, model, window, recorded_block(prediction.runtime)), manifest
+    )
 
 
 def _recorded(archive: AuditArchive, prediction_id: str) -> Prediction:
@@ -52,9 +54,9 @@ def _recorded(archive: AuditArchive, prediction_id: str) -> Prediction:
     return prediction
 
 
-def _recompute(manifest: Manifest, model: bytes, window: bytes) -> dict[str, list[float]]:
+def _recompute(manifest: Manifest, model: bytes, window: bytes, block: int) -> dict[str, list[float]]:
     values = values_from_blob(window, len(manifest.feature_spec.tags))
-    outputs = OnnxModel(manifest, model).run(values[np.newaxis])
+    outputs = OnnxModel(manifest, model).run(values[np.newaxis], block)
     return {name: [float(x) for x in np.ravel(found)] for name, found in outputs.items()}
 
 
@@ -69,6 +71,6 @@ def _compare(prediction: Prediction, found: dict[str, list[float]], manifest: Ma
         bit_exact=found == prediction.raw,
         within_tolerance=all(d <= manifest.golden_tolerance for d in differences.values()),
         recorded_runtime=prediction.runtime,
-        runtime=RUNTIME,
+        runtime=runtime(recorded_block(prediction.runtime)),
         differences={name: d for name, d in differences.items() if d},
     )
