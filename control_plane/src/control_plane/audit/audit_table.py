@@ -63,7 +63,7 @@ SELECT site_id AS log, "index", timestamp, event, subject,
         CASE WHEN p->>'withheld_because' <> 'out_of_distribution' THEN p->>'withheld_because' END
     ], lambda flag: flag IS NOT NULL) AS flags,
     (p->'inference_time_ms')::DOUBLE AS inference_time_ms, p->>'window_sha256' AS window_sha256, body
-FROM (SELECT *, body::JSON->'prediction' AS p FROM audit)
+FROM (SELECT *, TRY_CAST(body AS JSON)->'prediction' AS p FROM audit)
 """
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from control_plane.audit.audit_table import INFERENCE_LOG, SCHEMA, SITES_SQL, refresh_parts
+from control_plane.audit.audit_table import SCHEMA, SITES_SQL, refresh_parts
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from control_plane.sinks.lake_tables import TABLES
@@ -116,12 +116,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return json.dumps(value) if isinstance(value, list) else value
-
-
-def prediction_ids(layout: Layout, site: str | None = None) -> list[str]:
-    """Of every prediction on any record, sorted."""
-    rows = ask(layout, Question(event="prediction", site=site))
-    return sorted(row["prediction_id"] for row in rows)
-
-
-__all__ = ["INFERENCE_LOG", "Question", "ask", "prediction_ids", "write"]
