@@ -75,7 +75,7 @@ def _repeat(made: "Export") -> str:
             f"control-plane audit verify --files audit --keys keys.json --site {escape(made.site)}\n"
             f"control-plane audit verify-proof proofs/{an_id}.tlog-proof --keys keys.json"
         ),
-        "At the centre: the prediction computed again, from its stored window by the model of that SHA-256:": (
+        "At the centre, the prediction computed again from its window, by the model of that SHA-256:": (
             f"control-plane audit replay {an_id} --data-dir DATA"
         ),
         "The log is C2SP tlog-tiles; any tool that reads the format can check it. The table answers SQL:": (
