@@ -16,7 +16,7 @@ DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-serving bench-fleet bench-soak proto schema pictures plots kafka lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-audit proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,7 +55,7 @@ faults-long: $(VENV)/.installed ## the same with 20 seeds of each fault, then th
 	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
 
 # Without bench-soak, which takes an hour, and bench-peers and bench-serving, which install another program.
-bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge ## the benchmarks; each prints figures beside their limits, then one line of JSON
+bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge bench-audit ## the benchmarks; each prints figures beside their limits, then one line of JSON
 
 bench-outbox: $(VENV)/.installed ## rows/s that the outbox commits, against a bare SQLite table
 	@$(BIN)/python -m bench.outbox
@@ -77,6 +77,9 @@ bench-features: $(VENV)/.installed ## rows/s of the features, against a plain nu
 
 bench-scoring: $(VENV)/.installed ## windows/s from raw values to what may be said of them, against a bare onnxruntime call
 	@$(BIN)/python -m bench.scoring
+
+bench-audit: $(VENV)/.installed ## 100,000 predictions verified, in seconds; a prediction put on the record, in microseconds
+	@$(BIN)/python -m bench.audit
 
 bench-serving: $(VENV)/.installed ## inference beside MLServer 1.7 (fetched into .bench/), a bare gRPC echo, bare onnxruntime; audit on
 	@$(BIN)/python -m bench.serving
