@@ -1,4 +1,4 @@
-"""The engine: who comes alone is run at once, those that wait together; bounded, and nobody waits for ever."""
+"""The engine: who comes alone is run at once, who waits with others; bounded, and nobody waits for ever."""
 
 import asyncio
 import threading

@@ -67,4 +67,4 @@ def server_credentials(files: ServerFiles, *, mutual: bool) -> grpc.ServerCreden
     """For a gRPC server; `mutual` asks each client for a certificate of the authority."""
     pair = (files.key.read_bytes(), files.chain.read_bytes())
     authority = files.authority.read_bytes() if mutual else None
-    return grpc.ssl_serverserver_credentials([pair], authority, require_client_auth=mutual)
+    return grpc.ssl_server_credentials([pair], authority, require_client_auth=mutual)

@@ -20,7 +20,7 @@ LOOK_PERIOD_S = 1.0  # how long a certificate may still be good after it was rev
 _BEARER = "bearer "
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler = Any  # grpc.RpcMethodHandler is generic to a type checker alone
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
 
@@ -56,12 +56,11 @@ class CertificateGuard(grpc.aio.ServerInterceptor):
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> Handler | None:
         """The method, behind the check."""
-        found: Any = await continuation(details)
+        found = await continuation(details)
         if found is None:
             return None
         kind = _kind(found)
-        guarded: Handler = found._replace(**{kind: self._behind_check(getattr(found, kind))})
-        return guarded
+        return found._replace(**{kind: self._behind_check(getattr(found, kind))})
 
     def _behind_check(self, inner: Callable[..., Any]) -> Callable[[Any, Context], Awaitable[Any]]:
         async def guarded(request: Any, context: Context) -> Any:
@@ -105,5 +104,4 @@ def _refusal(why: str) -> Handler:
     async def refuse(_requests: object, context: Context) -> NoReturn:
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
 
-    refusal: Handler = grpc.stream_stream_rpc_method_handler(refuse)
-    return refusal
+    return grpc.stream_stream_rpc_method_handler(refuse)
