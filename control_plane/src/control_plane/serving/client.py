@@ -1,4 +1,4 @@
-"""The client of `RULInferenceService` (PRD 5.3): a window goes out, its answer comes back, or why there is none.
+"""The client of `RULInferenceService` (PRD 5.3): a window goes out, the answer comes back, or why not.
 
 Blocking, because those who stream telemetry do so on threads. Retries and their back-off are gRPC's own, and
 keep within the call's deadline. A call is never hedged: each one that reaches a server costs it a run and an
