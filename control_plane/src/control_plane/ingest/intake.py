@@ -80,7 +80,9 @@ class Intake:
                     sink.accept(batch)
                     break
                 except Retryable as error:
-                    log.warning("sink not ready", sink=type(sink).__name__, reason=str(error))
+                    log.warning(
+                        "sink not ready", sink=getattr(sink, "name", type(sink).__name__), reason=str(error)
+                    )
                     stop.wait(RETRY_WAIT_S)
         if stop.is_set():
             return
