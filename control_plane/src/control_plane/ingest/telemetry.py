@@ -30,9 +30,9 @@ def consume_telemetry(
     """Consume one topic until `stop`: validate, drop repeats, hand each record to the sinks it is routed to.
 
     Without sinks all goes to the lake of PM_DATA_DIR, which knows what it holds. Sinks of your own get
-    each record at least once, in the order of the mapping: `known` are the rows that they hold already. Kafka is at `bootstrap`, else
-    at PM_KAFKA; its TLS and SASL settings are `client`, else those in the file that KAFKA_CLIENT_CONFIG
-    names. What cannot be read goes to `<topic>.dlq`.
+    each record at least once, in the order of the mapping: `known` are the rows that they hold already.
+    Kafka is at `bootstrap`, else at PM_KAFKA; its TLS and SASL settings are `client`, else those in the
+    file that KAFKA_CLIENT_CONFIG names. What cannot be read goes to `<topic>.dlq`.
     """
     if topic not in TOPICS:
         raise ConfigError("topic", [f"found {topic!r}; there are {', '.join(TOPICS)}"])
