@@ -88,15 +88,19 @@ class RULInferenceClient:
     def predict_many(self, windows: Iterable[Window]) -> Iterator[Answer | PmStackError]:
         """For each window in turn its answer, or what `predict` would raise; many calls are open at once."""
         calls: deque[Any] = deque()
-        for window in windows:
-            if len(calls) == OPEN_CALLS_MAX:
+        try:
+            for window in windows:
+                if len(calls) == OPEN_CALLS_MAX:
+                    yield self._outcome(calls.popleft())
+                request = rul_pb2.PredictRULRequest(window=_message(window))
+                calls.append(
+                    self._stub.PredictRUL.future(request, timeout=self._deadline_s, metadata=self._metadata)
+                )
+            while calls:
                 yield self._outcome(calls.popleft())
-            request = rul_pb2.PredictRULRequest(window=_message(window))
-            calls.append(
-                self._stub.PredictRUL.future(request, timeout=self._deadline_s, metadata=self._metadata)
-            )
-        while calls:
-            yield self._outcome(calls.popleft())
+        finally:  # the caller may have enough
+            for call in calls:
+                call.cancel()
 
     def close(self) -> None:
         """End the channel; calls that are open fail."""
