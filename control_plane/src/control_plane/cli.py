@@ -17,6 +17,8 @@ COMMANDS = {
     "rollout": "Bring published releases to sites.",
     "site": "Tokens and certificates of the sites: enrol, list, revoke.",
     "import": "Take the records of signed bundles that sites exported.",
+    "query": "Ask the lake in SQL.",
+    "maintain": "Join the lake's small files and remove replaced ones.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }
