@@ -1,25 +1,36 @@
 """Follows one table of the lake: hands out what has arrived since the last look.
 
-A look reads only the files that are new, so that a page which asks every second costs the same in the
+A look reads only the commits that are new, so that a page which asks every second costs the same in the
 first minute and after a year, and rows that arrive late (a site was cut off) are seen like any other.
+What a compaction rewrote is nothing new.
 """
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from control_plane.sinks.lake_tables import TABLES
 
+NOT_BEGUN = -1  # in place of a version
+
+
+class TailLost(Exception):
+    """It did not look for so long that commits are gone which it has not seen."""
+
 
 class TableTail:
     """One table's new rows, as an Arrow table of `columns`. Used by one thread at a time.
 
-    `since` leaves out files that hold nothing younger; `partition` keeps to one value per partition
-    column. deltalake's and pyarrow's errors pass through; after one, the next look starts over.
+    `since` leaves out rows that are older, and at the first look files that hold nothing younger;
+    `partition` keeps to one value per partition column. deltalake's and pyarrow's errors pass through;
+    the next look tries the same again.
     """
 
     def __init__(
@@ -35,39 +46,49 @@ class TableTail:
         self._columns = columns
         self._since = since
         self._partition = partition or {}
-        self._table: DeltaTable | None = None
-        self._version = -1
-        self._seen: set[str] = set()
+        self._version = NOT_BEGUN
 
     def skip(self) -> None:
         """Count all that is there now as seen."""
-        self._new_files()
+        self._version = DeltaTable(str(self._folder)).version()
 
     def look(self) -> pa.Table | None:
-        """Rows that arrived since the last look (or `skip`); None when there are none."""
-        seen_before = self._seen
-        files = self._new_files()
-        if not files:
-            return None
-        try:
-            return self._read(files)
-        except Exception:
-            self._seen, self._version = seen_before, -1
-            raise
+        """Rows that arrived since the last look (or `skip`), at the first all; None when there are none.
 
-    def _new_files(self) -> list[str]:
-        if self._table is None:
-            self._table = DeltaTable(str(self._folder))
-        else:
-            self._table.update_incremental()
-        version = self._table.version()
-        if version == self._version:
-            return []
-        actions = self._actions(self._table)
-        chosen = [path for i, path in enumerate(actions["path"]) if self._wanted(actions, i)]
-        new = [path for path in chosen if path not in self._seen]
-        self._seen, self._version = set(chosen), version
-        return new
+        TailLost when they cannot be told any more; the look after that is a first one.
+        """
+        begun = self._version != NOT_BEGUN
+        files, version = self._added() if begun else self._standing()
+        try:
+            found = self._read(files) if files else None
+        except FileNotFoundError as error:  # replaced, and removed since
+            self._version = NOT_BEGUN
+            raise TailLost(str(error)) from error
+        self._version = version
+        return found
+
+    def _standing(self) -> tuple[list[str], int]:
+        """The files that the table has now, and its version."""
+        table = DeltaTable(str(self._folder))
+        actions = self._actions(table)
+        return [path for i, path in enumerate(actions["path"]) if self._wanted(actions, i)], table.version()
+
+    def _added(self) -> tuple[list[str], int]:
+        """The files of the commits since, and the last one's version."""
+        files: list[str] = []
+        version, log = self._version, self._folder / "_delta_log"
+        while (commit := log / f"{version + 1:020}.json").exists():
+            version += 1
+            adds = [json.loads(line).get("add") for line in commit.read_text().splitlines()]
+            files += [unquote(add["path"]) for add in adds if add and self._is_news(add)]
+        if version == self._version and _newest_checkpoint(log) > version:
+            self._version = NOT_BEGUN
+            raise TailLost(f"{self._folder}: the commits after {version} are gone")
+        return files, version
+
+    def _is_news(self, add: dict[str, Any]) -> bool:
+        place = add["partitionValues"]
+        return bool(add["dataChange"]) and self._partition.items() <= place.items()
 
     def _actions(self, table: DeltaTable) -> dict[str, list[Any]]:
         """The table's files: path, rows, partition values, newest time (absent when nothing is stored)."""
@@ -98,4 +119,12 @@ class TableTail:
             format="parquet",
             partitioning=partitioning,
         )
-        return found.to_table(columns=self._columns)
+        rows = None if self._since is None else pc.field("timestamp") >= self._since
+        return found.to_table(columns=self._columns, filter=rows)
+
+
+def _newest_checkpoint(log: Path) -> int:
+    try:
+        return int(json.loads((log / "_last_checkpoint").read_text())["version"])
+    except FileNotFoundError:
+        return NOT_BEGUN
