@@ -23,7 +23,9 @@ def lake(tmp_path):
 
 def test_a_question_joins_tables_as_they_stand_now(lake):
     """Any SELECT of DuckDB's over all tables, capital letters or none."""
-    sql = "SELECT count(*) AS n, max(t.cycle) AS last FROM Telemetry t JOIN alerts a USING (site_id, component)"
+    sql = (
+        "SELECT count(*) AS n, max(t.cycle) AS last FROM Telemetry t JOIN alerts a USING (site_id, component)"
+    )
     with asked(lake, sql) as answer:
         assert (answer.columns, list(answer.rows)) == (["n", "last"], [(5, 4)])
 

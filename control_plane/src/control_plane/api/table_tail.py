@@ -5,20 +5,16 @@ first minute and after a year, and rows that arrive late (a site was cut off) ar
 What a compaction rewrote is nothing new.
 """
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
+from control_plane.sinks.lake_commits import NOT_BEGUN, CommitsGone, added_files, dataset_of
 from control_plane.sinks.lake_tables import TABLES
-
-NOT_BEGUN = -1  # in place of a version
 
 
 class TailLost(Exception):
@@ -57,38 +53,23 @@ class TableTail:
 
         TailLost when they cannot be told any more; the look after that is a first one.
         """
-        begun = self._version != NOT_BEGUN
-        files, version = self._added() if begun else self._standing()
         try:
+            files, version = self._standing() if self._version == NOT_BEGUN else self._added()
             found = self._read(files) if files else None
-        except FileNotFoundError as error:  # replaced, and removed since
+        except (CommitsGone, FileNotFoundError) as error:  # or a file was replaced, and removed since
             self._version = NOT_BEGUN
             raise TailLost(str(error)) from error
         self._version = version
         return found
+
+    def _added(self) -> tuple[list[str], int]:
+        return added_files(self._folder, self._version, partition=self._partition)
 
     def _standing(self) -> tuple[list[str], int]:
         """The files that the table has now, and its version."""
         table = DeltaTable(str(self._folder))
         actions = self._actions(table)
         return [path for i, path in enumerate(actions["path"]) if self._wanted(actions, i)], table.version()
-
-    def _added(self) -> tuple[list[str], int]:
-        """The files of the commits since, and the last one's version."""
-        files: list[str] = []
-        version, log = self._version, self._folder / "_delta_log"
-        while (commit := log / f"{version + 1:020}.json").exists():
-            version += 1
-            adds = [json.loads(line).get("add") for line in commit.read_text().splitlines()]
-            files += [unquote(add["path"]) for add in adds if add and self._is_news(add)]
-        if version == self._version and _newest_checkpoint(log) > version:
-            self._version = NOT_BEGUN
-            raise TailLost(f"{self._folder}: the commits after {version} are gone")
-        return files, version
-
-    def _is_news(self, add: dict[str, Any]) -> bool:
-        place = add["partitionValues"]
-        return bool(add["dataChange"]) and self._partition.items() <= place.items()
 
     def _actions(self, table: DeltaTable) -> dict[str, list[Any]]:
         """The table's files: path, rows, partition values, newest time (absent when nothing is stored)."""
@@ -110,21 +91,6 @@ class TableTail:
         return youngest is None or bool(youngest >= self._since)
 
     def _read(self, files: list[str]) -> pa.Table:
-        partitioning = ds.partitioning(
-            pa.schema([self._spec.schema.field(name) for name in self._spec.partition_by]), flavor="hive"
-        )
-        found = ds.dataset(
-            [str(self._folder / path) for path in files],
-            schema=self._spec.schema,
-            format="parquet",
-            partitioning=partitioning,
-        )
+        found = dataset_of(self._folder.parent, self._spec, files)
         rows = None if self._since is None else pc.field("timestamp") >= self._since
         return found.to_table(columns=self._columns, filter=rows)
-
-
-def _newest_checkpoint(log: Path) -> int:
-    try:
-        return int(json.loads((log / "_last_checkpoint").read_text())["version"])
-    except FileNotFoundError:
-        return NOT_BEGUN
