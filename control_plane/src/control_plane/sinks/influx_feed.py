@@ -139,7 +139,7 @@ class InfluxFeed:
         actions = pa.table(table.get_add_actions(flatten=True))
         found = zip(actions["path"].to_pylist(), actions["modification_time"].to_pylist(), strict=True)
         since = mark.time_ms - COMMIT_TAKES_MS
-        return [path for path, when in found if when.timestamp() * 1000 >= since], table.version()
+        return [path for path, when in found if when >= since], table.version()
 
     def _write(self, schema: str, files: list[str]) -> None:
         lines = self._lines(schema, files)

@@ -2,10 +2,10 @@
 
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from influxdb_client import Point, WritePrecision
+from influxdb_client import Point
 
 from shared import wording
 from shared.schemas import Alert, Contribution, PredictionRecord, Telemetry
@@ -13,6 +13,7 @@ from shared.schemas import Alert, Contribution, PredictionRecord, Telemetry
 COLLIDING_MAX = 1_000  # rows of one series and microsecond that stay apart, a nanosecond each
 
 Row = Mapping[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TAGS = ("site_id", "reactor_id", "component")
 
 
@@ -51,10 +52,11 @@ def _line(measurement: str, tags: Mapping[str, str], row: Row, fields: Mapping[s
     for name, value in fields.items():
         if value is not None:
             point.field(name, value)
+    bare = point.to_line_protocol()
     found: datetime | str = row["timestamp"]
     when = found if isinstance(found, datetime) else datetime.fromisoformat(found)
-    bare = point.time(when, WritePrecision.US).to_line_protocol(precision=WritePrecision.US)
-    return f"{bare}{_apart(row, bare):03}" if bare else ""
+    microseconds = (when - _EPOCH) // timedelta(microseconds=1)
+    return f"{bare} {microseconds}{_apart(row, bare):03}" if bare else ""
 
 
 def _apart(row: Row, line: str) -> int:
