@@ -8,8 +8,10 @@ from typing import Annotated
 import structlog
 import typer
 
-from control_plane.app import Centre, CentreSettings, Influx, Part
+from control_plane.app import Centre, CentreSettings, Part
 from control_plane.commands.options import DataDir, passphrase
+from control_plane.ingest.routing import load_routes
+from control_plane.ingest_part import Influx
 from control_plane.release.director_keys import DirectorKeys
 from shared.errors import ConfigError
 from shared.kafka_client import VARIABLE, load_client_settings
@@ -49,6 +51,9 @@ def serve(
         Path | None, typer.Option(help="folder with director-<site>.pem: the fleet part carries roll-outs on")
     ] = None,
     influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
+    routes: Annotated[
+        Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
+    ] = None,
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
 
@@ -63,12 +68,14 @@ def serve(
     if influx_url and not influx_token:
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
+    fleet = load_fleet(config)
     settings = CentreSettings(
         data_dir, kafka, listen, fleet_listen, inference_listen, repository_listen, enrol_listen,
         tuple(centre_name or ()), frozenset(part or Part), influx, load_client_settings(kafka_client_config),
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
+        load_routes(routes, fleet),
     )  # fmt: skip
-    asyncio.run(_until_told(Centre(settings, load_fleet(config))))
+    asyncio.run(_until_told(Centre(settings, fleet)))
 
 
 async def _until_told(centre: Centre) -> None:

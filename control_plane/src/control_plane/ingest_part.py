@@ -1,0 +1,72 @@
+"""Ingest with its sinks, as the centre runs it: what `control-plane ingest` and `serve` have in common."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from control_plane.ingest.consumer import Ingest
+from control_plane.ingest.known_rows import KnownRows
+from control_plane.ingest.progress import FILE_NAME, Progress
+from control_plane.ingest.routing import Routed, Routes, SinkName
+from control_plane.sinks.arrival import Sink
+from control_plane.sinks.influx import InfluxWriter
+from control_plane.sinks.lake import LakeReader, LakeWriter
+from control_plane.sinks.lake_lock import lake_lock
+from shared.errors import ConfigError, Retryable
+from shared.kafka_client import KafkaClientSettings
+
+LAKE_LOCK_WAIT_S = 15.0  # for the ingest before this one, or an import, to end
+
+
+class Influx(NamedTuple):
+    """Where InfluxDB 2 is, when there is one."""
+
+    url: str
+    token: str
+    org: str
+    bucket: str
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """`kafka` is HOST:PORT; the lake lies at `lake`."""
+
+    lake: Path
+    kafka: str
+    kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
+    influx: Influx | None = None
+    routes: Routes = field(default_factory=Routes)
+
+
+def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Consume until `stop`, calling `ready` once the lake is ours; Retryable while another process has it."""
+    try:
+        with lake_lock(own.lake, LAKE_LOCK_WAIT_S):
+            lake = LakeWriter(own.lake)
+            lake.create()
+            known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
+            ingest = Ingest(own.kafka, _sinks(own, lake), known, progress=progress, client=own.kafka_client)
+            ready()
+            ingest.run(stop)
+    except Retryable as error:
+        raise Retryable(
+            f"{error}. One ingest writes to a lake, because what is new is decided in its memory; "
+            "end that process, or start this one when it has ended"
+        ) from error
+
+
+def _sinks(own: IngestSettings, lake: LakeWriter) -> list[Sink]:
+    """The lake comes last: a record that it holds is a repeat after a death, and no other sink would get it.
+
+    So the others may see a record twice, and take it for the same by `(store_id, seq)` or its time.
+    """
+    found: dict[SinkName, Sink] = {}
+    if own.influx:
+        found["influx"] = InfluxWriter(*own.influx)
+    found["lake"] = lake
+    missing = [name for name in ("influx", "scoring") if own.routes.names(name) and name not in found]
+    if missing:
+        raise ConfigError("--routes", [f"a rule names {name}, which is not set up here" for name in missing])
+    return [Routed(name, sink, own.routes) for name, sink in found.items()]
