@@ -57,6 +57,7 @@ class InfluxFeed:
 
     def __init__(self, lake: Path, writer: InfluxWriter, wanted: Wanted = everything) -> None:
         self._lake, self._writer, self._wanted = lake, writer, wanted
+        self._behind = False
         self._news, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="influx", daemon=True)
 
@@ -92,22 +93,26 @@ class InfluxFeed:
         return moved
 
     def _run(self) -> None:
-        away = False
         while not self._stop.is_set():
             self._news.clear()
             try:
                 moved = self.step()
-                if away:
-                    log.info("InfluxDB is written again", rejected=self._writer.rejected)
-                away = False
-            except Retryable as error:
-                if not away:
-                    log.warning("InfluxDB is behind; the lake has what it misses", reason=str(error))
-                away = True
+            except Exception as error:  # whatever it is, the lake must go on, and somebody should know
+                self._trouble(error)
                 self._stop.wait(RETRY_AFTER_S)
                 continue
+            if self._behind:
+                log.info("InfluxDB is written again", rejected=self._writer.rejected)
+                self._behind = False
             if not moved:
                 self._news.wait(LOOK_AGAIN_S)
+
+    def _trouble(self, error: Exception) -> None:
+        if not isinstance(error, Retryable):
+            log.error("InfluxDB is not written", exc_info=error)
+        elif not self._behind:
+            log.warning("InfluxDB is behind; the lake has what it misses", reason=str(error))
+        self._behind = True
 
     def _bring(self, schema: str, mark: Mark) -> Mark:
         """Write a part of one table; returns up to where it is written now."""
