@@ -15,6 +15,8 @@ from tests.support.services import running
 
 INFLUX_URL = os.environ.get("INFLUX_URL")  # an InfluxDB 2 to test against, with INFLUX_TOKEN, _ORG, _BUCKET
 
+STOP_DEADLINE_S = 60.0
+
 
 @contextmanager
 def victoria_metrics(folder: Path, port: int) -> Iterator[str]:
@@ -23,8 +25,12 @@ def victoria_metrics(folder: Path, port: int) -> Iterator[str]:
     if program is None:
         pytest.skip("victoria-metrics is not installed: apt-get install victoria-metrics")
     options = [f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={folder}", "-retentionPeriod=100y"]
-    with running(program, *options, "-loggerLevel=ERROR", port=port):
-        yield f"http://127.0.0.1:{port}"
+    with running(program, *options, "-loggerLevel=ERROR", port=port) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()  # killed, it forgets its last seconds, which InfluxDB would not
+            process.wait(STOP_DEADLINE_S)
 
 
 def export(url: str, selector: str) -> list[dict]:
