@@ -8,7 +8,7 @@ import control_plane.sinks.lake as sinks_lake
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from shared.envelope import Envelope
-from shared.errors import Retryable
+from shared.errors import ConfigError, Retryable
 from shared.schemas import Alert, Record, Telemetry
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -82,11 +82,11 @@ def test_a_batch_that_was_written_in_part_is_retried_without_a_repeat(lake, monk
     batch = [arrival(telemetry(7), 1), arrival(alert(), 2)]
     real, full = sinks_lake.write_deltalake, [True]
 
-    def write(path, *arguments, **settings):
-        if path.endswith("alerts") and full:
+    def write(table, *arguments, **settings):
+        if table.table_uri.rstrip("/").endswith("alerts") and full:
             full.clear()
             raise OSError(28, "No space left on device")
-        real(path, *arguments, **settings)
+        real(table, *arguments, **settings)
 
     monkeypatch.setattr(sinks_lake, "write_deltalake", write)
     with pytest.raises(Retryable, match=r"alerts: .*No space left"):
@@ -94,3 +94,33 @@ def test_a_batch_that_was_written_in_part_is_retried_without_a_repeat(lake, monk
     writer.accept(batch)
     assert [row["seq"] for row in reader.rows("SELECT seq FROM telemetry")] == [1]
     assert [row["seq"] for row in reader.rows("SELECT seq FROM alerts")] == [2]
+
+
+def test_a_commit_whose_answer_was_lost_is_not_made_twice(lake, monkeypatch):
+    """The storage took the commit and the answer never came: the retry recognises its own number."""
+    writer, reader = lake
+    real, lost = sinks_lake.write_deltalake, [True]
+
+    def write(table, *arguments, **settings):
+        real(table, *arguments, **settings)
+        if lost:
+            lost.clear()
+            raise OSError("connection reset by peer")
+
+    monkeypatch.setattr(sinks_lake, "write_deltalake", write)
+    with pytest.raises(Retryable, match="connection reset"):
+        writer.accept([arrival(telemetry(7), 1)])
+    writer.accept([arrival(telemetry(7), 1)])
+    writer.accept([arrival(telemetry(8), 2)])
+    assert [row["seq"] for row in reader.rows("SELECT seq FROM telemetry ORDER BY seq")] == [1, 2]
+
+
+def test_a_second_writer_is_found_out_before_it_writes_anything_twice(lake, tmp_path):
+    """What is new is decided in one process's memory: with two of them the later one ends, and says why."""
+    writer, reader = lake
+    other = LakeWriter(tmp_path)
+    writer.accept([arrival(telemetry(1), 2)])
+    other.accept([arrival(telemetry(2), 3)])  # its first word: it has seen what came before
+    with pytest.raises(ConfigError, match="another process writes to this lake"):
+        writer.accept([arrival(telemetry(3), 4)])
+    assert [row["seq"] for row in reader.rows("SELECT seq FROM telemetry ORDER BY seq")] == [2, 3]

@@ -20,6 +20,8 @@ COMMANDS = {
     "site": "Tokens and certificates of the sites: enrol, list, revoke.",
     "token": "Bearer tokens of who asks for predictions: add, list, remove.",
     "import": "Take the records of signed bundles that sites exported.",
+    "query": "Ask the lake in SQL.",
+    "maintain": "Join the lake's small files and remove replaced ones.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }

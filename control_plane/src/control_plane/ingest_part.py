@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +13,10 @@ from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.ingest.routing import Routed, Routes, SinkName
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
+from control_plane.sinks.influx_feed import InfluxFeed
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
+from control_plane.sinks.lake_upkeep import kept_up
 from shared.errors import ConfigError, Retryable
 from shared.kafka_client import KafkaClientSettings
 
@@ -43,11 +46,13 @@ class IngestSettings:
 def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
     """Consume until `stop`, calling `ready` once the lake is ours; Retryable while another process has it."""
     try:
-        with lake_lock(own.lake, LAKE_LOCK_WAIT_S):
+        with lake_lock(own.lake, LAKE_LOCK_WAIT_S), kept_up(own.lake), _feed(own) as feed:
             lake = LakeWriter(own.lake)
             lake.create()
             known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
-            ingest = Ingest(own.kafka, _sinks(own, lake), known, progress=progress, client=own.kafka_client)
+            ingest = Ingest(
+                own.kafka, _sinks(own, lake, feed), known, progress=progress, client=own.kafka_client
+            )
             ready()
             ingest.run(stop)
     except Retryable as error:
@@ -57,14 +62,26 @@ def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], N
         ) from error
 
 
-def _sinks(own: IngestSettings, lake: LakeWriter) -> list[Sink]:
+def _feed(own: IngestSettings) -> AbstractContextManager[InfluxFeed | None]:
+    """What brings to InfluxDB all that is routed there, once the lake has it."""
+    if not own.influx:
+        return nullcontext()
+    routes = own.routes
+
+    def wanted(schema: str, key: str) -> bool:
+        return "influx" in routes.sinks_of(schema, key)
+
+    return InfluxFeed(own.lake, InfluxWriter(*own.influx), wanted)
+
+
+def _sinks(own: IngestSettings, lake: LakeWriter, feed: InfluxFeed | None) -> list[Sink]:
     """The lake comes last: a record that it holds is a repeat after a death, and no other sink would get it.
 
     So the others may see a record twice, and take it for the same by `(store_id, seq)` or its time.
     """
     found: dict[SinkName, Sink] = {}
-    if own.influx:
-        found["influx"] = InfluxWriter(*own.influx)
+    if feed:
+        found["influx"] = feed
     found["lake"] = lake
     missing = [name for name in ("influx", "scoring") if own.routes.names(name) and name not in found]
     if missing:

@@ -8,7 +8,7 @@ from typing import Any
 from deltalake.exceptions import TableNotFoundError
 
 from control_plane.api.lake_follower import LAKE_ERRORS, PREDICTIONS, TELEMETRY
-from control_plane.api.table_tail import TableTail
+from control_plane.api.table_tail import TableTail, TailLost
 from shared.errors import Retryable
 from shared.schemas import ComponentId, PredictionRecord, Telemetry
 
@@ -50,7 +50,10 @@ class HistoryFollower:
         return rows[max(first, len(rows) - ROWS_MAX) :]
 
     def _own(self, tail: TableTail) -> list[Row]:
-        found = tail.look()
+        try:
+            found = tail.look()
+        except TailLost:
+            found = tail.look()  # all since the beginning; what is known already is told apart
         if found is None:
             return []
         rows: list[Row] = [row for row in found.to_pylist() if row["reactor_id"] == self._key.reactor_id]

@@ -10,13 +10,13 @@ import pyarrow as pa
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.api.fleet_state import FleetState, Row
-from control_plane.api.table_tail import TableTail
+from control_plane.api.table_tail import TableTail, TailLost
 from control_plane.sinks.lake import LakeReader
 from shared.errors import Retryable
 from shared.schemas import Alert, GapRecord, PredictionRecord, SiteStatus, Telemetry
 
 KNOWN_FOR = timedelta(days=7)  # what has been silent for longer shows as never heard: bounds the first look
-LOOK_ROWS_MAX = 20_000  # more at once is a rewritten file (compaction), which the question handles better
+LOOK_ROWS_MAX = 20_000  # more at once is a backlog that came in, which the question handles better
 LAKE_ERRORS = (DeltaError, pa.ArrowException, duckdb.Error, OSError)
 
 _PLACE = ["site_id", "reactor_id", "component", "timestamp", "seq", "cycle"]
@@ -70,17 +70,25 @@ class LakeFollower:
         for table in self._tables:
             table.tail.skip()  # before the question: a row that arrives between is seen twice, never not
         for table in self._tables:
-            table.take(self._reader.rows(table.question, since=now - KNOWN_FOR))
+            self._ask(table, now)
         self._started = True
 
     def _follow(self, table: _Followed, now: datetime) -> None:
-        new = table.tail.look()
+        try:
+            new = table.tail.look()
+        except TailLost:
+            table.tail.skip()
+            self._ask(table, now)
+            return
         if new is None:
             return
         if new.num_rows > LOOK_ROWS_MAX:
-            table.take(self._reader.rows(table.question, since=now - KNOWN_FOR))
+            self._ask(table, now)
         else:
             table.take(new.to_pylist())
+
+    def _ask(self, table: _Followed, now: datetime) -> None:
+        table.take(self._reader.rows(table.question, since=now - KNOWN_FOR))
 
     def _followed(self) -> list[_Followed]:
         def tail(schema: str, columns: list[str]) -> TableTail:

@@ -1,7 +1,8 @@
 """Follows one table of the lake: hands out what has arrived since the last look.
 
-A look reads only the files that are new, so that a page which asks every second costs the same in the
+A look reads only the commits that are new, so that a page which asks every second costs the same in the
 first minute and after a year, and rows that arrive late (a site was cut off) are seen like any other.
+What a compaction rewrote is nothing new.
 """
 
 from datetime import datetime
@@ -9,17 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from control_plane.sinks.lake_commits import NOT_BEGUN, CommitsGone, added_files, dataset_of
 from control_plane.sinks.lake_tables import TABLES
+
+
+class TailLost(Exception):
+    """It did not look for so long that commits are gone which it has not seen."""
 
 
 class TableTail:
     """One table's new rows, as an Arrow table of `columns`. Used by one thread at a time.
 
-    `since` leaves out files that hold nothing younger; `partition` keeps to one value per partition
-    column. deltalake's and pyarrow's errors pass through; after one, the next look starts over.
+    `since` leaves out rows that are older, and at the first look files that hold nothing younger;
+    `partition` keeps to one value per partition column. deltalake's and pyarrow's errors pass through;
+    the next look tries the same again.
     """
 
     def __init__(
@@ -35,39 +42,34 @@ class TableTail:
         self._columns = columns
         self._since = since
         self._partition = partition or {}
-        self._table: DeltaTable | None = None
-        self._version = -1
-        self._seen: set[str] = set()
+        self._version = NOT_BEGUN
 
     def skip(self) -> None:
         """Count all that is there now as seen."""
-        self._new_files()
+        self._version = DeltaTable(str(self._folder)).version()
 
     def look(self) -> pa.Table | None:
-        """Rows that arrived since the last look (or `skip`); None when there are none."""
-        seen_before = self._seen
-        files = self._new_files()
-        if not files:
-            return None
-        try:
-            return self._read(files)
-        except Exception:
-            self._seen, self._version = seen_before, -1
-            raise
+        """Rows that arrived since the last look (or `skip`), at the first all; None when there are none.
 
-    def _new_files(self) -> list[str]:
-        if self._table is None:
-            self._table = DeltaTable(str(self._folder))
-        else:
-            self._table.update_incremental()
-        version = self._table.version()
-        if version == self._version:
-            return []
-        actions = self._actions(self._table)
-        chosen = [path for i, path in enumerate(actions["path"]) if self._wanted(actions, i)]
-        new = [path for path in chosen if path not in self._seen]
-        self._seen, self._version = set(chosen), version
-        return new
+        TailLost when they cannot be told any more; the look after that is a first one.
+        """
+        try:
+            files, version = self._standing() if self._version == NOT_BEGUN else self._added()
+            found = self._read(files) if files else None
+        except (CommitsGone, FileNotFoundError) as error:  # or a file was replaced, and removed since
+            self._version = NOT_BEGUN
+            raise TailLost(str(error)) from error
+        self._version = version
+        return found
+
+    def _added(self) -> tuple[list[str], int]:
+        return added_files(self._folder, self._version, partition=self._partition)
+
+    def _standing(self) -> tuple[list[str], int]:
+        """The files that the table has now, and its version."""
+        table = DeltaTable(str(self._folder))
+        actions = self._actions(table)
+        return [path for i, path in enumerate(actions["path"]) if self._wanted(actions, i)], table.version()
 
     def _actions(self, table: DeltaTable) -> dict[str, list[Any]]:
         """The table's files: path, rows, partition values, newest time (absent when nothing is stored)."""
@@ -89,13 +91,6 @@ class TableTail:
         return youngest is None or bool(youngest >= self._since)
 
     def _read(self, files: list[str]) -> pa.Table:
-        partitioning = ds.partitioning(
-            pa.schema([self._spec.schema.field(name) for name in self._spec.partition_by]), flavor="hive"
-        )
-        found = ds.dataset(
-            [str(self._folder / path) for path in files],
-            schema=self._spec.schema,
-            format="parquet",
-            partitioning=partitioning,
-        )
-        return found.to_table(columns=self._columns)
+        found = dataset_of(self._folder.parent, self._spec, files)
+        rows = None if self._since is None else pc.field("timestamp") >= self._since
+        return found.to_table(columns=self._columns, filter=rows)

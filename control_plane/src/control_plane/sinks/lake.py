@@ -1,6 +1,7 @@
 """The lake: Delta tables in a folder, written by one ingest, read by DuckDB."""
 
 import re
+import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,40 +11,55 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, write_deltalake
+import structlog
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake_tables import TABLES, TableSpec, row
 from control_plane.sinks.row_numbers import RowNumbers, Span
-from shared.errors import Retryable
+from shared.errors import ConfigError, Retryable
 from shared.schemas import GapRecord
+
+WRITER = "pm-stack-smr/ingest"  # the application id of the transaction numbers
+NUMBER_STEP_MAX = 2**31  # numbers climb by chance, so that two writers never mean the same one
+KEPT = {  # a reader that has opened a table can go on reading it for this long
+    "delta.deletedFileRetentionDuration": "interval 1 hours",  # replaced files, until vacuum
+    "delta.logRetentionDuration": "interval 1 hours",  # commits, once a checkpoint covers them
+}
+
+log = structlog.get_logger()
 
 
 class LakeWriter:
-    """Appends batches to the tables under `path`; each table's batch is one atomic Delta commit."""
+    """Appends batches to the tables under `path`; each table's batch is one atomic Delta commit.
+
+    Every commit bears a Delta transaction number that only this writer knows beforehand. So a commit whose
+    answer was lost is recognised and not repeated, and a second writer cannot commit unnoticed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._tables: dict[str, DeltaTable] = {}
+        self._numbers: dict[str, int] = {}  # of each table's last commit that this writer made or found
+        self._tried: dict[str, int] = {}  # of commits that are being tried
         self._written: set[str] = set()  # tables that have the batch which is being retried
 
     def create(self) -> None:
         """Make every table and column that is not there yet, so that a query never meets a missing one."""
         for spec in TABLES.values():
-            if not self._has_all_columns(spec):
+            table = self._table(spec)
+            if not set(spec.schema.names) <= {field.name for field in table.schema().fields}:
                 self._append(spec, [])
-
-    def _has_all_columns(self, spec: TableSpec) -> bool:
-        path = str(self._path / spec.name)
-        if not DeltaTable.is_deltatable(path):
-            return False
-        return set(spec.schema.names) <= {field.name for field in DeltaTable(path).schema().fields}
+            found = table.metadata().configuration
+            if any(found.get(name) != value for name, value in KEPT.items()):
+                table.alter.set_table_properties(dict(KEPT))
 
     def accept(self, batch: Sequence[Arrival]) -> None:
         """Write a batch of new arrivals; returns when all of it is durable.
 
         Retryable when a table will not take it now: give the same batch again, and the tables that have
-        it already are left alone.
+        it already are left alone. ConfigError when somebody else writes to this lake.
         """
         rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for arrival in batch:
@@ -58,9 +74,36 @@ class LakeWriter:
         self._written.clear()
 
     def _append(self, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
-        table = pa.Table.from_pylist(rows, schema=spec.schema)
-        path = str(self._path / spec.name)
-        write_deltalake(path, table, mode="append", schema_mode="merge", partition_by=spec.partition_by)
+        """One commit, unless it is there already."""
+        table = self._table(spec)
+        found = table.transaction_version(WRITER) or 0
+        last = self._numbers.setdefault(spec.name, found)
+        number = self._tried.setdefault(spec.name, last + 1 + secrets.randbelow(NUMBER_STEP_MAX))
+        if found not in (last, number):
+            raise ConfigError(
+                f"{self._path}/{spec.name}",
+                ["another process writes to this lake too; end one of the two, and start the other again"],
+            )
+        if found != number:
+            write_deltalake(
+                table, pa.Table.from_pylist(rows, schema=spec.schema), mode="append", schema_mode="merge",
+                commit_properties=CommitProperties(app_transactions=[Transaction(WRITER, number)]),
+            )  # fmt: skip
+        self._numbers[spec.name] = self._tried.pop(spec.name)
+
+    def _table(self, spec: TableSpec) -> DeltaTable:
+        """The table as it is now; made where there is none. Kept open: its whole log is read once."""
+        if (known := self._tables.get(spec.name)) is not None:
+            try:
+                known.update_incremental()
+                return known
+            except DeltaError as error:  # commits that it has not seen are in a checkpoint only by now
+                log.debug("table opened anew", table=spec.name, reason=str(error))
+        self._tables[spec.name] = DeltaTable.create(
+            str(self._path / spec.name), spec.schema, mode="ignore",
+            partition_by=spec.partition_by, configuration=KEPT,
+        )  # fmt: skip
+        return self._tables[spec.name]
 
 
 class LakeReader:

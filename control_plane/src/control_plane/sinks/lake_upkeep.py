@@ -1,0 +1,98 @@
+"""Keeps the lake's files few: small ones become large ones, replaced ones go after an hour.
+
+Beside a running ingest: a compaction changes no row, so an append never conflicts with it. Who has
+opened a table reads on in the replaced files until they go (`lake.KEPT`).
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import structlog
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from control_plane.sinks.lake_tables import TABLES
+from shared.errors import Retryable
+
+SIZES_BYTES = (2**20, 2**24, 2**28)  # steps to grow by: each row is rewritten a few times, not every time
+FILES_PER_STEP_MAX = 16  # of one partition below a size; more are made one
+PERIOD_S = 600.0  # between two looks; at a batch a second a partition has some 600 files until then
+STOP_DEADLINE_S = 5.0  # for a compaction in hand; one that is cut off has changed nothing
+
+log = structlog.get_logger()
+
+
+class Upkeep(NamedTuple):
+    """What was done to one table: live files before and after, replaced or stray files removed."""
+
+    table: str
+    files_before: int
+    files_after: int
+    removed: int
+
+
+def maintain(lake: Path) -> Iterator[Upkeep]:
+    """Every table, one after the other; Retryable when there is none or another upkeep was faster."""
+    for spec in TABLES.values():
+        folder = lake / spec.name
+        try:
+            yield _maintain(spec.name, DeltaTable(str(folder)), spec.partition_by)
+        except TableNotFoundError as error:
+            raise Retryable(f"{lake}: no table {spec.name} yet; ingest makes it") from error
+        except CommitFailedError as error:
+            raise Retryable(f"{folder}: somebody else is compacting it: {error}") from error
+
+
+def _maintain(name: str, table: DeltaTable, partition_by: list[str]) -> Upkeep:
+    before = len(table.file_uris())
+    for size_bytes in SIZES_BYTES:
+        if _crowded(table, partition_by, size_bytes):
+            table.optimize.compact(target_size=size_bytes)
+    removed = table.vacuum(dry_run=False, full=True)  # full: also what a killed writer left behind
+    table.create_checkpoint()
+    table.cleanup_metadata()
+    return Upkeep(name, before, len(table.file_uris()), len(removed))
+
+
+def _crowded(table: DeltaTable, partition_by: list[str], size_bytes: int) -> bool:
+    """Whether some partition has too many files that are smaller than that."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    columns = [actions[f"partition.{column}"].to_pylist() for column in partition_by]
+    sizes = actions["size_bytes"].to_pylist()
+    small = Counter(
+        place for *place_parts, size in zip(*columns, sizes, strict=True)
+        if size < size_bytes and (place := tuple(place_parts))
+    )  # fmt: skip
+    return max(small.values(), default=0) > FILES_PER_STEP_MAX
+
+
+@contextmanager
+def kept_up(lake: Path, period_s: float = PERIOD_S) -> Iterator[None]:
+    """`maintain` now and then, on a thread of its own, until the block ends.
+
+    A failure is told and tried again: history grows without upkeep, it does not stop.
+    """
+    stop = threading.Event()
+    worker = threading.Thread(target=_keep_up, args=(lake, period_s, stop), name="upkeep", daemon=True)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join(STOP_DEADLINE_S)
+
+
+def _keep_up(lake: Path, period_s: float, stop: threading.Event) -> None:
+    while not stop.wait(period_s):
+        try:
+            done = list(maintain(lake))
+        except (Retryable, DeltaError, OSError) as error:
+            log.warning("the lake's files were not tidied", reason=str(error))
+            continue
+        before, after = sum(each.files_before for each in done), sum(each.files_after for each in done)
+        log.info("the lake's files are tidied", before=before, after=after)
