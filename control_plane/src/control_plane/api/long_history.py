@@ -79,6 +79,10 @@ class HistoryDesk:
         """Whether the configuration has it."""
         return key in self._components
 
+    def tags(self, key: ComponentId) -> list[tuple[str, str]]:
+        """A known component's tags, each with its description."""
+        return [(name, tag.description) for name, tag in self._components[key].tags.items()]
+
     async def history(self, key: ComponentId, span: Span) -> LongHistory:
         """A known component's history; Rejected for a span or points out of bounds, Retryable when the lake
         cannot be read."""

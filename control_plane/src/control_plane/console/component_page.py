@@ -50,6 +50,8 @@ class ComponentPage:
                     attribute(link, "aria-current", "true" if span == minutes else None)
                     with link:
                         Text(f"{span} min", tag="span")
+                with box("span", "a").props(f'href="/history/{component.key}" data-testid="history"'):
+                    Text("History", tag="span")
 
     def show(self, component: ComponentView, snapshot: FleetSnapshot) -> None:
         """The component as it is now."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 
+from control_plane.api.history_models import LongHistory
 from control_plane.api.models import (
     AlertStatus,
     AlertView,
@@ -194,3 +195,17 @@ def unexplained(account: Account) -> str:
     where = ", ".join(spans[:SPANS_SHOWN_MAX]) + more
     word = "row" if account.unexplained == 1 else "rows"
     return f"{account.unexplained} ({word} {where})" if spans else "0"
+
+
+def long_history(found: LongHistory | None, start: datetime, end: datetime) -> str:
+    """Which span, and how much stands behind a point; without an answer, that it is on its way."""
+    span = f"{start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC ({age((end - start).total_seconds())})"
+    if found is None:
+        return f"{span} · reading…"
+    rows = sum(found.telemetry.rows) + sum(found.predictions.rows)
+    if not rows:
+        return f"{span} · nothing was recorded"
+    if found.raw:
+        return f"{span} · every one of {rows:,} rows"
+    width = age(found.bucket_ms / 1000)
+    return f"{span} · {rows:,} rows; a point is the mean of {width}, its band their lowest and highest"
