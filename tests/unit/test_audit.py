@@ -1,65 +1,18 @@
 """A site's log, its witness and its verification, against damage of every kind."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.audit.archive import Leaf
+from control_plane.audit.tiles import read_alone
 from control_plane.audit.verify import verify_site
-from control_plane.audit.witness import Witness
 from edge_agent.audit import AuditLog
+from shared.errors import Retryable
 from shared.log_key import LogKey
 from shared.schemas import AuditEvent
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SITE = "TX01"
-KEY = LogKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
-WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(b"w" * 32)
-
-
-class Memory:
-    """An archive in memory."""
-
-    def __init__(self, entries: int = 0, every: int = 4) -> None:
-        self.log = AuditLog(SITE, KEY, [])
-        self.kept: list[Leaf] = []
-        self.notes: list[str] = []
-        for number in range(1, entries + 1):
-            self.add()
-            if number % every == 0:
-                self.check()
-
-    def add(self, value: int = 0) -> None:
-        entry = self.log.append(
-            AuditEvent.ALERT, "s", NOW + timedelta(seconds=self.log.size), detail={"value": value}
-        )
-        self.kept.append(Leaf(entry.index, entry.leaf()))
-
-    def check(self) -> None:
-        self.notes.append(self.log.checkpoint(NOW).note)
-
-    def sites(self) -> list[str]:
-        return [SITE]
-
-    def leaves(self, site: str) -> Iterator[Leaf]:
-        return iter(self.kept)
-
-    def checkpoints(self, site: str) -> list[str]:
-        return list(self.notes)
-
-    def prediction_leaf(self, prediction_id: str) -> bytes | None:
-        return None
-
-    def window(self, prediction_id: str) -> bytes | None:
-        return None
-
-
-def witness(archive: Memory, folder) -> Witness:
-    return Witness(WITNESS_KEY, folder, archive, lambda site: archive.log.verifier)
+from tests.support.audited_log import KEY, NOW, SITE, Memory, check_files, witness
 
 
 def test_a_whole_log_verifies_and_says_what_is_not_covered_yet():
@@ -175,7 +128,82 @@ def test_a_log_rewritten_after_it_was_co_signed_is_found(tmp_path):
     rewritten.check()
     centre = witness(rewritten, tmp_path)
     assert centre.look(SITE) is None
-    assert "has changed since it was co-signed" in centre.findings[SITE]
+    assert "the log has changed since it was co-signed" in centre.findings[SITE]
+
+
+def test_a_later_log_is_hashed_from_where_it_was_left(tmp_path):
+    """The witness asks for what is new alone, and a new one goes on from the files of the one before."""
+    archive = Memory(600, every=100)
+    first = witness(archive, tmp_path)
+    assert first.look(SITE) is not None
+    archive.kept = archive.kept[600:]  # whoever asks for an old entry finds nothing
+    for again in (first, witness(archive, tmp_path)):
+        archive.add()
+        archive.check()
+        signed = again.look(SITE)
+        assert signed is not None
+        assert signed.size == archive.log.size
+    assert not first.findings
+    found = check_files(tmp_path / "audit" / SITE)
+    assert (found.verified, found.covered, found.problems) == (True, 602, [])
+
+
+def test_a_second_history_of_what_is_co_signed_is_found_when_it_comes_late(tmp_path):
+    """A validly signed checkpoint of another past is a finding though nothing new was to be co-signed."""
+    archive = Memory(300, every=100)
+    centre = witness(archive, tmp_path)
+    centre.look(SITE)
+    other = AuditLog(SITE, KEY, [])
+    for _ in range(200):
+        other.append(AuditEvent.ALERT, "other", NOW)
+    archive.notes.insert(2, other.checkpoint(NOW).note)
+    archive.sizes.insert(2, 200)
+    assert centre.look(SITE) is None
+    assert centre.findings[SITE] == "checkpoint at 200: its root is not that of the entries"
+
+
+def test_files_that_changed_are_not_gone_on_from(tmp_path):
+    """A witness whose own tiles do not have the co-signed root any more signs nothing on top of them."""
+    archive = Memory(300, every=100)
+    witness(archive, tmp_path).look(SITE)
+    tile = tmp_path / "audit" / SITE / "tile" / "0" / "001.p" / "44"
+    tile.write_bytes(bytes(44 * 32))
+    archive.add()
+    archive.check()
+    centre = witness(archive, tmp_path)
+    assert centre.look(SITE) is None
+    assert centre.findings[SITE].startswith("the files have changed since it was co-signed")
+
+
+def test_lost_files_are_made_again_up_to_what_was_co_signed(tmp_path):
+    """Without its tiles a witness takes the log from the archive, holds it against its newest note, and
+    signs nothing that falls short of it."""
+    archive = Memory(12)
+    witness(archive, tmp_path).look(SITE)
+    (tmp_path / "audit").rename(tmp_path / "gone")
+    late = archive.kept[10:]
+    del archive.kept[10:]
+    centre = witness(archive, tmp_path)
+    assert centre.look(SITE) is None
+    assert not centre.findings
+    archive.kept += late
+    assert centre.look(SITE) is None
+    found = check_files(tmp_path / "audit" / SITE)
+    assert (found.verified, found.covered, centre.findings) == (True, 12, {})
+
+
+def test_a_look_waits_for_whoever_reads_the_files(tmp_path):
+    """While the files are verified as a whole, nothing is written; the next look catches up."""
+    archive = Memory(8)
+    centre = witness(archive, tmp_path)
+    centre.look(SITE)
+    archive.add()
+    archive.check()
+    with read_alone(tmp_path / "audit" / SITE), pytest.raises(Retryable, match="reads this log"):
+        centre.look(SITE)
+    signed = centre.look(SITE)
+    assert signed is not None
+    assert signed.size == 9
 
 
 def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path):

@@ -201,6 +201,7 @@ class Centre:
             self._layout.witness,
             LakeArchive(LakeReader(self._layout.lake)),
             self._site_key,
+            self._layout.tiles,
         )
         while True:
             for site in await asyncio.to_thread(self._store.sites):

@@ -31,6 +31,11 @@ class Layout:
         return self.data_dir / "witness"
 
     @property
+    def tiles(self) -> Path:
+        """The sites' logs as files, a folder each."""
+        return self.data_dir / "audit"
+
+    @property
     def tracking_uri(self) -> str:
         return f"sqlite:///{self.data_dir.resolve()}/mlflow.db"
 

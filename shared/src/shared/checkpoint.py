@@ -93,9 +93,24 @@ def open_note(note: str, key: VerifierKey) -> str:
     raise NoteError(f"not signed by {key.name}+{key.key_id.hex()}")
 
 
+def signers(note: str) -> list[tuple[str, bytes]]:
+    """The name and the key id on each signature line, in order, none of them checked; NoteError when it
+    is no note."""
+    return [(name, blob[:KEY_ID_BYTES]) for name, blob in _split(note)[1]]
+
+
 def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
     """The checkpoint in a note that `key` signed; NoteError when it is none."""
-    lines = open_note(note, key).split("\n")
+    return _parse(open_note(note, key))
+
+
+def read_checkpoint(note: str) -> Checkpoint:
+    """What a note says, with no signature checked: enough to know where to look, never to believe it."""
+    return _parse(_split(note)[0])
+
+
+def _parse(text: str) -> Checkpoint:
+    lines = text.split("\n")
     try:
         origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
     except (IndexError, ValueError) as error:

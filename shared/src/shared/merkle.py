@@ -41,6 +41,16 @@ class Frontier:
         frontier._peaks = [peaks[i : i + 32] for i in range(0, len(peaks), 32)]
         return frontier
 
+    @classmethod
+    def from_peaks(cls, size: int, peaks: Sequence[bytes]) -> Self:
+        """The log of `size` leaves with these perfect subtrees, largest first."""
+        return cls.from_bytes(b"".join([size.to_bytes(8, "big"), *peaks]))
+
+    @property
+    def peaks(self) -> list[bytes]:
+        """The roots of the perfect subtrees, largest first."""
+        return list(self._peaks)
+
     def to_bytes(self) -> bytes:
         """The size (8 bytes, big-endian) and the peaks (32 bytes each), largest first."""
         return b"".join([self.size.to_bytes(8, "big"), *self._peaks])
@@ -77,15 +87,25 @@ def root_hash(leaf_hashes: Sequence[bytes]) -> bytes:
 
 def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
     """The audit path of one leaf (RFC 6962 section 2.1.1); IndexError when there is no such leaf."""
-    size = len(leaf_hashes)
+    return [root_hash(leaf_hashes[a:b]) for a, b in audit_path(index, len(leaf_hashes))]
+
+
+def audit_path(index: int, size: int) -> list[tuple[int, int]]:
+    """The leaves `[first, end)` under each node of an audit path, from the leaf's sibling up; IndexError
+    when there is no such leaf. Where
+    `end` is the log's own, they may be no whole power of two."""
     if not 0 <= index < size:
         raise IndexError(f"found leaf {index}; the log has {size}")
-    if size == 1:
-        return []
-    split = _largest_power_below(size)
-    if index < split:
-        return [*inclusion_proof(leaf_hashes[:split], index), root_hash(leaf_hashes[split:])]
-    return [*inclusion_proof(leaf_hashes[split:], index - split), root_hash(leaf_hashes[:split])]
+    first, end, path = 0, size, []
+    while end - first > 1:
+        split = first + _largest_power_below(end - first)
+        if index < split:
+            path.append((split, end))
+            end = split
+        else:
+            path.append((first, split))
+            first = split
+    return path[::-1]
 
 
 def root_from_inclusion(hashed: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:

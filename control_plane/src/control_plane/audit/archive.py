@@ -1,8 +1,11 @@
 """Where audit evidence is read from."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+LEAVES_PER_QUERY = 20_000  # of about 1.5 KB each: what is in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +17,16 @@ class Leaf:
 
 
 class AuditArchive(Protocol):
-    """Entries, checkpoints and windows; nothing in it is believed before it is checked."""
+    """Entries, checkpoints and windows; nothing in it is believed before it is checked.
+
+    `leaves` come ordered by the index that each claims, from `first` on; `checkpoints` by the size that
+    each claims, those above `above` or all.
+    """
 
     def sites(self) -> list[str]: ...
-    def leaves(self, site: str) -> Iterator[Leaf]: ...
-    def checkpoints(self, site: str) -> list[str]: ...
+    def leaves(self, site: str, first: int = 0) -> Iterator[Leaf]: ...
+    def checkpoints(self, site: str, above: int = -1) -> list[str]: ...
+    def checkpoint_count(self, site: str, up_to: int) -> int: ...
     def prediction_leaf(self, prediction_id: str) -> bytes | None: ...
     def window(self, prediction_id: str) -> bytes | None: ...
 
@@ -39,20 +47,26 @@ class LakeArchive:
         found = self._lake.rows("SELECT DISTINCT site_id FROM audit ORDER BY site_id")
         return [row["site_id"] for row in found]
 
-    def leaves(self, site: str) -> Iterator[Leaf]:
-        """Ordered by the index that each claims."""
-        sql = 'SELECT "index", body FROM audit WHERE site_id = $site ORDER BY "index"'
-        for row in self._lake.rows(sql, site=site):
-            yield Leaf(row["index"], row["body"].encode())
+    def leaves(self, site: str, first: int = 0) -> Iterator[Leaf]:
+        """A range of indices at a time: a log may be larger than memory."""
+        [last] = self._lake.rows('SELECT max("index") AS "index" FROM audit WHERE site_id = $site', site=site)
+        sql = """SELECT "index", body FROM audit
+            WHERE site_id = $site AND "index" >= $first AND "index" < $end ORDER BY "index" """
+        for start in range(first, (last["index"] if last["index"] is not None else -1) + 1, LEAVES_PER_QUERY):
+            for row in self._lake.rows(sql, site=site, first=start, end=start + LEAVES_PER_QUERY):
+                yield Leaf(row["index"], row["body"].encode())
 
-    def checkpoints(self, site: str) -> list[str]:
-        """Ordered by the size that each claims."""
-        sql = "SELECT note FROM checkpoints WHERE site_id = $site ORDER BY size, seq"
-        return [row["note"] for row in self._lake.rows(sql, site=site)]
+    def checkpoints(self, site: str, above: int = -1) -> list[str]:
+        sql = "SELECT note FROM checkpoints WHERE site_id = $site AND size > $above ORDER BY size, seq"
+        return [row["note"] for row in self._lake.rows(sql, site=site, above=above)]
+
+    def checkpoint_count(self, site: str, up_to: int) -> int:
+        sql = "SELECT count(*) AS n FROM checkpoints WHERE site_id = $site AND size <= $up_to"
+        return int(self._lake.rows(sql, site=site, up_to=up_to)[0]["n"])
 
     def prediction_leaf(self, prediction_id: str) -> bytes | None:
         sql = "SELECT body FROM audit WHERE event = 'prediction' AND contains(body, $id)"
-        found = self._lake.rows(sql, id=f'"prediction_id":"{prediction_id}"')
+        found = self._lake.rows(sql, id=f'"prediction_id":{json.dumps(prediction_id)}')
         return found[0]["body"].encode() if found else None
 
     def window(self, prediction_id: str) -> bytes | None:

@@ -14,11 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
-import rfc8785
 from pydantic import Field, ValidationError
 
 from control_plane.audit.archive import Leaf
 from control_plane.audit.verify import SiteVerification, verify_log
+from shared.canonical import canonical_json
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
 from shared.errors import ConfigError
 from shared.log_key import LogKey
@@ -89,7 +89,7 @@ class CentreEntry(Frozen):
 
     def leaf(self) -> bytes:
         """The bytes that are hashed into the log."""
-        return rfc8785.dumps(self.model_dump(mode="json"))
+        return canonical_json(self.model_dump(mode="json"))
 
 
 class CentreLog:
@@ -131,7 +131,7 @@ class CentreLog:
     def verify(self, key: VerifierKey | None = None) -> SiteVerification:
         """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
         unless one is given."""
-        result = SiteVerification(CENTRE)
+        result = SiteVerification(CENTRE, "log")
         notes = self._rows("SELECT note FROM checkpoints ORDER BY size")
         verify_log(result, self._leaves(), (note for (note,) in notes), key or self.verifier, _entry_problem)
         return result

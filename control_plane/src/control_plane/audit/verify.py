@@ -1,4 +1,4 @@
-"""Does a site's record hold? Needs its entries, its checkpoints and public keys, nothing else."""
+"""Does a log hold? Needs its entries, its checkpoints and public keys, nothing else."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,14 +11,19 @@ from shared.checkpoint import Checkpoint, NoteError, VerifierKey, open_checkpoin
 from shared.merkle import Frontier, leaf_hash
 from shared.schemas import AuditEntry
 
+EntryProblem = Callable[[Leaf], str | None]
 PROBLEMS_MAX = 20  # a report names the first ones; thousands more say nothing new
 
 
 @dataclass
 class SiteVerification:
-    """What was checked and what is wrong. `covered` entries stand under a checkpoint that holds."""
+    """What was checked and what is wrong. `covered` entries stand under a checkpoint that holds.
+
+    `source` is where the entries were read: `lake` (the tables), `tiles` (the files) or `log`.
+    """
 
     site: str
+    source: str = "lake"
     entries: int = 0
     checkpoints: int = 0
     witnessed: int = 0
@@ -49,12 +54,12 @@ def verify_site(
 ) -> SiteVerification:
     """Recompute the log from its leaves and hold every checkpoint, and every co-signed one, against it."""
     result = SiteVerification(site)
-    roots = verify_log(
-        result, archive.leaves(site), archive.checkpoints(site), key, partial(_entry_problem, site=site)
-    )
-    for note in witnessed:
-        if witness_key is not None and _co_signed(result, note, witness_key):
-            result.witnessed += _holds(result, note, key, roots)
+    notes = archive.checkpoints(site)
+    co_signed = list(witnessed) if witness_key is not None else []
+    claims = [_claim(f"checkpoint {n} of {len(notes)}", note, key) for n, note in enumerate(notes, 1)]
+    claims += [_claim("co-signed checkpoint", note, key, witness_key) for note in co_signed]
+    held = _hold(result, archive.leaves(site), claims, key.name, site_entry_problem(site))
+    result.checkpoints, result.witnessed = sum(held[: len(notes)]), sum(held[len(notes) :])
     return result
 
 
@@ -63,21 +68,59 @@ def verify_log(
     leaves: Iterable[Leaf],
     notes: Iterable[str],
     key: VerifierKey,
-    entry_problem: Callable[[Leaf], str | None],
-) -> list[bytes]:
-    """Hold `notes` against a log of any kind of entries, into `result`; the root at every size."""
-    roots = _roots(result, leaves, entry_problem)
-    for note in notes:
-        result.checkpoints += _holds(result, note, key, roots)
-    return roots
+    entry_problem: EntryProblem,
+) -> None:
+    """Hold `notes` against a log of any kind of entries, into `result`."""
+    claims = [_claim(f"checkpoint {n}", note, key) for n, note in enumerate(notes, 1)]
+    result.checkpoints = sum(_hold(result, leaves, claims, key.name, entry_problem))
+
+
+def checkpoint_problem(checkpoint: Checkpoint, origin: str, entries: int, root: bytes | None) -> str | None:
+    """Why a checkpoint does not fit a log of `entries`, whose root at the checkpoint's size is `root`."""
+    if checkpoint.origin != origin:
+        return f"checkpoint at {checkpoint.size}: is of {checkpoint.origin}, not {origin}"
+    if root is None:
+        return f"checkpoint at {checkpoint.size}: {checkpoint.size - entries} entries under it are missing"
+    if checkpoint.root != root:
+        return f"checkpoint at {checkpoint.size}: its root is not that of the entries"
+    return None
+
+
+def site_entry_problem(site: str) -> EntryProblem:
+    """What finds the fault in an entry of a site's log, if there is one."""
+    return partial(_entry_problem, site=site)
+
+
+def _hold(
+    result: SiteVerification,
+    leaves: Iterable[Leaf],
+    claims: list[Checkpoint | str],
+    origin: str,
+    entry_problem: EntryProblem,
+) -> list[bool]:
+    """Which of the claims hold; what does not is noted, the entries' own faults first."""
+    roots = _roots(result, leaves, {c.size for c in claims if isinstance(c, Checkpoint)}, entry_problem)
+    held = []
+    for claim in claims:
+        problem = claim if isinstance(claim, str) else _misfit(claim, origin, result.entries, roots)
+        if problem:
+            result.note(problem)
+        elif isinstance(claim, Checkpoint):
+            result.covered = max(result.covered, claim.size)
+        held.append(problem is None)
+    return held
+
+
+def _misfit(claim: Checkpoint, origin: str, entries: int, roots: dict[int, bytes]) -> str | None:
+    return checkpoint_problem(claim, origin, entries, roots.get(claim.size))
 
 
 def _roots(
-    result: SiteVerification, leaves: Iterable[Leaf], entry_problem: Callable[[Leaf], str | None]
-) -> list[bytes]:
-    """The root at every size that the entries reach without a break; what breaks it is noted."""
+    result: SiteVerification, leaves: Iterable[Leaf], sizes: set[int], entry_problem: EntryProblem
+) -> dict[int, bytes]:
+    """The root at each of `sizes` that the entries reach without a break; what breaks it is noted."""
     frontier = Frontier()
-    roots = [frontier.root()]
+    roots = {0: frontier.root()}
     for leaf in leaves:
         if leaf.index != result.entries:
             what = "is there twice" if leaf.index < result.entries else f"follows {result.entries - 1}"
@@ -87,9 +130,23 @@ def _roots(
         if problem:
             result.note(f"entry {leaf.index}: {problem}")
         frontier.append(leaf_hash(leaf.data))
-        roots.append(frontier.root())
         result.entries += 1
+        if result.entries in sizes:
+            roots[result.entries] = frontier.root()
     return roots
+
+
+def _claim(
+    what: str, note: str, key: VerifierKey, witness_key: VerifierKey | None = None
+) -> Checkpoint | str:
+    """The checkpoint in a note that the log signed, and the witness where there is one; else why not."""
+    try:
+        if witness_key is not None:
+            open_checkpoint(note, witness_key)
+        return open_checkpoint(note, key)
+    except NoteError as error:
+        whose = "the log's own" if witness_key is None else "the log's own and the witness's"
+        return f"{what}: is not {whose}: {error}"
 
 
 def _entry_problem(leaf: Leaf, site: str) -> str | None:
@@ -99,39 +156,8 @@ def _entry_problem(leaf: Leaf, site: str) -> str | None:
         return f"is no audit entry: {error.errors()[0]['msg']}"
     if entry.index != leaf.index or entry.site_id != site:
         return f"says it is entry {entry.index} of {entry.site_id}"
-    return None if entry.leaf() == leaf.data else "is not in canonical form (RFC 8785)"
-
-
-def _holds(result: SiteVerification, note: str, key: VerifierKey, roots: list[bytes]) -> bool:
     try:
-        checkpoint = open_checkpoint(note, key)
-    except NoteError as error:
-        result.note(f"a checkpoint is not the log's own: {error}")
-        return False
-    problem = checkpoint_problem(checkpoint, key.name, roots)
-    if problem:
-        result.note(problem)
-        return False
-    result.covered = max(result.covered, checkpoint.size)
-    return True
-
-
-def checkpoint_problem(checkpoint: Checkpoint, origin: str, roots: list[bytes]) -> str | None:
-    """Why a checkpoint does not fit the entries, or None. `roots[n]` is the root of the first n."""
-    if checkpoint.origin != origin:
-        return f"checkpoint at {checkpoint.size}: is of {checkpoint.origin}, not {origin}"
-    if checkpoint.size >= len(roots):
-        missing = checkpoint.size - len(roots) + 1
-        return f"checkpoint at {checkpoint.size}: {missing} entries under it are missing"
-    if checkpoint.root != roots[checkpoint.size]:
-        return f"checkpoint at {checkpoint.size}: its root is not that of the entries"
-    return None
-
-
-def _co_signed(result: SiteVerification, note: str, witness_key: VerifierKey) -> bool:
-    try:
-        open_checkpoint(note, witness_key)
-    except NoteError as error:
-        result.note(f"a co-signed checkpoint is not the witness's: {error}")
-        return False
-    return True
+        canonical = entry.leaf()
+    except ValueError as error:
+        return f"cannot be written as RFC 8785 has it: {error}"
+    return None if canonical == leaf.data else "is not in canonical form (RFC 8785)"

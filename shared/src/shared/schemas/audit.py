@@ -4,9 +4,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import ClassVar, Literal
 
-import rfc8785
 from pydantic import Field
 
+from shared.canonical import canonical_json
 from shared.schemas.base import Outgoing, SiteRecord
 from shared.schemas.prediction import Prediction
 
@@ -51,7 +51,7 @@ class AuditEntry(SiteRecord):
     @cached_property
     def canonical(self) -> bytes:
         """The leaf, worked out once: a site hashes it and sends it."""
-        return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
 
     def outgoing(self) -> Outgoing:
         """The leaf itself travels, so that whoever receives it hashes what the site hashed."""

@@ -1,0 +1,136 @@
+"""Proofs of single entries, and what is behind one prediction, step by step."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from control_plane.audit.archive import AuditArchive, LakeArchive, Leaf
+from control_plane.audit.tiles import TileStore
+from control_plane.audit.tlog_proof import Proof, check_proof
+from control_plane.audit.verify import site_entry_problem
+from control_plane.audit.witness import WITNESS_NAME
+from control_plane.layout import Layout
+from control_plane.sinks.lake import LakeReader
+from shared.checkpoint import NoteError, VerifierKey, open_note, parse_verifier_key, read_checkpoint
+from shared.errors import PmStackError, Rejected
+from shared.schemas import AuditEntry
+
+
+class Step(NamedTuple):
+    """One thing that was checked."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+class Verdict(NamedTuple):
+    """What was checked of a prediction, up to the first thing that is wrong."""
+
+    steps: list[Step]
+
+    @property
+    def ok(self) -> bool:
+        """Every step held."""
+        return bool(self.steps) and all(step.ok for step in self.steps)
+
+
+def prove(store: TileStore, index: int) -> Proof:
+    """The proof that the entry of this index is in the log; Rejected says why there is none."""
+    try:
+        note = store.checkpoint()
+        if note is None:
+            raise Rejected(f"{store.folder}: nothing of this log has been co-signed yet")
+        size = read_checkpoint(note).size
+        if not 0 <= index < size:
+            raise Rejected(f"entry {index}: the newest co-signed checkpoint covers the first {size}")
+        return Proof(store.entry(index), index, store.inclusion_proof(index), note)
+    except (OSError, ValueError, IndexError) as error:
+        raise Rejected(f"{store.folder}: damaged, `audit verify` says where: {error}") from error
+
+
+def locate(archive: AuditArchive, prediction_id: str) -> tuple[AuditEntry, bytes]:
+    """The entry that holds a prediction, as it is and as it is read; Rejected when there is none."""
+    data = archive.prediction_leaf(prediction_id)
+    if data is None:
+        raise Rejected(f"no audit entry holds prediction {prediction_id}")
+    try:
+        return AuditEntry.model_validate_json(data), data
+    except ValueError as error:
+        raise Rejected(f"the entry of prediction {prediction_id} is no audit entry") from error
+
+
+def check_prediction(layout: Layout, prediction_id: str) -> Verdict:
+    """Is a prediction on its site's record, whole, under a checkpoint that the site and the centre signed?
+
+    Never raises for what is wrong: the last step says it.
+    """
+    steps: list[Step] = []
+    with suppress(_Stopped):
+        _check(layout, LakeArchive(LakeReader(layout.lake)), prediction_id, steps)
+    return Verdict(steps)
+
+
+class _Stopped(Exception):
+    """A step did not hold."""
+
+
+def _check(layout: Layout, archive: AuditArchive, prediction_id: str, steps: list[Step]) -> None:
+    with _step(steps, "entry on the record") as said:
+        entry, data = locate(archive, prediction_id)
+        site = entry.site_id
+        _refuse(site_entry_problem(site)(Leaf(entry.index, data)))
+        said.append(f"entry {entry.index} of {site}, {len(data):,} bytes")
+    with _step(steps, "input window") as said:
+        said.append(_window_digest(archive, entry))
+    with _step(steps, "place in the log") as said:
+        proof = prove(TileStore(layout.tiles / site), entry.index)
+        _refuse(None if proof.entry == data else "the log holds another entry under this index")
+        said.append(
+            f"{len(proof.path)} hashes lead from it to the root of {read_checkpoint(proof.note).size}"
+        )
+    with _step(steps, "the site's signature") as said:
+        key = _site_key(layout, site)
+        check_proof(proof, key, None)
+        said.append(f"{key.name}+{key.key_id.hex()}")
+    with _step(steps, "the centre's co-signature") as said:
+        witness = layout.witness_key().verifier(WITNESS_NAME)
+        open_note(proof.note, witness)
+        said.append(f"{witness.name}+{witness.key_id.hex()}")
+
+
+@contextmanager
+def _step(steps: list[Step], what: str) -> Iterator[list[str]]:
+    """Put down how a step went; _Stopped when it did not hold."""
+    said: list[str] = []
+    try:
+        yield said
+    except (PmStackError, NoteError) as error:
+        steps.append(Step(what, False, str(error)))
+        raise _Stopped from error
+    steps.append(Step(what, True, "; ".join(said)))
+
+
+def _refuse(problem: str | None) -> None:
+    if problem:
+        raise Rejected(problem)
+
+
+def _window_digest(archive: AuditArchive, entry: AuditEntry) -> str:
+    if entry.prediction is None:
+        raise Rejected("the entry holds no prediction")
+    window = archive.window(entry.prediction.prediction_id)
+    if window is None:
+        raise Rejected("has not arrived")
+    digest = hashlib.sha256(window).hexdigest()
+    if digest != entry.prediction.window_sha256:
+        raise Rejected("the stored window is not the one on the record")
+    return f"SHA-256 {digest[:16]}..., {len(window):,} bytes"
+
+
+def _site_key(layout: Layout, site: str) -> VerifierKey:
+    text = layout.store().audit_key(site)
+    if text is None:
+        raise Rejected(f"no verifier key of {site} is on file: it has never called")
+    return parse_verifier_key(text)

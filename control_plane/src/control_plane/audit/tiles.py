@@ -1,0 +1,224 @@
+"""One log as files: `checkpoint`, `tile/<level>/<number>[.p/<width>]`, `tile/entries/...` (C2SP tlog-tiles).
+
+Any static file server can serve the folder. A full tile is written once and never again; the checkpoint
+comes last, so that all under it is there. What a crash left beyond the checkpoint goes when the log is
+next opened for writing.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from control_plane.audit.tile_paths import (
+    ENTRIES,
+    ENTRY_BYTES_MAX,
+    TILE_WIDTH,
+    bundle,
+    entries_of,
+    hashes_of,
+    levels,
+    tile_count,
+    tile_path,
+    tile_paths,
+)
+from shared.checkpoint import NoteError, read_checkpoint
+from shared.durable import flush_folder
+from shared.errors import Retryable
+from shared.merkle import Frontier, audit_path, leaf_hash, root_hash
+
+CHECKPOINT = "checkpoint"
+
+
+def read_note(path: Path) -> str:
+    """A note as it was written: no line end is taken for another; NoteError when it is no text."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise NoteError(f"{path.name}: is not UTF-8") from error
+
+
+class TileStore:
+    """Reads one log's folder; says nothing of whether it holds: `tile_check` does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def checkpoint(self) -> str | None:
+        """The note over all that is here, or None where nothing is."""
+        path = self.folder / CHECKPOINT
+        return read_note(path) if path.exists() else None
+
+    @property
+    def size(self) -> int:
+        """The entries that the checkpoint says there are; NoteError when it is no checkpoint."""
+        note = self.checkpoint()
+        return read_checkpoint(note).size if note is not None else 0
+
+    def files(self) -> Iterator[str]:
+        """The name of every file in the folder."""
+        for path in self.folder.rglob("*"):
+            if not path.is_dir():
+                yield path.relative_to(self.folder).as_posix()
+
+    def read(self, level: int | str, number: int, size: int) -> bytes:
+        """A tile, or at level `ENTRIES` a bundle, as it is in a log of `size`; OSError when it is missing."""
+        full, width = tile_count(0 if isinstance(level, str) else level, size)
+        name = tile_path(level, number, TILE_WIDTH if number < full else width)
+        return (self.folder / name).read_bytes()
+
+    def entry(self, index: int) -> bytes:
+        """The bytes of one entry; LookupError beyond the checkpoint, OSError or ValueError for damage."""
+        size = self.size
+        if not 0 <= index < size:
+            raise LookupError(f"found index {index}; the checkpoint covers {size} entries")
+        return entries_of(self.read(ENTRIES, index // TILE_WIDTH, size))[index % TILE_WIDTH]
+
+    def leaf_hashes(self, size: int) -> Iterator[bytes]:
+        """The hashes of the first `size` entries, from the tiles."""
+        whole = self.size
+        for number in range(-(-size // TILE_WIDTH)):
+            yield from hashes_of(self.read(0, number, whole))[: size - number * TILE_WIDTH]
+
+    def inclusion_proof(self, index: int) -> list[bytes]:
+        """The audit path of an entry under the checkpoint; reads a tile a level and node."""
+        size = self.size
+        return [self._node(first, end, size) for first, end in audit_path(index, size)]
+
+    def _node(self, first: int, end: int, size: int) -> bytes:
+        """The root over the entries `[first, end)`, which is aligned as every node of a tree is."""
+        peaks, at = [], first
+        while at < end:
+            height = (end - at).bit_length() - 1
+            level, rest = divmod(height, 8)
+            start = at >> 8 * level
+            tile = hashes_of(self.read(level, start // TILE_WIDTH, size))
+            peaks.append(root_hash(tile[start % TILE_WIDTH : start % TILE_WIDTH + (1 << rest)]))
+            at += 1 << height
+        return Frontier.from_peaks(end - first, peaks).root()
+
+
+@contextmanager
+def read_alone(folder: Path) -> Iterator[None]:
+    """No writer comes between what is read; waits for one that is at work."""
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def written_alone(folder: Path) -> Iterator[None]:
+    """Nobody reads the log as a whole meanwhile; Retryable while somebody does. Makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        yield
+
+
+class TileWriter:
+    """Appends to one log's folder, within `written_alone`. What is appended counts once it is sealed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = TileStore(folder)
+        self._sealed = self.store.size
+        self.remove_strays()
+        self._tiles = [
+            hashes_of(self.store.read(level, full, self._sealed)) if width else []
+            for level in range(levels(self._sealed))
+            for full, width in [tile_count(level, self._sealed)]
+        ]
+        full, width = tile_count(0, self._sealed)
+        self._bundle = entries_of(self.store.read(ENTRIES, full, self._sealed)) if width else []
+        peaks = [peak for tile in reversed(self._tiles) for peak in Frontier(tile).peaks]
+        self.frontier = Frontier.from_peaks(self._sealed, peaks)
+
+    @property
+    def sealed(self) -> int:
+        """The entries under the checkpoint."""
+        return self._sealed
+
+    def append(self, entry: bytes) -> None:
+        """Add an entry; a tile that is now full is written. ValueError for an entry that is too long."""
+        if len(entry) > ENTRY_BYTES_MAX:
+            raise ValueError(
+                f"entry {self.frontier.size} has {len(entry)} bytes, more than {ENTRY_BYTES_MAX}"
+            )
+        hashed = leaf_hash(entry)
+        number = self.frontier.size // TILE_WIDTH
+        self._bundle.append(entry)
+        self.frontier.append(hashed)
+        if len(self._bundle) == TILE_WIDTH:
+            self._write(tile_path(ENTRIES, number), bundle(self._bundle))
+            self._bundle = []
+        self._add(0, number, hashed)
+
+    def _add(self, level: int, number: int, hashed: bytes) -> None:
+        if level == len(self._tiles):
+            self._tiles.append([])
+        tile = self._tiles[level]
+        tile.append(hashed)
+        if len(tile) == TILE_WIDTH:
+            self._write(tile_path(level, number), b"".join(tile))
+            self._tiles[level] = []
+            self._add(level + 1, number // TILE_WIDTH, root_hash(tile))
+
+    def seal(self, note: str) -> None:
+        """Make all that was appended durable under `note`, a checkpoint of just that size."""
+        size = self.frontier.size
+        for level, tile in enumerate(self._tiles):
+            if tile:
+                self._write(tile_path(level, tile_count(level, size)[0], len(tile)), b"".join(tile))
+        if self._bundle:
+            name = tile_path(ENTRIES, tile_count(0, size)[0], len(self._bundle))
+            self._write(name, bundle(self._bundle))
+        self._write(CHECKPOINT, note.encode())
+        self._remove_partials(size)
+        self._sealed = size
+
+    def _remove_partials(self, size: int) -> None:
+        """The last seal's partial tiles, where others have taken their place."""
+        now = set(_partials(size))
+        for name in _partials(self._sealed):
+            if name not in now:
+                path = self.store.folder / name
+                path.unlink(missing_ok=True)
+                if not any(path.parent.iterdir()):
+                    path.parent.rmdir()
+
+    def remove_strays(self) -> None:
+        """Take away what is not of the log as its checkpoint has it: of a crash, or never sealed."""
+        own = {CHECKPOINT, *tile_paths(self._sealed)}
+        for name in [name for name in self.store.files() if name not in own]:
+            (self.store.folder / name).unlink()
+
+    def _write(self, name: str, data: bytes) -> None:
+        """The whole file or none of it, on the disk when this returns."""
+        path = self.store.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.new")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        flush_folder(path.parent)
+
+
+def _partials(size: int) -> Iterator[str]:
+    for level in (ENTRIES, *range(levels(size))):
+        full, width = tile_count(0 if isinstance(level, str) else level, size)
+        if width:
+            yield tile_path(level, full, width)
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """A lock on the folder itself, which needs no file of its own and no right to write."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+        except BlockingIOError as error:
+            raise Retryable(f"{folder}: another process reads this log as a whole; try again") from error
+        yield
+    finally:
+        os.close(descriptor)
