@@ -37,6 +37,7 @@ def rul_options(component: ComponentView, history: LongHistory) -> Options:
         limit_line(component.rul_warning, f"warning {component.rul_warning:g}", "--warning-text"),
         limit_line(component.rul_alarm, f"alarm {component.rul_alarm:g}", "--alarm-text"),
     ]
+    lines[1]["label"]["position"] = "insideEndTop"  # over months both limits lie close together
     shown = rul.model_copy(update={"low": low.low, "high": high.high})
     options = _options(history, history.predictions, shown, lines, from_zero=True)
     options["yAxis"]["max"] = plotted(max([component.rul_warning, *_numbers(high.high)]) * 1.1)
@@ -62,11 +63,10 @@ def _options(
     line = curve(unit, _points(found, series.mean), lines)
     line["showSymbol"] = sum(rows > 0 for rows in found.rows) <= SYMBOLS_MAX
     line["symbolSize"] = 5
-    options["series"] = [
-        band("low", _points(found, series.low), opacity=0.0),
-        band("span", _points(found, width), opacity=0.22),
-        line,
-    ]
+    low, span = band("low", _points(found, series.low), 0.0), band("span", _points(found, width), 0.22)
+    for edge in (low, span):  # a spike of one bucket has an edge and hardly an area
+        edge["lineStyle"] = {"color": "var(--band)", "width": 1, "opacity": 0.4}
+    options["series"] = [low, span, line]
     return options
 
 
@@ -94,10 +94,11 @@ def _numbers(values: Numbers) -> list[float]:
 
 # The line's name is its unit.
 _TOOLTIP = """points => {
-  const [low, width, mean] = points.map(point => point.value[1]);
-  const unit = " " + points[points.length - 1].seriesName;
+  const at = index => points.find(point => point.seriesIndex === index);
+  const [low, width, mean] = [0, 1, 2].map(index => at(index)?.value?.[1]);
+  const unit = " " + (at(2)?.seriesName ?? "");
   const number = value => String(Number(value.toPrecision(5)));
-  const time = new Date(points[0].value[0]).toISOString().slice(0, 19).replace("T", " ") + " UTC";
+  const time = new Date(points[0].axisValue).toISOString().slice(0, 19).replace("T", " ") + " UTC";
   if (mean == null) return time + "<br>no number";
   const span = width > 0 ? `<br>${number(low)} to ${number(low + width)}` : "";
   return `${time}<br><b>${number(mean)}${unit.replace(/</g, "&lt;")}</b>${span}`;
