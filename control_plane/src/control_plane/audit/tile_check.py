@@ -4,6 +4,7 @@ Entries and tiles say the same twice, and the checkpoint signs it: where one of 
 root, what differs in the other is what was changed.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,9 @@ from control_plane.audit.archive import Leaf
 from control_plane.audit.tile_paths import ENTRIES, TILE_WIDTH, entries_of, hashes_of, tile_count, tile_path
 from control_plane.audit.tile_paths import levels as levels_of
 from control_plane.audit.tiles import CHECKPOINT, TileStore, read_alone
-from control_plane.audit.verify import PROBLEMS_MAX, EntryProblem, SiteVerification, checkpoint_problem
+from control_plane.audit.verify import PROBLEMS_MAX, EntryProblem, SiteVerification, checkpoint_problem, claim
 from shared.checkpoint import Checkpoint, NoteError, VerifierKey, open_checkpoint, signers
-from shared.merkle import Frontier, leaf_hash, root_hash
+from shared.merkle import EMPTY_ROOT, Frontier, leaf_hash, root_hash
 
 
 class _Odd(NamedTuple):
@@ -29,8 +30,12 @@ def verify_tiles(
     key: VerifierKey,
     witness_key: VerifierKey | None,
     entry_problem: EntryProblem,
+    kept: Sequence[str] = (),
 ) -> SiteVerification:
-    """Check every file of the folder against the checkpoint in it, and that there is no other file."""
+    """Check every file of the folder against the checkpoint in it, and that there is no other file.
+
+    `kept` are checkpoints that somebody else kept, co-signed or not: the log must still have them.
+    """
     result = SiteVerification(site, "tiles")
     store = TileStore(folder)
     if not folder.is_dir():
@@ -39,7 +44,8 @@ def verify_tiles(
     with read_alone(folder):
         checkpoint = _checkpoint(result, store, key, witness_key)
         if checkpoint is not None:
-            _Check(result, store, checkpoint, entry_problem).run(key.name)
+            claims = [claim("a checkpoint that was kept", note, key) for note in kept]
+            _Check(result, store, checkpoint, entry_problem, claims).run(key.name)
     return result
 
 
@@ -72,9 +78,11 @@ class _Check:
         store: TileStore,
         checkpoint: Checkpoint,
         entry_problem: EntryProblem,
+        kept: list[Checkpoint | str],
     ) -> None:
         self._result, self._store, self._checkpoint = result, store, checkpoint
-        self._entry_problem = entry_problem
+        self._entry_problem, self._kept = entry_problem, kept
+        self._roots = {each.size: b"" for each in kept if isinstance(each, Checkpoint)}
         self._by_entries, self._by_tiles = Frontier(), Frontier()
         self._expected = {CHECKPOINT}  # every file that belongs to the log
         self._odd: list[_Odd] = []
@@ -97,8 +105,12 @@ class _Check:
         """A bundle of entries and the tile of their hashes."""
         entries, tile = self._entries(number, width), self._hashes(0, number, width)
         found = [leaf_hash(entry) for entry in entries or ()]
-        _extend(self._by_entries, found)
-        _extend(self._by_tiles, tile or ())
+        for hashed in found:
+            self._by_entries.append(hashed)
+            if self._by_entries.size in self._roots:
+                self._roots[self._by_entries.size] = self._by_entries.root()
+        for hashed in tile or ():
+            self._by_tiles.append(hashed)
         name = tile_path(0, number, width)
         for place, (ours, theirs) in enumerate(zip(found, tile or (), strict=False)):
             if ours != theirs and len(self._odd) < PROBLEMS_MAX:
@@ -191,12 +203,20 @@ class _Check:
             self._result.note(problem)
         if problem is None:
             self._result.checkpoints, self._result.covered = 1, size
+            self._hold_kept(origin, size)
+
+    def _hold_kept(self, origin: str, size: int) -> None:
+        """What was kept elsewhere: a log that was put back to an earlier state holds by itself."""
+        for kept in self._kept:
+            if isinstance(kept, Checkpoint) and kept.size > size:
+                problem: str | None = f"{CHECKPOINT}: is of {size} entries; {kept.size} were signed before"
+            elif isinstance(kept, Checkpoint):
+                problem = checkpoint_problem(kept, origin, size, self._roots[kept.size] or EMPTY_ROOT)
+            else:
+                problem = kept
+            if problem:
+                self._result.note(problem)
 
     def _strays(self) -> None:
         for name in sorted(set(self._store.files()) - self._expected):
             self._result.note(f"{name}: is no file of a log of {self._checkpoint.size} entries")
-
-
-def _extend(frontier: Frontier, hashes: list[bytes] | tuple[()]) -> None:
-    for hashed in hashes:
-        frontier.append(hashed)

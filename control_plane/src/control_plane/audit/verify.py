@@ -56,8 +56,8 @@ def verify_site(
     result = SiteVerification(site)
     notes = archive.checkpoints(site)
     co_signed = list(witnessed) if witness_key is not None else []
-    claims = [_claim(f"checkpoint {n} of {len(notes)}", note, key) for n, note in enumerate(notes, 1)]
-    claims += [_claim("co-signed checkpoint", note, key, witness_key) for note in co_signed]
+    claims = [claim(f"checkpoint {n} of {len(notes)}", note, key) for n, note in enumerate(notes, 1)]
+    claims += [claim("co-signed checkpoint", note, key, witness_key) for note in co_signed]
     held = _hold(result, archive.leaves(site), claims, key.name, site_entry_problem(site))
     result.checkpoints, result.witnessed = sum(held[: len(notes)]), sum(held[len(notes) :])
     return result
@@ -71,7 +71,7 @@ def verify_log(
     entry_problem: EntryProblem,
 ) -> None:
     """Hold `notes` against a log of any kind of entries, into `result`."""
-    claims = [_claim(f"checkpoint {n}", note, key) for n, note in enumerate(notes, 1)]
+    claims = [claim(f"checkpoint {n}", note, key) for n, note in enumerate(notes, 1)]
     result.checkpoints = sum(_hold(result, leaves, claims, key.name, entry_problem))
 
 
@@ -136,9 +136,7 @@ def _roots(
     return roots
 
 
-def _claim(
-    what: str, note: str, key: VerifierKey, witness_key: VerifierKey | None = None
-) -> Checkpoint | str:
+def claim(what: str, note: str, key: VerifierKey, witness_key: VerifierKey | None = None) -> Checkpoint | str:
     """The checkpoint in a note that the log signed, and the witness where there is one; else why not."""
     try:
         if witness_key is not None:

@@ -6,48 +6,65 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from control_plane.audit.archive import LakeArchive
+from control_plane.audit.evidence import Keys, keys_on_file, read_keys, verify_centre, verify_folder
 from control_plane.audit.replay import replay as recompute
-from control_plane.audit.verify import SiteVerification, verify_site
-from control_plane.audit.witness import WITNESS_NAME
+from control_plane.audit.tiles import read_note
+from control_plane.audit.verify import SiteVerification
+from control_plane.commands.audit_proof import prove, verify_proof
 from control_plane.commands.options import DataDir, Json
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
-from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.command_line import console
-from shared.errors import ConfigError, Retryable
+from shared.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True)
 
+app.command()(prove)
+app.command("verify-proof")(verify_proof)
+
 LIMIT_MAX = 10_000
-CENTRE_KEY = "centre"  # the name of the centre's own log in a file of keys, as "witness" is the witness's
+CentreFolder = Annotated[
+    Path | None, typer.Option("--data-dir", envvar="PM_DATA_DIR", help="the centre's folder")
+]
+KeysFile = Annotated[Path | None, typer.Option(help="your own JSON file of keys, as `audit keys` prints it")]
 
 
 @app.command()
 def verify(
-    data_dir: DataDir,
-    keys: Annotated[
-        Path | None, typer.Option(help="your own JSON file of keys, as `audit keys` prints it")
-    ] = None,
+    data_dir: CentreFolder = None,
+    keys: KeysFile = None,
     site: Annotated[str | None, typer.Option(help="one site only")] = None,
+    files: Annotated[
+        Path | None, typer.Option(help="a copy of the centre's folder audit/; needs --keys and nothing else")
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="one that you kept, as the site's witnessed.note; with --site")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Recompute every site's log and the centre's own, and hold their checkpoints against them; exit 1
     when anything is wrong.
 
-    With --keys, nothing that this machine says of keys is believed.
+    A site's log is there twice, in the lake and as files (C2SP tlog-tiles): both must hold. With --keys,
+    nothing that this machine says of keys is believed; with --files, nothing else is read.
 
     Example: control-plane audit verify --data-dir data --keys keys-noted-at-enrolment.json
+
+    Example: control-plane audit verify --files copy-of-audit --keys keys-noted-at-enrolment.json
     """
-    layout = Layout(data_dir)
-    archive = LakeArchive(LakeReader(layout.lake))
-    public = _read_keys(keys) if keys else _keys_on_file(layout)
-    sites = [site] if site else _sites(archive, layout)
-    results = [_verify(archive, name, public, layout.witness) for name in sites]
-    if site is None and (CENTRE_KEY in public or layout.has_centre_log):
-        results.append(layout.centre_log().verify(public.get(CENTRE_KEY)))
+    kept = [read_note(path) for path in checkpoint or []]
+    if kept and site is None:
+        raise ConfigError("--checkpoint", ["is of one site: name it with --site"])
+    with Console(stderr=True).status("recomputing the logs ..."):
+        if files is not None:
+            results = verify_folder(files, _own_keys(keys), site, kept)
+        else:
+            layout = _layout(data_dir)
+            results = verify_centre(layout, read_keys(keys) if keys else keys_on_file(layout), site, kept)
     if as_json:
         print(json.dumps([asdict(r) | {"verified": r.verified, "uncovered": r.uncovered} for r in results]))
     else:
@@ -61,7 +78,7 @@ def show_keys(data_dir: DataDir) -> None:
 
     Example: control-plane audit keys --data-dir data > keys-noted-at-enrolment.json
     """
-    print(json.dumps({name: str(key) for name, key in _keys_on_file(Layout(data_dir)).items()}, indent=2))
+    print(json.dumps({name: str(key) for name, key in keys_on_file(Layout(data_dir)).items()}, indent=2))
 
 
 @app.command()
@@ -137,46 +154,25 @@ def replay(
     raise typer.Exit(0 if result.within_tolerance else 1)
 
 
-def _sites(archive: LakeArchive, layout: Layout) -> list[str]:
-    """Sites whose entries have arrived; none yet where the centre itself has acted and no site has."""
-    try:
-        return archive.sites()
-    except Retryable:
-        if layout.has_centre_log:
-            return []
-        raise
+def _layout(data_dir: Path | None) -> Layout:
+    if data_dir is None:
+        raise ConfigError("audit verify", ["needs --data-dir, or --files and --keys"])
+    return Layout(data_dir)
 
 
-def _verify(
-    archive: LakeArchive, site: str, public: dict[str, VerifierKey], witness: Path
-) -> SiteVerification:
-    if site not in public:
-        missing = SiteVerification(site)
-        missing.note("no verifier key is known for this site")
-        return missing
-    notes = sorted((witness / site).glob("*.note"), key=lambda p: int(p.stem))
-    return verify_site(archive, site, public[site], [n.read_text() for n in notes], public.get("witness"))
-
-
-def _keys_on_file(layout: Layout) -> dict[str, VerifierKey]:
-    found = {site["site_id"]: parse_verifier_key(site["audit_key"]) for site in layout.store().sites()}
-    own = {CENTRE_KEY: layout.centre_log().verifier} if layout.has_centre_log else {}
-    return {**found, **own, "witness": layout.witness_key().verifier(WITNESS_NAME)}
-
-
-def _read_keys(path: Path) -> dict[str, VerifierKey]:
-    try:
-        return {site: parse_verifier_key(text) for site, text in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(str(path), [f'cannot be read as {{"site": "verifier key"}}: {error}']) from error
+def _own_keys(keys: Path | None) -> Keys:
+    if keys is None:
+        raise ConfigError("--files", ["needs --keys: nothing that lies beside a log is believed of its keys"])
+    return read_keys(keys)
 
 
 def _show(results: list[SiteVerification]) -> None:
-    table = Table("site", "entries", "checkpoints", "co-signed", "not yet covered", "verdict")
+    table = Table("site", "read from", "entries", "checkpoints", "co-signed", "not yet covered", "verdict")
     for r in results:
-        verdict = (
-            "[green]verified[/]" if r.verified else f"[red]{r.problems[0] if r.problems else 'empty'}[/]"
-        )
         counts = [str(n) for n in (r.entries, r.checkpoints, r.witnessed, r.uncovered)]
-        table.add_row(r.site, *counts, verdict)
+        verdict = "[green]verified[/]" if r.verified else f"[red]{len(r.problems) or 'no'} problems[/]"
+        table.add_row(r.site, r.source, *counts, verdict if r.problems or r.verified else "[red]empty[/]")
     console().print(table)
+    for r in results:
+        for problem in r.problems:
+            print(f"{r.site}, {r.source}: {problem}")
