@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.audit.centre_log import CentreLog
+from control_plane.audit.inference_log import InferenceLog
+from control_plane.audit.prediction_logger import AuditLogger
 from control_plane.enrolment import Authority, Enrolment, Register
 from control_plane.release.fleet_store import FleetStore
 from shared.log_key import LogKey
@@ -59,6 +61,23 @@ class Layout:
     @property
     def _centre_log(self) -> Path:
         return self.data_dir / "centre_log"
+
+    @property
+    def has_inference_log(self) -> bool:
+        """Whether the centre's inference has put anything on its record yet."""
+        return (self._inference / "log.db").exists()
+
+    def inference_log(self) -> InferenceLog:
+        """What the centre's inference answered; its key is made at the first call."""
+        return InferenceLog(self._inference, LogKey.load_or_create(self._inference / "inference.pem"))
+
+    def audit_logger(self) -> AuditLogger:
+        """What puts answers into `inference_log`; a context manager, for one process at a time."""
+        return AuditLogger(self._inference, self.inference_log())
+
+    @property
+    def _inference(self) -> Path:
+        return self.data_dir / "inference_log"
 
     def authority(self) -> Authority:
         """The private certificate authority; its key is made at the first call of `begin`."""

@@ -1,0 +1,158 @@
+"""The record of the centre's inference: an RFC 6962 log in one SQLite file, with the windows beside it.
+
+One process writes (see `spool`), any number read. Each group of entries commits together with a C2SP
+checkpoint over it, signed by the log's own key. The key lies on the same machine: whoever owns that can
+write another log, and only a checkpoint that somebody else kept tells the two apart.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from control_plane.audit.archive import Leaf
+from control_plane.audit.inference_entry import InferenceEntry
+from control_plane.audit.verify import SiteVerification, verify_log
+from shared.checkpoint import Checkpoint, VerifierKey, sign_note
+from shared.errors import ConfigError
+from shared.log_key import LogKey
+from shared.merkle import Frontier, leaf_hash
+
+ORIGIN = "pm-stack-smr/inference"
+INFERENCE = "the centre's inference"  # beside sites' names, none of which has a space
+LOCK_TIMEOUT_S = 30.0
+
+Written = tuple[InferenceEntry, bytes | None]  # and the window, of a prediction
+
+_TABLES = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE IF NOT EXISTS entries (
+    "index" INTEGER PRIMARY KEY, prediction_id TEXT, body TEXT NOT NULL, "window" BLOB) STRICT;
+CREATE INDEX IF NOT EXISTS by_prediction ON entries (prediction_id);
+CREATE TABLE IF NOT EXISTS checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS tree (
+    one INTEGER PRIMARY KEY CHECK (one = 1), frontier BLOB NOT NULL, segment INTEGER NOT NULL) STRICT;
+"""
+
+
+class InferenceLog:
+    """The log in `folder`."""
+
+    def __init__(self, folder: Path, key: LogKey) -> None:
+        self._path, self._key = folder / "log.db", key
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """What the log's checkpoints are checked with."""
+        return self._key.verifier(ORIGIN)
+
+    def create(self) -> None:
+        """Make the file; ConfigError when it is damaged."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._opened() as db:
+            db.executescript(_TABLES)
+
+    def position(self) -> tuple[int, int]:
+        """Entries so far, and the last spool segment whose records are in the log."""
+        with self._opened() as db:
+            frontier, segment = _tree(db)
+            return frontier.size, segment
+
+    def commit(self, segment: int | None, entries_from: Callable[[int], Iterable[Written]]) -> None:
+        """Add a spool segment's entries, counted from the index given, and a checkpoint, flushed to disk.
+
+        Nothing when the log has that segment already. ConfigError when the file is damaged or full.
+        """
+        with self._opened() as db:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("BEGIN IMMEDIATE")
+            frontier, last = _tree(db)
+            if segment is not None and segment <= last:
+                db.execute("ROLLBACK")
+                return
+            before = frontier.size
+            for entry, window in entries_from(before):
+                _add(db, frontier, entry, window)
+            if frontier.size > before:
+                text = Checkpoint(ORIGIN, frontier.size, frontier.root()).text
+                note = sign_note(text, ORIGIN, self._key.private)
+                db.execute("INSERT INTO checkpoints VALUES (?, ?)", (frontier.size, note))
+            db.execute("REPLACE INTO tree VALUES (1, ?, ?)", (frontier.to_bytes(), segment or last))
+            db.execute("COMMIT")
+
+    def verify(self, key: VerifierKey | None = None) -> SiteVerification:
+        """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
+        unless one is given."""
+        result = SiteVerification(INFERENCE)
+        verify_log(result, self.leaves(), self.checkpoints(), key or self.verifier, _entry_problem)
+        return result
+
+    def leaves(self, first: int = 0) -> Iterator[Leaf]:
+        """Entries from index `first` on, in order."""
+        sql = 'SELECT "index", body FROM entries WHERE "index" >= ? ORDER BY "index"'
+        for index, body in self._rows(sql, first):
+            yield Leaf(index, body.encode())
+
+    def entries(self, first: int = 0) -> Iterator[InferenceEntry]:
+        """The same, read."""
+        return (InferenceEntry.model_validate_json(leaf.data) for leaf in self.leaves(first))
+
+    def checkpoints(self) -> list[str]:
+        """Signed notes, by size."""
+        return [note for (note,) in self._rows("SELECT note FROM checkpoints ORDER BY size")]
+
+    def prediction_ids(self) -> list[str]:
+        """Of every prediction on the record, in order."""
+        sql = 'SELECT prediction_id FROM entries WHERE prediction_id IS NOT NULL ORDER BY "index"'
+        return [found for (found,) in self._rows(sql)]
+
+    def find(self, prediction_id: str) -> tuple[InferenceEntry, bytes] | None:
+        """A prediction's entry and window."""
+        sql = 'SELECT body, "window" FROM entries WHERE prediction_id = ?'
+        for body, window in self._rows(sql, prediction_id):
+            return InferenceEntry.model_validate_json(body), window
+        return None
+
+    def _rows(self, sql: str, *values: int | str) -> Iterator[Sequence]:  # type: ignore[type-arg]
+        if self._path.exists():
+            with self._opened() as db:
+                yield from db.execute(sql, values)
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as db:
+                yield db
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(str(self._path), [f"cannot be read or written: {error}"]) from error
+
+
+def _tree(db: sqlite3.Connection) -> tuple[Frontier, int]:
+    """The tree so far, of what was signed, and the last segment; ConfigError when entries are missing."""
+    row = db.execute("SELECT frontier, segment FROM tree").fetchone()
+    frontier, segment = (Frontier.from_bytes(row[0]), row[1]) if row else (Frontier(), 0)
+    [(last,)] = db.execute('SELECT coalesce(max("index"), -1) FROM entries').fetchall()
+    if frontier.size != last + 1:
+        problem = f"has {last + 1} entries, its tree {frontier.size}: restore it from a backup"
+        raise ConfigError("the inference log", [problem])
+    return frontier, segment
+
+
+def _add(db: sqlite3.Connection, frontier: Frontier, entry: InferenceEntry, window: bytes | None) -> None:
+    leaf = entry.leaf()
+    found = entry.prediction.prediction_id if entry.prediction else None
+    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (entry.index, found, leaf.decode(), window))
+    frontier.append(leaf_hash(leaf))
+
+
+def _entry_problem(leaf: Leaf) -> str | None:
+    try:
+        entry = InferenceEntry.model_validate_json(leaf.data)
+    except ValidationError as error:
+        return f"is no entry of the inference log: {error.errors()[0]['msg']}"
+    if entry.index != leaf.index:
+        return f"says it is entry {entry.index}"
+    return None if entry.leaf() == leaf.data else "is not in canonical form (RFC 8785)"

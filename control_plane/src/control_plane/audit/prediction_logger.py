@@ -1,0 +1,226 @@
+"""`AuditLogger` (PRD 7.1): every answer of the centre's inference goes on its record.
+
+The caller pays for one append to a file (see `spool`); a thread commits what was appended in groups to
+the transparency log (see `inference_log`), a little at a time, so that the service's own thread is not
+kept waiting for the interpreter. Nothing here raises to the caller: what could not be put on the record
+is counted, and that is itself on the record at the next commit.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import NamedTuple, Self
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from control_plane.audit.inference_entry import InferenceEntry, InferenceEvent
+from control_plane.audit.inference_log import InferenceLog, Written
+from control_plane.audit.spool import Segment, Spool
+from control_plane.audit.spooled import decode
+from shared.errors import PmStackError
+from shared.schemas import utc_now
+
+COMMIT_PERIOD_S = 0.5  # how long an answer waits for its checkpoint at most, when the disk takes it
+RETRY_MAX_S = 30.0  # between tries while the log cannot be written
+PACE_ENTRIES = 8  # about 0.5 ms of work between two pauses
+PACE_S = 0.0002
+CLOSE_TIMEOUT_S = 30.0
+REASON_CHARS_MAX = 300
+
+log = structlog.get_logger()
+_encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
+Features = Sequence[float] | NDArray[np.float32]
+
+
+class AuditLogger:
+    """Puts predictions on the record under `folder`; a context manager."""
+
+    def __init__(self, folder: Path, record: InferenceLog) -> None:
+        self._record, self._spool = record, Spool(folder / "spool")
+        self._troubles = Troubles()
+        self._wake, self._ending = Event(), Event()
+        self._committing = Lock()
+        self._thread = Thread(target=self._commit_on, name="audit-commit", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Commit what a killed process left; ConfigError when another server writes to the folder."""
+        self._record.create()
+        self._spool.open(after=self._record.position()[1])
+        self.flush()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def failed(self) -> int:
+        """Calls since the start that could not be put on the record."""
+        return self._troubles.failed
+
+    def log_prediction(
+        self,
+        site_id: str,
+        reactor_id: str,
+        component: str,
+        model_version: str,
+        input_features: Features,
+        predicted_rul: float | None,
+        timestamp: str | datetime,
+        *,
+        component_type: str = "",
+        model_name: str = "",
+        model_sha256: str = "",
+        mode: str = "active",
+        feature_spec_sha256: str = "",
+        rul_low: float | None = None,
+        rul_high: float | None = None,
+        rul_state: str = "",
+        raw: Mapping[str, Sequence[float]] | None = None,
+        flags: Sequence[str] = (),
+        inference_time_ms: float | None = None,
+        runtime: str = "",
+    ) -> str:
+        """Put an answer on the record; its prediction id. Never raises; survives `kill -9` of the caller.
+
+        `input_features` is the raw window, row by row, float32; cycles for all RULs, not a number where
+        there is none; `timestamp` RFC 3339. `raw` holds every output of the model for a replay.
+        """
+        now = time.time()
+        prediction_id = _new_id(now)
+        try:
+            when = timestamp if isinstance(timestamp, str) else timestamp.isoformat()
+            head = (
+                prediction_id, now, when, site_id, reactor_id, component, component_type, model_name,
+                model_version, model_sha256, mode, feature_spec_sha256, predicted_rul, rul_low, rul_high,
+                rul_state, raw or {}, tuple(flags), inference_time_ms, runtime,
+            )  # fmt: skip
+            window = np.asarray(input_features, dtype="<f4").tobytes()
+            self._spool.append(_encode(head).encode() + b"\n" + window)
+        except Exception as error:  # the caller's answer is not lost with its record
+            self._troubles.note("lost", error)
+        return prediction_id
+
+    def flush(self) -> bool:
+        """Commit all that was logged before this call; False when the log cannot be written now."""
+        with self._committing:
+            try:
+                self._commit(pace_s=0.0)
+            except (OSError, PmStackError) as error:
+                self._troubles.note("late", error)
+                return False
+        return True
+
+    def close(self) -> None:
+        """Commit the rest. What cannot be committed now stays in the spool for the next start."""
+        self._ending.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(CLOSE_TIMEOUT_S)
+        self.flush()
+        self._spool.close()
+
+    def _commit_on(self) -> None:
+        wait_s = COMMIT_PERIOD_S
+        while not self._wake.wait(wait_s):
+            with self._committing:
+                try:
+                    self._commit(PACE_S)
+                    wait_s = COMMIT_PERIOD_S
+                except Exception as error:  # a thread that ended would leave all later calls uncommitted
+                    self._troubles.note("late", error)
+                    log.error("audit log not written; it is tried again", reason=str(error))
+                    wait_s = min(2 * wait_s, RETRY_MAX_S)
+
+    def _commit(self, pace_s: float) -> None:
+        for number in self._spool.cut():
+            segment = self._spool.read(number)
+            self._record.commit(number, partial(self._entries, segment, pace_s))
+            self._spool.remove(number)
+        troubles = self._troubles.now()
+        if troubles:
+            self._record.commit(None, lambda index: map(_failure, count(index), troubles))
+            self._troubles.settle(troubles)
+
+    def _entries(self, segment: Segment, pace_s: float, first: int) -> Iterator[Written]:
+        """The segment's records as entries from index `first` on; what is none is itself an entry."""
+        for index, record in enumerate(segment.records, first):
+            if pace_s and index % PACE_ENTRIES == 0 and not self._ending.is_set():
+                time.sleep(pace_s)
+            try:
+                yield decode(index, record)
+            except (ValueError, TypeError) as error:  # pydantic's ValidationError is a ValueError
+                yield _failure(index, Trouble("lost", 1, f"unreadable: {error}"[:REASON_CHARS_MAX]))
+        if segment.torn_bytes:
+            torn = Trouble("lost", 1, f"a record was cut off after {segment.torn_bytes} bytes")
+            yield _failure(first + len(segment.records), torn)
+
+
+class Trouble(NamedTuple):
+    """`what` is `lost` (no record of a call) or `late` (the log could not be written); the last reason."""
+
+    what: str
+    times: int
+    reason: str
+
+
+class Troubles:
+    """What went wrong and is not on the record yet."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+        self._lock = Lock()
+        self._open: dict[str, Trouble] = {}
+
+    def note(self, what: str, error: Exception) -> None:
+        """One more."""
+        reason = f"{type(error).__name__}: {error}"[:REASON_CHARS_MAX]
+        with self._lock:
+            times = self._open[what].times if what in self._open else 0
+            self._open[what] = Trouble(what, times + 1, reason.encode(errors="replace").decode())
+            self.failed += what == "lost"
+
+    def now(self) -> list[Trouble]:
+        """All of them."""
+        with self._lock:
+            return list(self._open.values())
+
+    def settle(self, recorded: list[Trouble]) -> None:
+        """Forget those that are on the record; what came meanwhile stays."""
+        with self._lock:
+            for each in recorded:
+                left = self._open[each.what].times - each.times
+                if left:
+                    self._open[each.what] = self._open[each.what]._replace(times=left)
+                else:
+                    del self._open[each.what]
+
+
+def _failure(index: int, trouble: Trouble) -> Written:
+    now = utc_now()
+    return (
+        InferenceEntry(
+            index=index,
+            timestamp=now,
+            logged_at=now,
+            event=InferenceEvent.AUDIT_FAILURE,
+            detail=trouble._asdict(),
+        ),
+        None,
+    )
+
+
+def _new_id(now_s: float) -> str:
+    """A UUID of version 7 (RFC 9562): ids that grow with time keep the index of the log small to write."""
+    rest = bytearray(os.urandom(10))
+    rest[0], rest[2] = rest[0] & 0x0F | 0x70, rest[2] & 0x3F | 0x80
+    text = (int(now_s * 1000).to_bytes(6, "big") + rest).hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

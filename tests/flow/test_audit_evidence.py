@@ -1,0 +1,165 @@
+"""A site's record at the centre, over lake and files: verified, proved to others, and never both wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from typer.testing import CliRunner
+
+from control_plane.audit.evidence import keys_on_file, verify_centre, verify_folder
+from control_plane.audit.proofs import check_prediction
+from control_plane.audit.tile_paths import bundle, entries_of
+from control_plane.commands.audit import app
+from control_plane.layout import Layout
+from control_plane.sinks.lake_tables import TABLES
+from shared.errors import ConfigError, PmStackError
+from shared.schemas import PredictionRecord
+from tests.support.audited_centre import SITE, AuditedCentre, prediction
+
+ENTRIES = 300
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A centre with 300 predictions on the record, co-signed in three looks."""
+    centre = AuditedCentre(tmp_path_factory.mktemp("made") / "centre")
+    for predictions in (100, 1, ENTRIES - 101):
+        centre.more(predictions)
+        assert not centre.look().findings
+        if predictions == 100:
+            shutil.copytree(centre.layout.tiles, centre.layout.data_dir / "earlier")
+    return centre.layout.data_dir
+
+
+@pytest.fixture
+def layout(made, tmp_path) -> Layout:
+    return Layout(shutil.copytree(made, tmp_path / "centre"))
+
+
+def call(*arguments: object) -> tuple[int, str]:
+    """The exit code and what was printed; 1 for an error that the program reports as a line."""
+    ended = CliRunner().invoke(app, [str(each) for each in arguments])
+    if isinstance(ended.exception, PmStackError):
+        return 1, str(ended.exception)
+    return ended.exit_code, ended.stdout
+
+
+def keys_file(layout: Layout) -> Path:
+    path = layout.data_dir / "keys.json"
+    path.write_text(call("keys", "--data-dir", layout.data_dir)[1])
+    return path
+
+
+def test_lake_and_files_both_hold(layout):
+    """The same 300 entries in both, the co-signed notes of all three looks counted."""
+    code, said = call("verify", "--data-dir", layout.data_dir, "--json")
+    lake, files = json.loads(said)
+    assert code == 0
+    assert (lake["source"], lake["entries"], lake["covered"], lake["verified"]) == ("lake", 300, 300, True)
+    assert (files["source"], files["entries"], files["covered"], files["verified"]) == (
+        "tiles",
+        300,
+        300,
+        True,
+    )
+    assert lake["witnessed"] == 4  # three notes, and the checkpoint among the files
+
+
+def test_a_copy_of_the_files_verifies_by_keys_alone(layout, tmp_path):
+    """Without lake, database or private key; with no keys it is refused with what is missing."""
+    keys = keys_file(layout)
+    copy = shutil.copytree(layout.tiles, tmp_path / "copy")
+    shutil.rmtree(layout.lake)
+    code, said = call("verify", "--files", copy, "--keys", keys, "--json")
+    [found] = json.loads(said)
+    assert (code, found["covered"], found["witnessed"]) == (0, 300, 1)
+    assert "needs --keys" in call("verify", "--files", copy)[1]
+    with pytest.raises(ConfigError, match="holds no folder of a site"):
+        verify_folder(tmp_path / "nothing", {})
+
+
+def test_each_of_the_two_is_held_against_what_was_signed(layout):
+    """An entry changed in the lake, or in the files, is named where it was changed and only there."""
+    body = DeltaTable(str(layout.lake / "audit"))
+    body.update(predicate='"index" = 7', new_values={"body": "replace(body, 'kg/s', 'kg/h')"})
+    lake, files = verify_centre(layout, keys_on_file(layout))
+    assert files.verified
+    assert any("its root is not that of the entries" in each for each in lake.problems)
+    path = layout.tiles / SITE / "tile" / "entries" / "000"
+    entries = entries_of(path.read_bytes())
+    entries[9] = entries[9].replace(b"kg/s", b"kg/h")
+    path.write_bytes(bundle(entries))
+    _, files = verify_centre(layout, keys_on_file(layout))
+    assert files.problems == ["entry 9: its bytes are not those whose hash is in tile/0/000"]
+
+
+def test_a_log_that_was_put_back_is_named_by_what_was_kept(layout):
+    """An earlier state of the files holds by itself; a checkpoint of later says that it was cut."""
+    keys, later = keys_file(layout), layout.tiles / SITE / "checkpoint"
+    earlier = ["verify", "--files", layout.data_dir / "earlier", "--keys", keys, "--site", SITE]
+    assert call(*earlier)[0] == 0
+    code, said = call(*earlier, "--checkpoint", later)
+    assert code == 1
+    assert "checkpoint: is of 100 entries; 300 were signed before" in said
+    shutil.rmtree(layout.tiles)
+    (layout.data_dir / "earlier").rename(layout.tiles)
+    lake, files = verify_centre(layout, keys_on_file(layout))
+    assert (lake.verified, files.verified) == (True, False)
+
+
+def test_a_lake_that_is_gone_is_said(layout):
+    """With the files whole and the lake lost, verification fails and says what cannot be read."""
+    shutil.rmtree(layout.lake)
+    lake, files = verify_centre(layout, keys_on_file(layout))
+    assert files.verified
+    assert "its entries cannot be read" in lake.problems[0]
+
+
+def test_a_proof_convinces_whoever_has_the_keys_alone(layout, tmp_path):
+    """The printed proof holds by the public keys and shows the prediction; by index it is the same one."""
+    wanted = prediction(123)
+    code, proof = call("prove", wanted.prediction_id, "--data-dir", layout.data_dir)
+    assert code == 0
+    assert call("prove", "--site", SITE, "--index", 123, "--data-dir", layout.data_dir)[1] == proof
+    keys = keys_file(layout)
+    path = tmp_path / "a.tlog-proof"
+    path.write_text(proof)
+    code, said = call("verify-proof", path, "--keys", keys, "--json")
+    found = json.loads(said)
+    assert (code, found["index"], found["size"]) == (0, 123, 300)
+    assert found["entry"]["prediction"]["rul"] == wanted.rul
+    path.write_text(proof.replace("index 123", "index 122"))
+    code, said = call("verify-proof", path, "--keys", keys)
+    assert code == 1
+    assert "the entry is not number 122 under the signed root" in said
+
+
+def test_a_prediction_is_followed_to_both_signatures(layout):
+    """Entry, window, place in the log, the site's signature, the centre's: each step said, all held."""
+    verdict = check_prediction(layout, prediction(250).prediction_id)
+    assert verdict.ok
+    assert [step.what for step in verdict.steps] == [
+        "entry on the record", "input window", "place in the log", "the site's signature",
+        "the centre's co-signature",
+    ]  # fmt: skip
+    assert verdict.steps[0].detail.startswith("entry 250 of TX01")
+
+
+def test_a_prediction_that_is_not_on_the_record_is_said(layout):
+    """An id that no entry has, and one whose window was changed, fail at that step and go no further."""
+    unknown = check_prediction(layout, "nobody")
+    assert (unknown.ok, len(unknown.steps)) == (False, 1)
+    assert "no audit entry holds prediction nobody" in unknown.steps[0].detail
+    wanted = prediction(5).prediction_id
+    path = str(layout.lake / "predictions")
+    rows = DeltaTable(path).to_pyarrow_table().to_pylist()
+    changed = [row | {"window": b"\0" * 256} for row in rows]
+    schema = TABLES[PredictionRecord.SCHEMA].schema
+    write_deltalake(path, pa.Table.from_pylist(changed, schema), mode="overwrite")
+    verdict = check_prediction(layout, wanted)
+    assert [(step.what, step.ok) for step in verdict.steps] == [
+        ("entry on the record", True), ("input window", False),
+    ]  # fmt: skip
