@@ -62,7 +62,8 @@ def prediction(number: int) -> PredictionRecord:
 class AuditedCentre:
     """`layout`'s site goes on by `more`, and the witness looks after each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: ModelRef | None = None) -> None:
+        self._model = model
         self.layout = Layout(folder)
         self.log = AuditLog(SITE, LogKey.load_or_create(folder / "site.pem"))
         self.lake = LakeWriter(self.layout.lake)
@@ -75,6 +76,7 @@ class AuditedCentre:
         records: list[Record] = []
         for number in range(self.log.size, self.log.size + predictions):
             made = prediction(number)
+            made = made.model_copy(update={"model": self._model or made.model})
             entry = self.log.append(AuditEvent.PREDICTION, made.key, made.timestamp, prediction=made)
             records += [made, entry]
         records.append(self.log.checkpoint(BEGIN))

@@ -44,6 +44,7 @@ def prediction(age_s=1.0, cycle=100, state="ok", rul=100.0, score=0.5, mode="act
         "seq": 2,
         "cycle": cycle,
         "mode": mode,
+        "prediction_id": f"p{cycle}",
         "model_name": "pump",
         "model_version": 3,
         "model_sha256": "ab" * 32,

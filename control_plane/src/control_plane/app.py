@@ -163,8 +163,8 @@ class Centre:
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles
 
+        from control_plane.api.desks import Desks
         from control_plane.api.fleet_view import FleetView
-        from control_plane.api.rollout_desk import RolloutDesk
         from control_plane.console.app import create_app  # NiceGUI takes a second to import
 
         mounts = {
@@ -172,8 +172,8 @@ class Centre:
             for name in ("image", "director")  # proposals are nobody's to fetch
             if not self._settings.names  # else to each site its own, over TLS
         }
-        view, desk = FleetView(self._layout.lake, self._fleet), RolloutDesk(self._layout)
-        return create_app(view, desk, mounts=mounts)
+        view, desks = FleetView(self._layout.lake, self._fleet), Desks.over(self._layout, self._fleet)
+        return create_app(view, desks, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
         """Check each site's newest checkpoint against all before it; co-sign, and send it back."""

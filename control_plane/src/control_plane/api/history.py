@@ -10,12 +10,13 @@ from statistics import median
 from typing import Any
 
 from control_plane.api.component_rules import finite
-from control_plane.api.models import ComponentHistory, Point, RulPoint, TagSeries
+from control_plane.api.models import ComponentHistory, Point, PredictionLink, RulPoint, TagSeries
 from shared.reactor_config import Component
 from shared.schemas import RulState
 
 MINUTES_MAX = 60  # longer spans want aggregates made by the lake, not rows
 BUCKETS_MAX = 240  # two points each: what a chart of 600 pixels can tell apart
+NEWEST_MAX = 8  # predictions that are listed by id: what somebody asks about has just been seen
 BREAK_AFTER_PERIODS = 3  # polls missing in a row before a line would invent what lay between
 
 Row = dict[str, Any]
@@ -52,6 +53,14 @@ def component_history(
         rul=_rul(predictions, start, end, break_after_s),
         anomaly=thinned(curve(predictions, lambda row: row["anomaly_score"], break_after_s), start, end),
         anomaly_threshold=finite(predictions[-1]["anomaly_threshold"]) if predictions else None,
+        newest=[_link(row) for row in reversed(predictions[-NEWEST_MAX:])],
+    )
+
+
+def _link(row: Row) -> PredictionLink:
+    return PredictionLink(
+        rul=finite(row["rul"]) if row["rul_state"] == RulState.OK else None,
+        **{name: row[name] for name in ("prediction_id", "timestamp", "cycle", "rul_state")},
     )
 
 

@@ -23,6 +23,7 @@ _PLACE = ["site_id", "reactor_id", "component", "timestamp", "seq", "cycle"]
 TELEMETRY = [*_PLACE, "metrics", "quality"]
 PREDICTIONS = [
     *_PLACE,
+    "prediction_id",
     *("model_name", "model_version", "model_sha256", "mode", "rul_state", "rul", "rul_low", "rul_high"),
     *("withheld_because", "contributions"),
     *("anomaly_score", "anomaly_threshold", "is_anomaly", "is_ood"),

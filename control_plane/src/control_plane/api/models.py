@@ -241,8 +241,18 @@ class RulPoint(Frozen):
     high: float | None
 
 
+class PredictionLink(Frozen):
+    """A prediction by its id, which leads to its entry on the audit record; `rul` in cycles."""
+
+    prediction_id: str
+    timestamp: UtcTime
+    cycle: int | None
+    rul_state: RulState
+    rul: float | None
+
+
 class ComponentHistory(Frozen):
-    """A component's last `minutes`; the time span runs from `start_ms` to `end_ms`."""
+    """A component's last `minutes`, from `start_ms` to `end_ms`; its newest predictions, newest first."""
 
     minutes: int
     start_ms: int
@@ -251,6 +261,7 @@ class ComponentHistory(Frozen):
     rul: list[RulPoint]
     anomaly: list[Point]
     anomaly_threshold: float | None
+    newest: list[PredictionLink]
 
 
 class ComponentPage(Frozen):

@@ -15,7 +15,7 @@ from control_plane.audit.witness import WITNESS_NAME
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import NoteError, VerifierKey, open_note, parse_verifier_key, read_checkpoint
-from shared.errors import PmStackError, Rejected
+from shared.errors import PmStackError, Rejected, Retryable
 from shared.schemas import AuditEntry
 
 
@@ -25,6 +25,11 @@ class Step(NamedTuple):
     what: str
     ok: bool
     detail: str
+    missing: bool = False  # what it needs is not here (yet): it speaks neither for nor against
+
+
+class Missing(Rejected):
+    """What a check needs is not here, or not yet."""
 
 
 class Verdict(NamedTuple):
@@ -43,10 +48,10 @@ def prove(store: TileStore, index: int) -> Proof:
     try:
         note = store.checkpoint()
         if note is None:
-            raise Rejected(f"{store.folder}: nothing of this log has been co-signed yet")
+            raise Missing(f"{store.folder}: nothing of this log has been co-signed yet")
         size = read_checkpoint(note).size
         if not 0 <= index < size:
-            raise Rejected(f"entry {index}: the newest co-signed checkpoint covers the first {size}")
+            raise Missing(f"entry {index}: the newest co-signed checkpoint covers the first {size}")
         return Proof(store.entry(index), index, store.inclusion_proof(index), note)
     except (OSError, ValueError, IndexError) as error:
         raise Rejected(f"{store.folder}: damaged, `audit verify` says where: {error}") from error
@@ -56,7 +61,7 @@ def locate(archive: AuditArchive, prediction_id: str) -> tuple[AuditEntry, bytes
     """The entry that holds a prediction, as it is and as it is read; Rejected when there is none."""
     data = archive.prediction_leaf(prediction_id)
     if data is None:
-        raise Rejected(f"no audit entry holds prediction {prediction_id}")
+        raise Missing(f"no audit entry holds prediction {prediction_id}")
     try:
         return AuditEntry.model_validate_json(data), data
     except ValueError as error:
@@ -89,7 +94,7 @@ def _check(layout: Layout, archive: AuditArchive, prediction_id: str, steps: lis
         site = entry.site_id
         _refuse(site_entry_problem(site)(Leaf(entry.index, data)))
         said.append(f"entry {entry.index} of {site}, {len(data):,} bytes")
-    with _step(steps, "input window") as said:
+    with _step(steps, "input window", needed=False) as said:
         if entry.prediction is None:
             raise Rejected("the entry holds no prediction")
         said.append(_digest(archive.window(prediction_id), entry.prediction.window_sha256))
@@ -126,13 +131,16 @@ def _check_inference(log: InferenceLog, entry: InferenceEntry, window: bytes, st
 
 
 @contextmanager
-def _step(steps: list[Step], what: str) -> Iterator[list[str]]:
-    """Put down how a step went; _Stopped when it did not hold."""
+def _step(steps: list[Step], what: str, needed: bool = True) -> Iterator[list[str]]:
+    """Put down how a step went; _Stopped when it did not hold, unless it is missing and not `needed`."""
     said: list[str] = []
     try:
         yield said
     except (PmStackError, NoteError) as error:
-        steps.append(Step(what, False, str(error)))
+        missing = isinstance(error, Missing | Retryable)
+        steps.append(Step(what, False, str(error), missing))
+        if missing and not needed:
+            return
         raise _Stopped from error
     steps.append(Step(what, True, "; ".join(said)))
 
@@ -144,7 +152,7 @@ def _refuse(problem: str | None) -> None:
 
 def _digest(window: bytes | None, recorded: str) -> str:
     if window is None:
-        raise Rejected("has not arrived")
+        raise Missing("has not arrived")
     digest = hashlib.sha256(window).hexdigest()
     if digest != recorded:
         raise Rejected("the stored window is not the one on the record")
@@ -154,5 +162,5 @@ def _digest(window: bytes | None, recorded: str) -> str:
 def _site_key(layout: Layout, site: str) -> VerifierKey:
     text = layout.store().audit_key(site)
     if text is None:
-        raise Rejected(f"no verifier key of {site} is on file: it has never called")
+        raise Missing(f"no verifier key of {site} is on file: it has never called")
     return parse_verifier_key(text)

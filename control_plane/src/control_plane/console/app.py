@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from control_plane.api.desks import Desks
 from control_plane.api.fleet_view import FleetView
-from control_plane.api.rollout_desk import RolloutDesk, rollout_router
+from control_plane.api.record_routes import record_router
+from control_plane.api.rollout_desk import rollout_router
 from control_plane.api.routes import api_router
 
 RECONNECT_S = 10.0  # how long the server keeps a page for a browser whose connection dropped
@@ -14,7 +16,7 @@ RECONNECT_S = 10.0  # how long the server keeps a page for a browser whose conne
 
 def create_app(
     view: FleetView,
-    desk: RolloutDesk,
+    desks: Desks,
     *,
     extra_routers: Sequence[APIRouter] = (),
     mounts: Mapping[str, ASGIApp] | None = None,
@@ -28,13 +30,20 @@ def create_app(
 
     from control_plane.console.frame import FAVICON
     from control_plane.console.pages import add_pages
+    from control_plane.console.record_pages import add_record_pages
 
     app = FastAPI(title="pm-stack-smr", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
-    for router in (*extra_routers, rollout_router(desk), api_router(view)):
+    for router in (
+        *extra_routers,
+        rollout_router(desks.rollouts),
+        record_router(view, desks),
+        api_router(view),
+    ):
         app.include_router(router)
     for path, mounted in (mounts or {}).items():
         app.mount(path, mounted)
-    add_pages(view, desk)
+    add_pages(view, desks.rollouts)
+    add_record_pages(view, desks)
     ui.run_with(
         app,
         title="pm-stack-smr",

@@ -18,24 +18,26 @@ Options = dict[str, Any]
 def tag_options(series: TagSeries, history: ComponentHistory) -> Options:
     """A tag's curve, with its fixed limits as lines."""
     limits = [
-        _line(value, f"{name} {value:g}", "--warning-text")
+        limit_line(value, f"{name} {value:g}", "--warning-text")
         for name, value in (("low", series.low), ("high", series.high))
         if value is not None
     ]
-    options = _frame(history, wording.unit(series.unit), from_zero=False)
-    options["series"] = [_curve(series.description or series.tag, series.points, limits)]
+    options = frame(history.start_ms, history.end_ms, wording.unit(series.unit), from_zero=False)
+    options["series"] = [curve(series.description or series.tag, series.points, limits)]
     return options
 
 
 def anomaly_options(history: ComponentHistory) -> Options:
     """The anomaly score, with its threshold as a line."""
     threshold = history.anomaly_threshold
-    lines = [] if threshold is None else [_line(threshold, f"threshold {threshold:.2f}", "--warning-text")]
-    options = _frame(history, "", from_zero=True)
+    lines = (
+        [] if threshold is None else [limit_line(threshold, f"threshold {threshold:.2f}", "--warning-text")]
+    )
+    options = frame(history.start_ms, history.end_ms, "", from_zero=True)
     if threshold is not None:  # the line is part of the picture, however low the score is
         peak = max((value for _, value in history.anomaly if value is not None), default=0.0)
-        options["yAxis"]["max"] = _plot(max(peak, threshold) * 1.15)
-    options["series"] = [_curve("Anomaly score", history.anomaly, lines)]
+        options["yAxis"]["max"] = plotted(max(peak, threshold) * 1.15)
+    options["series"] = [curve("Anomaly score", history.anomaly, lines)]
     return options
 
 
@@ -46,12 +48,12 @@ def rul_options(component: ComponentView, history: ComponentHistory) -> Options:
         (p.time_ms, None if p.low is None or p.high is None else p.high - p.low) for p in history.rul
     ]
     lines = [
-        _line(component.rul_warning, f"warning {component.rul_warning:g}", "--warning-text"),
-        _line(component.rul_alarm, f"alarm {component.rul_alarm:g}", "--alarm-text"),
+        limit_line(component.rul_warning, f"warning {component.rul_warning:g}", "--warning-text"),
+        limit_line(component.rul_alarm, f"alarm {component.rul_alarm:g}", "--alarm-text"),
     ]
-    options = _frame(history, "cycles", from_zero=True)
+    options = frame(history.start_ms, history.end_ms, "cycles", from_zero=True)
     peak = max((p.high for p in history.rul if p.high is not None), default=0.0)
-    options["yAxis"]["max"] = _plot(max(peak, component.rul_warning) * 1.1)
+    options["yAxis"]["max"] = plotted(max(peak, component.rul_warning) * 1.1)
     options["tooltip"][":formatter"] = _RUL_TOOLTIP
     options["title"] = {
         "show": all(p.rul is None for p in history.rul),
@@ -63,9 +65,9 @@ def rul_options(component: ComponentView, history: ComponentHistory) -> Options:
         "subtextStyle": {"color": "var(--muted)", "fontSize": 14},
     }
     options["series"] = [
-        _band("low", low, opacity=0.0),
-        _band("interval", width, opacity=0.18),
-        _curve("RUL", [(p.time_ms, p.rul) for p in history.rul], lines),
+        band("low", low, opacity=0.0),
+        band("interval", width, opacity=0.18),
+        curve("RUL", [(p.time_ms, p.rul) for p in history.rul], lines),
     ]
     return options
 
@@ -80,7 +82,8 @@ _RUL_TOOLTIP = """points => {
 }"""
 
 
-def _frame(history: ComponentHistory, unit: str, from_zero: bool) -> Options:
+def frame(start_ms: int, end_ms: int, unit: str, from_zero: bool) -> Options:
+    """Axes, grid and tooltip of a chart from `start_ms` to `end_ms`, its values in `unit`."""
     label = {"color": "var(--muted)", "fontSize": 13, "fontFamily": "Roboto, sans-serif"}
     return {
         "animation": False,
@@ -88,8 +91,8 @@ def _frame(history: ComponentHistory, unit: str, from_zero: bool) -> Options:
         "grid": {"left": 50, "right": 14, "top": 14, "bottom": 26},
         "xAxis": {
             "type": "time",
-            "min": history.start_ms,
-            "max": history.end_ms,
+            "min": start_ms,
+            "max": end_ms,
             "splitNumber": 4,
             "axisLabel": {**label, "hideOverlap": True, "formatter": "{HH}:{mm}"},
             "axisLine": {"lineStyle": {"color": "var(--line)"}},
@@ -124,11 +127,12 @@ def _tooltip(unit: str) -> str:
     )
 
 
-def _curve(name: str, points: Sequence[Point], lines: list[Options]) -> Options:
+def curve(name: str, points: Sequence[Point], lines: list[Options]) -> Options:
+    """A line with its limits; a None breaks it."""
     return {
         "name": name,
         "type": "line",
-        "data": [(time_ms, _plot(value)) for time_ms, value in points],
+        "data": [(time_ms, plotted(value)) for time_ms, value in points],
         "showSymbol": False,
         "connectNulls": False,
         "lineStyle": {"color": "var(--curve)", "width": 1.5},
@@ -138,12 +142,14 @@ def _curve(name: str, points: Sequence[Point], lines: list[Options]) -> Options:
     }
 
 
-def _band(name: str, points: Sequence[Point], opacity: float) -> Options:
+def band(name: str, points: Sequence[Point], opacity: float) -> Options:
+    """One of two stacked areas: the lower end (opacity 0), then the width up to the upper end."""
     return {
         "name": name,
         "type": "line",
         "stack": "interval",
-        "data": [(time_ms, _plot(value)) for time_ms, value in points],
+        "stackStrategy": "all",
+        "data": [(time_ms, plotted(value)) for time_ms, value in points],
         "showSymbol": False,
         "lineStyle": {"opacity": 0},
         "itemStyle": {"color": "var(--band)", "opacity": 0},
@@ -153,7 +159,8 @@ def _band(name: str, points: Sequence[Point], opacity: float) -> Options:
     }
 
 
-def _line(value: float, text: str, colour: str) -> Options:
+def limit_line(value: float, text: str, colour: str) -> Options:
+    """A horizontal line with its text."""
     return {
         "yAxis": value,
         "lineStyle": {"color": f"var({colour})", "type": "dashed", "width": 1.5},
@@ -161,5 +168,6 @@ def _line(value: float, text: str, colour: str) -> Options:
     }
 
 
-def _plot(value: float | None) -> float | None:
+def plotted(value: float | None) -> float | None:
+    """The value with the digits that a chart can show."""
     return None if value is None else float(f"{value:.{PLOT_DIGITS}g}")

@@ -1,5 +1,7 @@
 """`/component/...`: one component in full, for whoever must find out why."""
 
+from urllib.parse import urlencode
+
 from nicegui import ui
 
 from control_plane.api.models import (
@@ -7,13 +9,14 @@ from control_plane.api.models import (
     ComponentView,
     FleetSnapshot,
     Freshness,
+    PredictionLink,
     Reading,
 )
 from control_plane.console import charts, wording
 from control_plane.console.alert_rows import AlertRows
 from control_plane.console.component_card import AnomalyGauge, RulGauge
 from control_plane.console.frame import Frame
-from control_plane.console.parts import Chip, Text, attribute, box, visible
+from control_plane.console.parts import Chip, Text, attribute, box, listing, visible
 from shared.schemas.prediction import CONTRIBUTIONS_MAX
 
 SPANS_MINUTES = (5, 15, 60)
@@ -35,6 +38,9 @@ class ComponentPage:
                 self._tags = {
                     s.tag: _Chart(s.tag, s.description or wording.title(s.tag)) for s in history.tags
                 }
+            Text("Newest predictions", "section-title", "h2")
+            self._newest = box()
+            self._listed: list[PredictionLink] | None = None
 
     def _build_head(self, component: ComponentView, minutes: int) -> None:
         with box("page-head"):
@@ -50,6 +56,8 @@ class ComponentPage:
                     attribute(link, "aria-current", "true" if span == minutes else None)
                     with link:
                         Text(f"{span} min", tag="span")
+                with box("span", "a").props(f'href="/history/{component.key}" data-testid="history"'):
+                    Text("History", tag="span")
 
     def show(self, component: ComponentView, snapshot: FleetSnapshot) -> None:
         """The component as it is now."""
@@ -72,6 +80,29 @@ class ComponentPage:
         self._anomaly.draw(charts.anomaly_options(history))
         for series in history.tags:
             self._tags[series.tag].draw(charts.tag_options(series, history))
+        if history.newest != self._listed:
+            self._listed = history.newest
+            self._newest.clear()
+            with self._newest:
+                _newest(history.newest)
+
+
+def _newest(found: list[PredictionLink]) -> None:
+    """Predictions by their ids, each leading to its entry on the audit record."""
+    if not found:
+        Text("None in this span.", "muted")
+        return
+    rows = [
+        (
+            each.prediction_id,
+            f"{each.timestamp:%Y-%m-%d %H:%M:%S}",
+            wording.NOTHING if each.cycle is None else str(each.cycle),
+            each.rul_state.replace("_", " ") if each.rul is None else f"{each.rul:.1f} cycles",
+        )
+        for each in found
+    ]
+    links = [f"/audit?{urlencode({'id': each.prediction_id})}" for each in found]
+    listing(("Prediction", "Time (UTC)", "Cycle", "RUL"), rows, "newest", links)
 
 
 class _Facts:

@@ -9,7 +9,14 @@ from control_plane.console import wording
 from control_plane.console.parts import Text, attribute, box, visible
 
 HERE = Path(__file__).parent
-WAYS = (("Fleet", "/"), ("Alerts", "/alerts"), ("Records", "/completeness"), ("Roll-outs", "/rollouts"))
+WAYS = (
+    ("Fleet", "/"),
+    ("Alerts", "/alerts"),
+    ("Records", "/completeness"),
+    ("Roll-outs", "/rollouts"),
+    ("Models", "/models"),
+    ("Audit", "/audit"),
+)
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" '
     'fill="#2f3842"/><path d="M4 18h6l3-9 5 15 3-6h7" fill="none" stroke="#fff" stroke-width="2.6"/></svg>'

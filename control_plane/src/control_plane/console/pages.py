@@ -86,7 +86,7 @@ def add_pages(view: FleetView, desk: RolloutDesk) -> None:
 async def _component_page(view: FleetView, key: ComponentId, minutes: int) -> None:
     found = await view.component(key)
     if found is None:
-        await _missing(view, key)
+        await show_missing(view, key)
         return
     page = ComponentPage(found, await view.history(key, minutes))
 
@@ -107,7 +107,8 @@ async def _component_page(view: FleetView, key: ComponentId, minutes: int) -> No
     ui.timer(CURVES_PERIOD_S, update_curves, immediate=False)
 
 
-async def _missing(view: FleetView, key: ComponentId) -> None:
+async def show_missing(view: FleetView, key: ComponentId) -> None:
+    """A page that says which components there are."""
     frame = Frame("Component")
     frame.show(await view.snapshot())
     with frame.content:

@@ -1,5 +1,6 @@
 """The few shapes that every page is made of. A value that has not changed sends nothing to the browser."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from nicegui import ui
@@ -78,3 +79,42 @@ def _percent(share: float) -> str:
 
 def _place(element: Element, style: str) -> None:
     element.style(replace=style)
+
+
+def facts_table(rows: Sequence[tuple[str, str]], name: str) -> None:
+    """What is called what, a line each."""
+    with (
+        box("ledger-scroll"),
+        box("ledger facts-table", "table").props(f'data-testid="{name}"'),
+        box(tag="tbody"),
+    ):
+        for label, value in rows:
+            with box(tag="tr"):
+                Text(label, tag="th").props("scope=row")
+                Text(value, tag="td")
+
+
+def listing(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], name: str, links: Sequence[str] = ()
+) -> None:
+    """Rows under their columns; with `links` a row's first cell leads there."""
+    with box("ledger-scroll"), box("ledger facts-table", "table").props(f'data-testid="{name}"'):
+        with box(tag="thead"), box(tag="tr"):
+            for column in columns:
+                Text(column, tag="th").props("scope=col")
+        with box(tag="tbody"):
+            for number, (first, *rest) in enumerate(rows):
+                with box(tag="tr"):
+                    with box(tag="th").props("scope=row"):
+                        _linked(first, links[number] if links else "")
+                    for value in rest:
+                        Text(value, tag="td")
+
+
+def _linked(text: str, target: str) -> None:
+    if not target:
+        Text(text, tag="span")
+        return
+    with box("ledger-link", "a") as link:
+        attribute(link, "href", target)
+        Text(text, tag="span")

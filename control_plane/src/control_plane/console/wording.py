@@ -1,9 +1,10 @@
 """How numbers, ages, times and states are written on a page. Pure: values in, text out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from control_plane.api.history_models import LongHistory
 from control_plane.api.models import (
     AlertStatus,
     AlertView,
@@ -14,7 +15,8 @@ from control_plane.api.models import (
     Reading,
 )
 from control_plane.ingest.completeness import Account
-from shared.schemas import Contribution, RulState, Severity
+from shared.schemas import Contribution, Prediction, RulState, Severity
+from shared.schemas.calibration import Calibration
 from shared.wording import contribution as contribution_in_words
 from shared.wording import withheld
 
@@ -194,3 +196,44 @@ def unexplained(account: Account) -> str:
     where = ", ".join(spans[:SPANS_SHOWN_MAX]) + more
     word = "row" if account.unexplained == 1 else "rows"
     return f"{account.unexplained} ({word} {where})" if spans else "0"
+
+
+def long_history(found: LongHistory | None, start: datetime, end: datetime) -> str:
+    """Which span, and how much stands behind a point; without an answer, that it is on its way."""
+    span = f"{start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC ({age((end - start).total_seconds())})"
+    if found is None:
+        return f"{span} · reading…"
+    rows = sum(found.telemetry.rows) + sum(found.predictions.rows)
+    if not rows:
+        return f"{span} · nothing was recorded"
+    if found.raw:
+        return f"{span} · every one of {rows:,} rows"
+    width = age(found.bucket_ms / 1000)
+    return f"{span} · {rows:,} rows; a point is the mean of {width}, its band their lowest and highest"
+
+
+def recorded_rul(made: Prediction) -> str:
+    """The number on record with its interval, or why there is none."""
+    if made.rul is None:
+        why = f": {withheld(made.withheld_because)}" if made.withheld_because else ""
+        return f"{made.rul_state.value.replace('_', ' ')}{why}"
+    low, high = (NOTHING if value is None else f"{value:.4g}" for value in (made.rul_low, made.rul_high))
+    return f"{made.rul:.4g} cycles, interval {low} to {high}"
+
+
+def calibration(found: Calibration | None) -> str:
+    """What the interval is to hold, and what that rests on."""
+    if found is None:
+        return "as it leaves the model"
+    units = min(each.units for each in found.bins)
+    return f"to hold {found.coverage:.0%} of units; {len(found.bins)} bins of at least {units} units"
+
+
+def seen(time: datetime | None) -> str:
+    """When a site was last heard of."""
+    return NOTHING if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
+
+
+def normal(values: Sequence[float]) -> str:
+    """What is usual of a tag, one value a regime."""
+    return ", ".join(f"{value:.4g}" for value in values) or NOTHING
