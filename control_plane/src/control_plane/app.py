@@ -20,6 +20,9 @@ import grpc
 import structlog
 from deltalake.exceptions import DeltaError
 
+from control_plane.alerts.channels import channels
+from control_plane.alerts.notifier import Notifier
+from control_plane.alerts.settings import NoticeSettings
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
 from control_plane.ingest.consumer import Ingest
@@ -33,6 +36,7 @@ from control_plane.release.renewal import keep_fresh
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
 from control_plane.serving import InferenceService, PublishedModels, start_inference_server
+from control_plane.sinks.alerts import AlertSink, catch_up
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader, LakeWriter
@@ -93,6 +97,7 @@ class CentreSettings:
     influx: Influx | None = None
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
     director_keys: DirectorKeys | None = None
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
 
 
 class Centre:
@@ -129,6 +134,7 @@ class Centre:
             self._begin(inference.follow_publications())
             say(f"inference          {own.inference_listen} (gRPC)")
         if Part.INGEST in parts:
+            await self._tell_people(say)
             threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop)))
             say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
         try:
@@ -167,12 +173,24 @@ class Centre:
         layout = self._layout
         await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
+    async def _tell_people(self, say: Callable[[str], None]) -> None:
+        """Notices of alerts, by the channels that are set up; known before anything can be raised."""
+        ways = channels(self._settings.notices)
+        if not ways:
+            return
+        notifier = Notifier(self._layout.alert_store(), ways, self._layout.centre_log())
+        await asyncio.to_thread(notifier.follow)
+        self._begin(notifier.run())
+        say(f"notices of alerts  {', '.join(way.name for way in ways)}")
+
     def _ingest(self, stop: threading.Event) -> None:
         folder = self._layout.lake
         with lake_lock(folder, LAKE_LOCK_WAIT_S):
             lake = LakeWriter(folder)
             lake.create()
-            sinks: list[Sink] = [lake]
+            alerts = self._layout.alert_store()
+            sinks: list[Sink] = [AlertSink(alerts), lake]
+            catch_up(sinks[0], alerts, LakeReader(folder))
             if self._settings.influx:
                 sinks.append(InfluxWriter(*self._settings.influx))
             known, progress = KnownRows(LakeReader(folder).spans()), Progress(folder / PROGRESS_FILE)
@@ -182,6 +200,7 @@ class Centre:
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles
 
+        from control_plane.api.alert_desk import AlertDesk
         from control_plane.api.fleet_view import FleetView
         from control_plane.api.rollout_desk import RolloutDesk
         from control_plane.console.app import create_app  # NiceGUI takes a second to import
@@ -191,8 +210,9 @@ class Centre:
             for name in ("image", "director")  # proposals are nobody's to fetch
             if not self._settings.names  # else to each site its own, over TLS
         }
-        view, desk = FleetView(self._layout.lake, self._fleet), RolloutDesk(self._layout)
-        return create_app(view, desk, mounts=mounts)
+        alerts = AlertDesk(self._layout)
+        view, desk = FleetView(self._layout.lake, self._fleet, alerts.views), RolloutDesk(self._layout)
+        return create_app(view, desk, alerts, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
         """Check each site's newest checkpoint against all before it; co-sign, and send it back."""

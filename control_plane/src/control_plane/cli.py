@@ -18,6 +18,7 @@ COMMANDS = {
     "site": "Tokens and certificates of the sites: enrol, list, revoke.",
     "import": "Take the records of signed bundles that sites exported.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
+    "alerts": "The operator's alarm list: what needs someone, and acknowledging it.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }
 

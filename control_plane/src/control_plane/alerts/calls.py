@@ -1,9 +1,9 @@
-"""Whom an alert's move calls: pure rules, one call for one event (EEMUA 191: ten alarms in ten minutes are a flood).
+"""What people are told of an alert: pure rules, one call for one event.
 
 A call goes out when an alert begins to wait for a person, or grows graver while it waits, unless (and as
-long as) another alert of its event, or one about the same thing, waits already and is as grave. What was called about is
-told again when it is acknowledged and when it is over. What has returned to normal before the centre heard
-of it stands on the list to be acknowledged; nobody is called for it.
+long as) another alert of its event, or one about the same thing, waits already and is as grave.
+What was called about is told again when it is acknowledged and when it is over. What has returned to normal
+before the centre heard of it stands on the list to be acknowledged; nobody is called for it.
 """
 
 from collections.abc import Iterable, Mapping

@@ -95,9 +95,8 @@ def _email(environment: Mapping[str, str], problems: list[str]) -> EmailSettings
     to = tuple(address.strip() for address in given[EMAIL_TO].split(",") if address.strip())
     if not 1 <= len(to) <= RECIPIENTS_MAX:
         problems.append(f"{EMAIL_TO}: found {len(to)} addresses; expected 1 to {RECIPIENTS_MAX}")
-    for address in (*to, given[EMAIL_FROM]):
-        if not _is_address(address):
-            problems.append(f"found {address!r}; expected an address such as shift@plant.example")
+    wrong = [address for address in (*to, given[EMAIL_FROM]) if not _is_address(address)]
+    problems += [f"found {address!r}; expected an address such as shift@plant.example" for address in wrong]
     parts = _split(given[SMTP_URL])
     if parts is None or parts.scheme not in PORTS:
         problems.append(f"{SMTP_URL}: expected smtps://HOST, smtp+starttls://HOST or smtp://HOST")

@@ -5,6 +5,7 @@ invents none. A channel has a mark of how far it has told; a kill between the te
 that one notice, under the same id.
 """
 
+import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,6 +92,7 @@ class AlertStore:
     def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
         self._path, self._clock = path, clock
         self._engine: Engine | None = None
+        self._opening = threading.Lock()
         self._writes = 0
 
     def take(self, transitions: Sequence[Transition]) -> None:
@@ -203,12 +205,13 @@ class AlertStore:
         db.execute(delete(_notices).where(_notices.c.number <= last))
 
     def _open(self) -> Engine:
-        if self._engine is None:
-            engine = open_engine(self._path)
-            with transaction(engine) as db:
-                _tables.create_all(db)
-            self._engine = engine
-        return self._engine
+        with self._opening:
+            if self._engine is None:
+                engine = open_engine(self._path)
+                with transaction(engine) as db:
+                    _tables.create_all(db)
+                self._engine = engine
+            return self._engine
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from control_plane.api.alert_desk import AlertDesk, alert_router
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.rollout_desk import RolloutDesk, rollout_router
 from control_plane.api.routes import api_router
@@ -15,6 +16,7 @@ RECONNECT_S = 10.0  # how long the server keeps a page for a browser whose conne
 def create_app(
     view: FleetView,
     desk: RolloutDesk,
+    alerts: AlertDesk,
     *,
     extra_routers: Sequence[APIRouter] = (),
     mounts: Mapping[str, ASGIApp] | None = None,
@@ -30,11 +32,11 @@ def create_app(
     from control_plane.console.pages import add_pages
 
     app = FastAPI(title="pm-stack-smr", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
-    for router in (*extra_routers, rollout_router(desk), api_router(view)):
+    for router in (*extra_routers, rollout_router(desk), alert_router(alerts), api_router(view)):
         app.include_router(router)
     for path, mounted in (mounts or {}).items():
         app.mount(path, mounted)
-    add_pages(view, desk)
+    add_pages(view, desk, alerts)
     ui.run_with(
         app,
         title="pm-stack-smr",

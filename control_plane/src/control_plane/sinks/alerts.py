@@ -1,17 +1,22 @@
 """Alerts to the operator's alarm list.
 
-The list takes the same transition as often as it comes, in any order, so that neither a repeat after a
-kill nor a second site of the truth (the lake, at the start) can raise an alert twice.
+The list takes a transition as often as it comes, in any order. So neither a repeat after a kill nor the
+look at the lake when ingest starts can raise an alert twice.
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from control_plane.alerts.lifecycle import Transition
 from control_plane.alerts.store import AlertStore
-from control_plane.sinks.arrival import Arrival
-from shared.schemas import Alert
+from control_plane.sinks.arrival import Arrival, Sink
+from control_plane.sinks.lake import LakeReader
+from shared.envelope import Envelope
+from shared.schemas import Alert, AlertState, utc_now
 
 CENTRE_STORE = "centre"  # how a store id begins where the centre scored, and not the site
+CATCH_UP = timedelta(days=30)  # of the lake at a start: longer than any crash, shorter than alerts are kept
 
 
 class AlertSink:
@@ -23,7 +28,9 @@ class AlertSink:
     def accept(self, batch: Sequence[Arrival]) -> None:
         """Returns when the batch's alerts are on disk; Retryable when they cannot be now."""
         found = [
-            transition(a.record, a.envelope.store_id, a.envelope.seq)
+            Transition(
+                alert=a.record, seq=a.envelope.seq, by_centre=a.envelope.store_id.startswith(CENTRE_STORE)
+            )
             for a in batch
             if isinstance(a.record, Alert)
         ]
@@ -31,6 +38,28 @@ class AlertSink:
             self._store.take(found)
 
 
-def transition(alert: Alert, store_id: str, seq: int) -> Transition:
-    """A transition of a row of that store."""
-    return Transition(alert=alert, seq=seq, by_centre=store_id.startswith(CENTRE_STORE))
+def catch_up(sink: Sink, store: AlertStore, lake: LakeReader) -> None:
+    """Take from the lake what the list may have missed: a kill between the two, an import, a lost file.
+
+    A list that never held anything begins with what stands: nobody is asked to acknowledge what cleared
+    before there was a list. Retryable while the lake has no tables.
+    """
+    rows = lake.rows(
+        "SELECT body, store_id, seq, config_hash FROM alerts WHERE timestamp >= $since",
+        since=utc_now() - CATCH_UP,
+    )
+    arrived = [_arrival(row) for row in rows]
+    if store.is_empty:
+        last = {alert.alert_id: alert.state for alert, _ in sorted(arrived, key=_order)}
+        arrived = [(alert, a) for alert, a in arrived if last[alert.alert_id] is not AlertState.CLEARED]
+    sink.accept([a for _, a in arrived])
+
+
+def _arrival(row: dict[str, Any]) -> tuple[Alert, Arrival]:
+    alert = Alert.model_validate_json(row["body"])
+    envelope = Envelope(Alert.SCHEMA, alert.site_id, row["store_id"], row["seq"], row["config_hash"])
+    return alert, Arrival(alert, row["body"].encode(), envelope)
+
+
+def _order(arrived: tuple[Alert, Arrival]) -> tuple[datetime, int]:
+    return arrived[0].timestamp, arrived[1].envelope.seq
