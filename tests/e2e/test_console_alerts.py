@@ -68,7 +68,11 @@ def test_an_alert_is_acknowledged_by_name_and_stays_so(tmp_path):
         assert acknowledge("seen-by-nobody", who=" ")[0] == 422
         lake.write(alert(PUMP, utc_now(), "b"))
         status, view = acknowledge("b", who="B. Ito", note="going there")
-        assert (status, view["status"], view["acknowledgement"]["note"]) == (200, "acknowledged", "going there")
+        assert (status, view["status"], view["acknowledgement"]["note"]) == (
+            200,
+            "acknowledged",
+            "going there",
+        )
     noted = [(e.act, e.subject, e.detail["by"]) for e in Layout(tmp_path).centre_log().entries()]
     assert noted == [
         ("alert_acknowledged", "seen-by-nobody", "A. Reyes"),
