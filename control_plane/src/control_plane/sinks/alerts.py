@@ -18,6 +18,8 @@ from shared.schemas import Alert, AlertState, utc_now
 CENTRE_STORE = "centre"  # how a store id begins where the centre scored, and not the site
 CATCH_UP = timedelta(days=30)  # of the lake at a start: longer than any crash, shorter than alerts are kept
 
+_ORIGIN = ("store_id", "seq", "config_hash")
+
 
 class AlertSink:
     """A sink: alerts into the list, everything else passes by."""
@@ -44,8 +46,9 @@ def catch_up(sink: Sink, store: AlertStore, lake: LakeReader) -> None:
     A list that never held anything begins with what stands: nobody is asked to acknowledge what cleared
     before there was a list. Retryable while the lake has no tables.
     """
+    columns = ", ".join([*Alert.model_fields, *_ORIGIN])
     rows = lake.rows(
-        "SELECT body, store_id, seq, config_hash FROM alerts WHERE timestamp >= $since",
+        f"SELECT {columns} FROM alerts WHERE timestamp >= $since",  # noqa: S608 - names are ours
         since=utc_now() - CATCH_UP,
     )
     arrived = [_arrival(row) for row in rows]
@@ -56,9 +59,9 @@ def catch_up(sink: Sink, store: AlertStore, lake: LakeReader) -> None:
 
 
 def _arrival(row: dict[str, Any]) -> tuple[Alert, Arrival]:
-    alert = Alert.model_validate_json(row["body"])
-    envelope = Envelope(Alert.SCHEMA, alert.site_id, row["store_id"], row["seq"], row["config_hash"])
-    return alert, Arrival(alert, row["body"].encode(), envelope)
+    alert = Alert.model_validate({name: row[name] for name in Alert.model_fields})
+    envelope = Envelope(Alert.SCHEMA, alert.site_id, *(row[name] for name in _ORIGIN))
+    return alert, Arrival(alert, alert.outgoing().body, envelope)
 
 
 def _order(arrived: tuple[Alert, Arrival]) -> tuple[datetime, int]:
