@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from control_plane.alerts.store import AlertStore
+from control_plane.sinks.alerts import AlertSink
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake import LakeWriter
 from shared.envelope import Envelope
@@ -80,6 +82,7 @@ class ConsoleLake:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._writer = LakeWriter(folder)
+        self._alerts = AlertSink(AlertStore(folder.parent / "alerts.db"))
         self._seq = 0
 
     def create(self) -> "ConsoleLake":
@@ -89,7 +92,9 @@ class ConsoleLake:
 
     def write(self, *records: Record) -> None:
         """One commit of these records."""
-        self._writer.accept([self._arrival(record) for record in records])
+        batch = [self._arrival(record) for record in records]
+        self._alerts.accept(batch)
+        self._writer.accept(batch)
 
     def _arrival(self, record: Record) -> Arrival:
         self._seq += 1

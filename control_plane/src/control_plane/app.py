@@ -20,6 +20,9 @@ import grpc
 import structlog
 from deltalake.exceptions import DeltaError
 
+from control_plane.alerts.channels import channels
+from control_plane.alerts.notifier import Notifier
+from control_plane.alerts.settings import NoticeSettings
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
 from control_plane.inference_door import InferenceDoor, InferenceSettings
@@ -79,6 +82,7 @@ class CentreSettings:
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
     director_keys: DirectorKeys | None = None
     routes: Routes = field(default_factory=Routes)
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
 
 
 class Centre:
@@ -114,6 +118,7 @@ class Centre:
             await inference.open(say)
             self._begin(inference.follow())
         if Part.INGEST in parts:
+            await self._tell_people(say)
             threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop)))
             say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
         try:
@@ -154,11 +159,19 @@ class Centre:
         layout = self._layout
         await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
+    async def _tell_people(self, say: Callable[[str], None]) -> None:
+        """Notices of alerts, by the channels that are set up; known before anything can be raised."""
+        ways = channels(self._settings.notices)
+        if not ways:
+            return
+        notifier = Notifier(self._layout.alert_store(), ways, self._layout.centre_log())
+        await asyncio.to_thread(notifier.follow)
+        self._begin(notifier.run())
+        say(f"notices of alerts  {', '.join(way.name for way in ways)}")
+
     def _ingest(self, stop: threading.Event) -> None:
         own = self._settings
-        run_ingest(
-            IngestSettings(self._layout.lake, own.kafka, own.kafka_client, own.influx, own.routes), stop
-        )
+        run_ingest(IngestSettings(self._layout, own.kafka, own.kafka_client, own.influx, own.routes), stop)
 
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles
@@ -172,7 +185,8 @@ class Centre:
             for name in ("image", "director")  # proposals are nobody's to fetch
             if not self._settings.names  # else to each site its own, over TLS
         }
-        view, desks = FleetView(self._layout.lake, self._fleet), Desks.over(self._layout, self._fleet)
+        desks = Desks.over(self._layout, self._fleet)
+        view = FleetView(self._layout.lake, self._fleet, desks.alerts.views)
         return create_app(view, desks, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "query": "Ask the lake in SQL.",
     "maintain": "Join the lake's small files and remove replaced ones.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
+    "alerts": "The operator's alarm list: what needs someone, and acknowledging it.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }
 

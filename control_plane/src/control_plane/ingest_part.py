@@ -11,6 +11,8 @@ from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.ingest.routing import Routed, Routes, SinkName
+from control_plane.layout import Layout
+from control_plane.sinks.alerts import AlertSink, catch_up
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.influx_feed import InfluxFeed
@@ -34,13 +36,18 @@ class Influx(NamedTuple):
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """`kafka` is HOST:PORT; the lake lies at `lake`."""
+    """`kafka` is HOST:PORT; the lake and the list of alerts lie in the layout's folder."""
 
-    lake: Path
+    layout: Layout
     kafka: str
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
     influx: Influx | None = None
     routes: Routes = field(default_factory=Routes)
+
+    @property
+    def lake(self) -> Path:
+        """Where the lake lies."""
+        return self.layout.lake
 
 
 def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
@@ -49,9 +56,15 @@ def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], N
         with lake_lock(own.lake, LAKE_LOCK_WAIT_S), kept_up(own.lake), _feed(own) as feed:
             lake = LakeWriter(own.lake)
             lake.create()
+            alerts = own.layout.alert_store()
+            catch_up(AlertSink(alerts), alerts, LakeReader(own.lake))
             known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
             ingest = Ingest(
-                own.kafka, _sinks(own, lake, feed), known, progress=progress, client=own.kafka_client
+                own.kafka,
+                _sinks(own, lake, AlertSink(alerts), feed),
+                known,
+                progress=progress,
+                client=own.kafka_client,
             )
             ready()
             ingest.run(stop)
@@ -74,12 +87,12 @@ def _feed(own: IngestSettings) -> AbstractContextManager[InfluxFeed | None]:
     return InfluxFeed(own.lake, InfluxWriter(*own.influx), wanted)
 
 
-def _sinks(own: IngestSettings, lake: LakeWriter, feed: InfluxFeed | None) -> list[Sink]:
+def _sinks(own: IngestSettings, lake: LakeWriter, alerts: AlertSink, feed: InfluxFeed | None) -> list[Sink]:
     """The lake comes last: a record that it holds is a repeat after a death, and no other sink would get it.
 
     So the others may see a record twice, and take it for the same by `(store_id, seq)` or its time.
     """
-    found: dict[SinkName, Sink] = {}
+    found: dict[SinkName, Sink] = {"alerts": alerts}
     if feed:
         found["influx"] = feed
     found["lake"] = lake

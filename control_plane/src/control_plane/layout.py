@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.alerts.store import AlertStore
 from control_plane.audit.centre_log import CentreLog
 from control_plane.audit.inference_log import InferenceLog
 from control_plane.audit.prediction_logger import AuditLogger
@@ -44,6 +45,10 @@ class Layout:
     def store(self) -> FleetStore:
         """Sites that have called, and the journal of roll-outs."""
         return FleetStore(os.environ.get(FLEET_DATABASE) or self.data_dir / "fleet.db")
+
+    def alert_store(self) -> AlertStore:
+        """The operator's alarm list, and the notices of it."""
+        return AlertStore(self.data_dir / "alerts.db")
 
     def witness_key(self) -> LogKey:
         """The key that co-signs, made at the first call."""

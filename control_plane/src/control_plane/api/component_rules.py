@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from control_plane.alerts.models import AlertStatus, AlertView
 from control_plane.api.models import (
-    AlertStatus,
-    AlertView,
     ComponentView,
     Freshness,
     Level,

@@ -1,7 +1,8 @@
-"""What answers beside the view of now: roll-outs, histories, the audit record, model cards."""
+"""What answers beside the view of now: roll-outs, alerts, histories, the audit record, model cards."""
 
 from typing import NamedTuple, Self
 
+from control_plane.api.alert_desk import AlertDesk
 from control_plane.api.audit_desk import AuditDesk
 from control_plane.api.long_history import HistoryDesk
 from control_plane.api.model_cards import ModelDesk
@@ -14,6 +15,7 @@ class Desks(NamedTuple):
     """One of each, shared by all pages and routes."""
 
     rollouts: RolloutDesk
+    alerts: AlertDesk
     history: HistoryDesk
     audit: AuditDesk
     models: ModelDesk
@@ -22,4 +24,4 @@ class Desks(NamedTuple):
     def over(cls, layout: Layout, fleet: FleetConfig) -> Self:
         """All of them over one centre's folder."""
         history = HistoryDesk(layout.lake, fleet)
-        return cls(RolloutDesk(layout), history, AuditDesk(layout), ModelDesk(layout))
+        return cls(RolloutDesk(layout), AlertDesk(layout), history, AuditDesk(layout), ModelDesk(layout))

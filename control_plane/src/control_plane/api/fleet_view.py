@@ -9,14 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from control_plane.alerts.models import AlertStatus, AlertView
 from control_plane.api.component_rules import Newest, component_view
 from control_plane.api.history import BREAK_AFTER_PERIODS, component_history
 from control_plane.api.history_follower import HistoryFollower
 from control_plane.api.lake_follower import LAKE_ERRORS, LakeFollower
 from control_plane.api.models import (
     AlertList,
-    AlertStatus,
-    AlertView,
     Completeness,
     ComponentHistory,
     ComponentView,
@@ -29,7 +28,7 @@ from control_plane.api.models import (
 )
 from control_plane.api.single_flight import SingleFlight
 from control_plane.ingest.completeness import read_accounts
-from shared.errors import Retryable
+from shared.errors import ConfigError, Retryable
 from shared.reactor_config import FleetConfig, Site
 from shared.schemas import ComponentId, utc_now
 
@@ -37,7 +36,7 @@ LOOK_PERIOD_S = 1.0  # how old a look at the lake may be when it is shown
 COUNT_PERIOD_S = 10.0  # the ledger counts every row that the lake holds
 HISTORIES_MAX = 16  # component pages kept up at once; the one longest unused goes first
 SITE_SILENT_S = 30.0  # a site reports every 2 s; what is slower than this is not a slow network
-ALERTS_LISTED_MAX = 200  # cleared ones beyond it are in the lake
+ALERTS_LISTED_MAX = 200  # those that are over beyond it are in the lake
 
 
 class SiteRunning(Protocol):
@@ -52,18 +51,22 @@ class SiteRunning(Protocol):
 class FleetView:
     """Answers for the whole fleet, a component, its history, the alerts and the health.
 
-    `sites` is the fleet service's list, where it runs in this process. Nothing here raises when the
-    lake is away: the answer then says so, and what was known ages until it is stale.
+    `alerts` is the alarm list, newest first; `sites` the fleet service's list, where it runs in this
+    process. Nothing here raises when the lake or the list is away: the answer then says so, and what was
+    known ages until it is stale.
     """
 
     def __init__(
         self,
         lake: Path,
         fleet: FleetConfig,
+        alerts: Callable[[], Sequence[AlertView]],
         sites: Callable[[], Sequence[SiteRunning]] = tuple,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._lake, self._fleet, self._sites, self._clock = lake, fleet, sites, clock
+        self._alerts: Callable[[], Sequence[AlertView]] = alerts
+        self._known_alerts: Sequence[AlertView] = ()
         self._components = fleet.components()
         self._follower = LakeFollower(lake)
         self._look = SingleFlight(self._take_look, LOOK_PERIOD_S)
@@ -85,7 +88,7 @@ class FleetView:
         return next((c for c in snapshot.components if c.key == key.key), None)
 
     async def alerts(self) -> AlertList:
-        """Standing alerts, then those shelved, then those cleared, each newest first."""
+        """Alerts that need someone, then those shelved, then those over, each newest first."""
         return (await self._look.get())[1]
 
     async def completeness(self) -> Completeness:
@@ -134,15 +137,12 @@ class FleetView:
         return SingleFlight(load, LOOK_PERIOD_S)
 
     def _take_look(self) -> tuple[FleetSnapshot, AlertList]:
-        problem = None
-        try:
-            self._follower.refresh(self._clock())
-        except Retryable as error:
-            problem = str(error)
+        problem = self._refreshed()
         now = self._clock()
-        alerts = sorted(self._follower.state.alerts(), key=lambda a: not a.standing)
+        alerts = self._known_alerts
         standing = [alert for alert in alerts if alert.standing]
         shelved = [alert for alert in alerts if alert.status is AlertStatus.SHELVED]
+        waiting = [alert for alert in alerts if alert.to_acknowledge and not alert.standing]
         told = [*standing, *shelved]
         sites = [self._site(site_id, site, told, now) for site_id, site in self._fleet.sites.items()]
         levels = Counter(c.level for s in sites for r in s.reactors for c in r.components)
@@ -154,10 +154,23 @@ class FleetView:
             shelved_alerts=shelved,
             sites=sites,
         )
-        listed = [*told, *(a for a in alerts if a.status is AlertStatus.CLEARED)][
-            : max(len(told), ALERTS_LISTED_MAX)
-        ]
+        listed = [*standing, *waiting, *shelved]
+        over = [alert for alert in alerts if alert.status is AlertStatus.CLEARED]
+        listed += over[: max(0, ALERTS_LISTED_MAX - len(listed))]
         return snapshot, AlertList(taken_at=now, problem=problem, alerts=listed)
+
+    def _refreshed(self) -> str | None:
+        """Look at the lake and at the alarm list; why one of them could not be read."""
+        problem = None
+        try:
+            self._follower.refresh(self._clock())
+        except Retryable as error:
+            problem = str(error)
+        try:
+            self._known_alerts = self._alerts()
+        except (Retryable, ConfigError) as error:
+            problem = f"The alarm list cannot be read: {error}"
+        return problem
 
     def _count_rows(self) -> Completeness:
         try:

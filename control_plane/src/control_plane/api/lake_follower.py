@@ -13,7 +13,7 @@ from control_plane.api.fleet_state import FleetState, Row
 from control_plane.api.table_tail import TableTail, TailLost
 from control_plane.sinks.lake import LakeReader
 from shared.errors import Retryable
-from shared.schemas import Alert, GapRecord, PredictionRecord, SiteStatus, Telemetry
+from shared.schemas import GapRecord, PredictionRecord, SiteStatus, Telemetry
 
 KNOWN_FOR = timedelta(days=7)  # what has been silent for longer shows as never heard: bounds the first look
 LOOK_ROWS_MAX = 20_000  # more at once is a backlog that came in, which the question handles better
@@ -27,11 +27,6 @@ PREDICTIONS = [
     *("model_name", "model_version", "model_sha256", "mode", "rul_state", "rul", "rul_low", "rul_high"),
     *("withheld_because", "contributions"),
     *("anomaly_score", "anomaly_threshold", "is_anomaly", "is_ood"),
-]
-_ALERTS = [
-    *_PLACE,
-    *("alert_id", "event_id", "kind", "severity", "state", "subject", "value", "threshold", "message"),
-    *("operator", "reason", "until"),
 ]
 _STATUS = ["site_id", "timestamp", "seq", "agent_version", "outbox_rows", "polls", "polls_failed"]
 _GAPS = ["site_id", "gap_store_id", "from_seq", "to_seq", "count"]
@@ -112,7 +107,6 @@ class LakeFollower:
                 tail(SiteStatus.SCHEMA, _STATUS),
                 state.take_status,
             ),
-            _Followed(_every("alerts", _ALERTS), tail(Alert.SCHEMA, _ALERTS), state.take_alerts),
             _Followed(_every("gaps", _GAPS), tail(GapRecord.SCHEMA, _GAPS), state.take_gaps),
         ]
 
@@ -126,5 +120,5 @@ def _newest(table: str, columns: list[str], group: str) -> str:
 
 
 def _every(table: str, columns: list[str]) -> str:
-    """All rows: an alert may have been standing for longer than anything else is known."""
+    """All rows: a gap is never too old to be counted."""
     return f"SELECT {', '.join(columns)} FROM {table} WHERE $since IS NOT NULL"  # noqa: S608 - names are ours

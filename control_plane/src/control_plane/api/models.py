@@ -3,10 +3,9 @@
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import computed_field
-
+from control_plane.alerts.models import AlertView
 from control_plane.ingest.completeness import Account
-from shared.schemas import AlertKind, Contribution, Frozen, Quality, RulState, Severity, UtcTime
+from shared.schemas import Contribution, Frozen, Quality, RulState, UtcTime
 
 
 class Freshness(StrEnum):
@@ -70,49 +69,6 @@ class PredictionView(Frozen):
     withheld_because: str | None
     contributions: list[Contribution]
     model: ModelView
-
-
-class AlertStatus(StrEnum):
-    """Where an alert stands, whatever transition led there."""
-
-    RAISED = "raised"
-    RETURNED = "returned"  # to normal; it is latched and waits for its reset at the site
-    SHELVED = "shelved"  # put aside by an operator of the site
-    CLEARED = "cleared"
-
-
-class AlertView(Frozen):
-    """An alert from its raising to its clearing; `standing` while it needs someone: raised or returned.
-
-    `operator`, `reason` and `until` are those of the last thing that an operator did to it, if it was
-    the last thing that happened. Alerts of one event share `event_id`.
-    """
-
-    alert_id: str
-    event_id: str
-    site_id: str
-    reactor_id: str
-    component: str
-    kind: AlertKind
-    severity: Severity
-    subject: str
-    message: str
-    value: float | None
-    threshold: float | None
-    cycle: int | None
-    raised_at: UtcTime | None
-    cleared_at: UtcTime | None
-    changed_at: UtcTime
-    status: AlertStatus
-    operator: str | None = None
-    reason: str | None = None
-    until: UtcTime | None = None
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def standing(self) -> bool:
-        """Whether it needs someone now."""
-        return self.status in (AlertStatus.RAISED, AlertStatus.RETURNED)
 
 
 class ComponentView(Frozen):
@@ -194,7 +150,7 @@ class FleetSnapshot(Frozen):
 
 
 class AlertList(Frozen):
-    """Alerts, newest first; every standing one, and the newest of those that were cleared."""
+    """Alerts: those that need someone, those shelved, and the newest of those that are over."""
 
     taken_at: UtcTime
     problem: str | None

@@ -43,7 +43,7 @@ def api_router(view: FleetView) -> APIRouter:
 
     @router.get("/alerts")
     async def alerts() -> AlertList:
-        """Standing alerts, then those shelved, then those cleared, each newest first."""
+        """Alerts that need someone, then those shelved, then those over, each newest first."""
         return await view.alerts()
 
     @router.get("/completeness")

@@ -48,7 +48,7 @@ def ingest(
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
     own = IngestSettings(
-        Layout(data_dir).lake, kafka, load_client_settings(kafka_client_config), influx,
+        Layout(data_dir), kafka, load_client_settings(kafka_client_config), influx,
         load_routes(routes, load_fleet(config) if config else None),
     )  # fmt: skip
     stop = threading.Event()

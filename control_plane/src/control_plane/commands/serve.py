@@ -1,6 +1,7 @@
 """`control-plane serve`."""
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from control_plane.alerts.settings import notice_settings
 from control_plane.app import Centre, CentreSettings, Part
 from control_plane.commands.options import DataDir, passphrase
 from control_plane.inference_door import InferenceSettings
@@ -78,6 +80,8 @@ def serve(
 
     Example: control-plane serve --config reactor_config.yaml --data-dir /var/lib/pm-stack-smr
 
+    Whom alerts are told to is set by PM_ALERT_WEBHOOK_URL, PM_ALERT_SMTP_URL and others: docs/alerts.md.
+
     Example: control-plane serve --part ingest --config reactor_config.yaml --data-dir data
 
     Example: control-plane serve --centre-name centre.example --fleet-listen 0.0.0.0:50052
@@ -96,6 +100,7 @@ def serve(
         names, frozenset(part or Part), influx, load_client_settings(kafka_client_config),
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
         load_routes(routes, fleet),
+        notice_settings(os.environ),
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, fleet)))
 

@@ -3,10 +3,12 @@
 A list is redrawn only when one of its alerts changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from control_plane.api.models import AlertStatus, AlertView
+from nicegui import ui
+
+from control_plane.alerts.models import AlertStatus, AlertView
 from control_plane.console import wording
 from control_plane.console.parts import Text, attribute, box, visible
 from shared.schemas import Severity
@@ -24,15 +26,24 @@ def events(alerts: Sequence[AlertView]) -> list[Event]:
     return [sorted(parts, key=_weight) for parts in found.values()]
 
 
-def _weight(alert: AlertView) -> tuple[bool, bool]:
-    return alert.status is not AlertStatus.RAISED, alert.severity is not Severity.ALARM
+def _weight(alert: AlertView) -> tuple[bool, bool, bool]:
+    return not alert.standing, alert.severity is not Severity.ALARM, not alert.to_acknowledge
 
 
 class AlertRows:
-    """A list of events, at most `rows_max` of them, with a word where there is none."""
+    """A list of events, at most `rows_max` of them, with a word where there is none.
 
-    def __init__(self, rows_max: int, empty: str, with_place: bool = True) -> None:
-        self._rows_max, self._with_place = rows_max, with_place
+    `acknowledge` is called with the event whose button was pressed; without it there are no buttons.
+    """
+
+    def __init__(
+        self,
+        rows_max: int,
+        empty: str,
+        with_place: bool = True,
+        acknowledge: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._rows_max, self._with_place, self._acknowledge = rows_max, with_place, acknowledge
         self._shown: list[AlertView] | None = None
         with box("alerts") as self._box:
             self._empty = Text(empty, "muted alerts-empty")
@@ -51,17 +62,19 @@ class AlertRows:
         found = events(alerts)
         with self._rows:
             for event in found[: self._rows_max]:
-                _row(event, now, self._with_place)
+                _row(event, now, self._with_place, self._acknowledge)
         hidden = max(0, len(found) - self._rows_max)
         visible(self._more, hidden > 0)
         self._more_text.show(f"and {hidden} more")
 
 
-def _row(event: Event, now: datetime, with_place: bool) -> None:
+def _row(event: Event, now: datetime, with_place: bool, acknowledge: Callable[[Event], None] | None) -> None:
     alert, *parts = event
     kind = "alert-row" if with_place else "alert-row alert-row-here"
     with box(kind).props('data-testid="alert-row" role="listitem"') as row:
         attribute(row, "data-level", _level(alert))
+        waiting = [part for part in event if part.to_acknowledge]
+        attribute(row, "data-acknowledged", None if waiting else True)
         _chip(alert)
         if with_place:
             place = f"{alert.site_id}/{alert.reactor_id}/{alert.component}"
@@ -70,7 +83,10 @@ def _row(event: Event, now: datetime, with_place: bool) -> None:
         with box("alert-message"):
             Text(alert.message)
             _note(alert, now)
-        Text(_times(alert, now), "alert-time")
+        with box("alert-side"):
+            Text(_times(alert, now), "alert-time")
+            if acknowledge is not None and waiting:
+                _button("Acknowledge", lambda: acknowledge(waiting))
         if parts:
             _parts(parts, now)
 
@@ -97,17 +113,24 @@ def _chip(alert: AlertView) -> None:
         Text(wording.alert_word(alert), tag="span")
 
 
+def _button(text: str, pressed: Callable[[], None]) -> None:
+    with ui.element("button").classes("act").props('type="button" data-testid="acknowledge"') as button:
+        Text(text, tag="span")
+        button.on("click", pressed)
+
+
 def _note(alert: AlertView, now: datetime) -> None:
-    words = wording.alert_note(alert, now)
-    if words:
-        Text(words, "muted alert-note")
+    for words in (wording.alert_note(alert, now), wording.acknowledgement(alert, now)):
+        if words:
+            Text(words, "muted alert-note")
 
 
 def _level(alert: AlertView) -> str:
     """The colour, which only repeats the word."""
-    if alert.status is AlertStatus.RAISED:
+    if alert.status in (AlertStatus.RAISED, AlertStatus.ACKNOWLEDGED):
         return alert.severity.value
-    return "degraded" if alert.status is AlertStatus.RETURNED else "normal"
+    waits = alert.to_acknowledge or alert.status is AlertStatus.RETURNED
+    return "degraded" if waits else "normal"
 
 
 def _times(alert: AlertView, now: datetime) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from control_plane.api.alert_desk import alert_router
 from control_plane.api.desks import Desks
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.record_routes import record_router
@@ -36,13 +37,14 @@ def create_app(
     for router in (
         *extra_routers,
         rollout_router(desks.rollouts),
+        alert_router(desks.alerts),
         record_router(view, desks),
         api_router(view),
     ):
         app.include_router(router)
     for path, mounted in (mounts or {}).items():
         app.mount(path, mounted)
-    add_pages(view, desks.rollouts)
+    add_pages(view, desks.rollouts, desks.alerts)
     add_record_pages(view, desks)
     ui.run_with(
         app,

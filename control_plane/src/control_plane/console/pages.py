@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Query
 from nicegui import ui
 
+from control_plane.api.alert_desk import AlertDesk
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.history import MINUTES_MAX
 from control_plane.api.rollout_desk import RolloutDesk
@@ -25,7 +26,7 @@ CURVES_PERIOD_S = 2.0  # a curve moves a pixel in that time
 BUILD_DEADLINE_S = 30.0  # the first look at a large lake takes seconds
 
 
-def add_pages(view: FleetView, desk: RolloutDesk) -> None:
+def add_pages(view: FleetView, desk: RolloutDesk, alert_desk: AlertDesk) -> None:
     """Register `/`, `/alerts`, `/completeness`, `/rollouts` and `/component/{site}/{reactor}/{component}`."""
     ui.add_head_html(head_html(), shared=True)
 
@@ -41,7 +42,7 @@ def add_pages(view: FleetView, desk: RolloutDesk) -> None:
 
     @ui.page("/alerts", title="Alerts · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def alerts() -> None:
-        page = AlertsPage()
+        page = AlertsPage(alert_desk.ask)
 
         async def update() -> None:
             page.show(await view.alerts(), await view.snapshot())

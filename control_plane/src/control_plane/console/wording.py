@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from control_plane.alerts.models import AlertStatus, AlertView
 from control_plane.api.history_models import LongHistory
 from control_plane.api.models import (
-    AlertStatus,
-    AlertView,
     ComponentView,
     Freshness,
     Level,
@@ -148,9 +147,19 @@ def model(prediction: PredictionView | None) -> str:
 
 def alert_word(alert: AlertView) -> str:
     """How grave it is now, or that it is not."""
-    if alert.status is AlertStatus.RAISED:
+    if alert.status in (AlertStatus.RAISED, AlertStatus.ACKNOWLEDGED):
         return "Alarm" if alert.severity is Severity.ALARM else "Warning"
-    return {AlertStatus.RETURNED: "Returned", AlertStatus.SHELVED: "Shelved"}.get(alert.status, "Cleared")
+    return {AlertStatus.SHELVED: "Shelved", AlertStatus.CLEARED: "Cleared"}.get(alert.status, "Returned")
+
+
+def acknowledgement(alert: AlertView, now: datetime) -> str:
+    """Who took it on and said what, or that nobody has."""
+    by = alert.acknowledgement
+    if alert.to_acknowledge:
+        return "not acknowledged" if by is None else f"raised again since {by.who} acknowledged it"
+    if by is None or not alert.acknowledged:
+        return ""
+    return f"acknowledged by {by.who} at {clock(by.at, now)}" + (f": {by.note}" if by.note else "")
 
 
 def alert_note(alert: AlertView, now: datetime) -> str:
@@ -162,6 +171,8 @@ def alert_note(alert: AlertView, now: datetime) -> str:
             return f"shelved until {clock(alert.until, now)}{by}{why}"
         case AlertStatus.RETURNED:
             return "returned to normal; latched until it is reset at the site"
+        case AlertStatus.RETURNED_UNACKNOWLEDGED:
+            return "returned to normal by itself"
         case AlertStatus.CLEARED if by:
             return f"reset{by}{why}"
         case AlertStatus.RAISED if why:

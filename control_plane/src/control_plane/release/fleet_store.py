@@ -16,23 +16,19 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     select,
     text,
     update,
 )
-from sqlalchemy.exc import OperationalError
 
+from control_plane.database import open_engine, transaction
 from control_plane.release import migrations
 from control_plane.release.journal import ANSWERS, Event, Kind, Numbered
 from shared.errors import Rejected, Retryable
 from shared.schemas import utc_now
-
-BUSY_S = 20.0  # for another process to end its transaction; each takes milliseconds
 
 _tables = MetaData()
 _sites = Table(
@@ -165,38 +161,19 @@ class FleetStore:
 
     def _open(self) -> Engine:
         if self._engine is None:
-            engine = self._engine_of(self.where)
-            with _transaction(engine) as db:
+            engine = open_engine(self.where)
+            with transaction(engine) as db:
                 migrations.upgrade(db)
             self._engine = engine
         return self._engine
 
-    @staticmethod
-    def _engine_of(where: Path | str) -> Engine:
-        if isinstance(where, str):
-            return create_engine(where)
-        where.parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(f"sqlite:///{where}", connect_args={"timeout": BUSY_S})
-        event.listen(engine, "connect", _durable)
-        event.listen(engine, "begin", _begin)
-        return engine
-
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction that no other writer overlaps: numbers are handed out in the order of commits."""
-        with _transaction(self._open()) as db:
+        with transaction(self._open()) as db:
             if db.dialect.name == "postgresql":
                 db.execute(text("LOCK TABLE journal, sites IN EXCLUSIVE MODE"))
             yield db
-
-
-@contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
-    try:
-        with engine.connect().execution_options(writes=True) as db, db.begin():
-            yield db
-    except OperationalError as error:
-        raise Retryable(f"the centre's database cannot be written: {error.orig}") from error
 
 
 _is_health = _journal.c.kind == Kind.HEALTH.value
@@ -220,17 +197,6 @@ def _repeats(db: Connection, line: Event) -> bool:
 
 def _last(db: Connection) -> int:
     return int(db.execute(select(func.max(_journal.c.number))).scalar() or 0)
-
-
-def _durable(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # this module begins transactions itself
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _begin(db: Connection) -> None:
-    """A writer takes the file at once: one that first reads and then writes could be refused half way."""
-    db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writes") else "BEGIN")
 
 
 def _naive(time: datetime) -> datetime:

@@ -1,0 +1,45 @@
+"""How the centre opens its databases: SQLite files that several processes write, or another by its URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from shared.errors import Retryable
+
+BUSY_S = 20.0  # for another process to end its transaction; each takes milliseconds
+
+
+def open_engine(where: Path | str) -> Engine:
+    """The engine of a SQLite file (its folder is made), or of an SQLAlchemy URL."""
+    if isinstance(where, str):
+        return create_engine(where)
+    where.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(f"sqlite:///{where}", connect_args={"timeout": BUSY_S})
+    event.listen(engine, "connect", _durable)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes; Retryable where the database cannot take it now."""
+    try:
+        with engine.connect().execution_options(writes=True) as db, db.begin():
+            yield db
+    except OperationalError as error:
+        raise Retryable(f"the centre's database cannot be written: {error.orig}") from error
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # this module begins transactions itself
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(db: Connection) -> None:
+    """A writer takes the file at once: one that first reads and then writes could be refused half way."""
+    db.exec_driver_sql("BEGIN IMMEDIATE" if db.get_execution_options().get("writes") else "BEGIN")
