@@ -27,6 +27,7 @@ from shared.durable import flush_folder
 from shared.merkle import Frontier
 
 WITNESS_NAME = "pm-stack-smr/witness"
+NOTES_KEPT = 1_000  # of a site, in files: one every 5 s, each of which says all that those before it say
 
 
 class Witnessed(NamedTuple):
@@ -141,7 +142,7 @@ class Witness:
     def _follow(self, site: str, key: VerifierKey, log: _Log) -> tuple[Checkpoint, str] | None:
         """Append what the new checkpoints cover; the newest whose entries are here, with its note."""
         frontier, newest, entries = log.writer.frontier, None, None
-        for checkpoint, note in self._ahead(site, key, frontier.size):
+        for checkpoint, note in self._ahead(site, key, log):
             if entries is None:
                 entries = self._entries(site, frontier.size)
             found = [entry for _, entry in zip(range(checkpoint.size - frontier.size), entries, strict=False)]
@@ -152,11 +153,12 @@ class Witness:
             newest = checkpoint, note
         return newest
 
-    def _ahead(self, site: str, key: VerifierKey, size: int) -> list[tuple[Checkpoint, str]]:
-        """The site's checkpoints beyond `size`, and the one co-signed last where the files are not as far."""
+    def _ahead(self, site: str, key: VerifierKey, log: _Log) -> list[tuple[Checkpoint, str]]:
+        """The site's checkpoints beyond the files, and the one co-signed last where these are not as far."""
+        size = log.writer.frontier.size
         notes = self._archive.checkpoints(site, above=size)
-        if self._last_size(site) > size:
-            notes += self.notes(site)[-1:]
+        if log.noted > size:
+            notes.append(read_note(self._folder / site / f"{log.noted}.note"))
         opened = [(open_checkpoint(note, key), note) for note in notes]
         return sorted(opened, key=lambda each: each[0].size)
 
@@ -168,12 +170,14 @@ class Witness:
             yield leaf.data
 
     def notes(self, site: str) -> list[str]:
-        """The co-signed notes of a site, by size."""
-        files = sorted((self._folder / site).glob("*.note"), key=lambda path: int(path.stem))
-        return [read_note(path) for path in files]
+        """The co-signed notes of a site that are kept, by size."""
+        return [read_note(path) for path in self._files(site)]
+
+    def _files(self, site: str) -> list[Path]:
+        return sorted((self._folder / site).glob("*.note"), key=lambda path: int(path.stem))
 
     def _last_size(self, site: str) -> int:
-        return max((int(path.stem) for path in (self._folder / site).glob("*.note")), default=-1)
+        return max((int(path.stem) for path in self._files(site)), default=-1)
 
     def _keep(self, site: str, size: int, signed: str) -> None:
         path = self._folder / site / f"{size}.note"
@@ -182,6 +186,8 @@ class Witness:
         temporary.write_text(signed)
         temporary.rename(path)
         flush_folder(path.parent)
+        for old in self._files(site)[:-NOTES_KEPT]:
+            old.unlink()
 
 
 def _demand(checkpoint: Checkpoint, key: VerifierKey, frontier: Frontier, changed: str) -> None:
