@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from control_plane.audit.tile_paths import ENTRIES, bundle, entries_of, tile_path, tile_paths
-from control_plane.audit.tiles import TileStore, TileWriter, written_alone
+from control_plane.audit.tile_writer import TileWriter
+from control_plane.audit.tiles import TileStore, written_alone
 from shared.checkpoint import Checkpoint, cosign, read_checkpoint, sign_note
 from shared.merkle import inclusion_proof, leaf_hash, root_from_inclusion, root_hash
 from tests.support.audited_log import KEY, SITE, WITNESS_KEY, as_files, check_files
