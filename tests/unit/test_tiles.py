@@ -225,3 +225,23 @@ def test_a_missing_file_is_named_with_why(sound, tmp_path):
     assert check_files(folder).problems == ["checkpoint: is missing: nothing here is signed"]
     shutil.rmtree(folder)
     assert "nothing of this log has been kept" in check_files(folder).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda lines: [*lines[:-2], lines[-1], lines[-2]], "the log signs once, then the witness"),
+        (lambda lines: [*lines, lines[-1]], "the log signs once, then the witness"),
+        (lambda lines: lines[:-1], "not signed by pm-stack-smr/witness"),
+        (lambda lines: [line.replace("\n", "\r\n") for line in lines], "not a note"),
+        (lambda lines: [lines[0], lines[1], lines[0], *lines[3:]], "the signature of pm-stack-smr/TX01"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_is_as_it_was_written_or_is_named(sound, tmp_path, change, problem):
+    """Signatures in another order, doubled or left out, other line ends, another root."""
+    folder = shutil.copytree(sound, tmp_path / "log")
+    path = folder / "checkpoint"
+    path.write_bytes("".join(change(path.read_bytes().decode().splitlines(keepends=True))).encode())
+    [found] = check_files(folder).problems
+    assert found.startswith("checkpoint: ")
+    assert problem in found

@@ -1,8 +1,6 @@
 """One log as files: `checkpoint`, `tile/<level>/<number>[.p/<width>]`, `tile/entries/...` (C2SP tlog-tiles).
 
-Any static file server can serve the folder. A full tile is written once and never again; the checkpoint
-comes last, so that all under it is there. What a crash left beyond the checkpoint goes when the log is
-next opened for writing.
+Any static file server can serve the folder; `tile_writer` writes it.
 """
 
 import fcntl
