@@ -217,10 +217,13 @@ def test_what_was_changed_is_told_from_what_was_not(sound, tmp_path, name, probl
 
 
 def test_a_missing_file_is_named_with_why(sound, tmp_path):
-    """Of a file that is not there, its name and the system's reason."""
+    """Of a file that is not there, its name and the system's reason; of a short one, by how much."""
     folder = shutil.copytree(sound, tmp_path / "log")
     (folder / "tile" / "0" / "001").unlink()
     assert check_files(folder).problems[0] == "tile/0/001: cannot be read: No such file or directory"
+    path = folder / "tile" / "entries" / "001"
+    path.write_bytes(bundle(entries_of(path.read_bytes())[:-1]))
+    assert "tile/entries/001: has 255 entries, not 256" in check_files(folder).problems
     (folder / "checkpoint").unlink()
     assert check_files(folder).problems == ["checkpoint: is missing: nothing here is signed"]
     shutil.rmtree(folder)
