@@ -13,7 +13,7 @@ from control_plane.audit.evidence import Keys, keys_on_file, read_keys, verify_c
 from control_plane.audit.tiles import read_note
 from control_plane.audit.verify import SiteVerification
 from control_plane.commands.audit_proof import prove, verify_proof
-from control_plane.commands.audit_record import query, replay
+from control_plane.commands.audit_record import export, query, replay
 from control_plane.commands.options import DataDir, Json
 from control_plane.layout import Layout
 from shared.command_line import console
@@ -25,6 +25,7 @@ app.command()(prove)
 app.command("verify-proof")(verify_proof)
 app.command()(query)
 app.command()(replay)
+app.command()(export)
 
 LIMIT_MAX = 10_000
 CentreFolder = Annotated[

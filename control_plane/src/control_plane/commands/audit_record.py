@@ -43,8 +43,8 @@ def query(
 
     Example: control-plane audit query --data-dir data --site TX01 --flag anomaly --since 2026-11-01
     """
-    times = [_time(name, given) for name, given in (("--since", since), ("--until", until))]
-    question = Question(log, site, component, *times, model_version, flag, event, prediction)
+    begin, end = _time("--since", since), _time("--until", until)
+    question = Question(log, site, component, begin, end, model_version, flag, event, prediction)
     layout = Layout(data_dir)
     if to is not None:
         write(ask(layout, question), to)
@@ -94,6 +94,32 @@ def replay(
     else:
         print("\n".join(found.lines()))
     raise typer.Exit(0 if found.held else 1)
+
+
+def export(
+    data_dir: DataDir,
+    site: Annotated[str, typer.Option(help="whose record")],
+    to: Annotated[Path, typer.Option(help="a folder that is not there yet")],
+    as_json: Json = False,
+) -> None:
+    """Write a site's record for an inspector: log, checkpoints, keys, proofs, tables, and report.html, which
+    says what was checked and how to check it again; exit 1 when something does not hold.
+
+    Example: control-plane audit export --site TX01 --to inspection-TX01 --data-dir data
+    """
+    from control_plane.audit.export import export as write_folder
+
+    with Steps(f"exporting {site}", quiet=as_json) as steps:
+        steps.say("copying and recomputing the log")
+        made = write_folder(Layout(data_dir), site, to)
+    entries, report = made.logs[-1].entries, to / "report.html"
+    if as_json:
+        found = {"entries": entries, "proofs": len(made.proofs), "verified": made.verified}
+        print(json.dumps({"site": site, **found, "report": str(report)}))
+    else:
+        verdict = "everything that was checked holds" if made.verified else "SOMETHING DOES NOT HOLD"
+        print(f"{entries} entries, {len(made.proofs)} proofs; {verdict}: open {report}")
+    raise typer.Exit(0 if made.verified else 1)
 
 
 def _time(name: str, given: str | None) -> datetime | None:
