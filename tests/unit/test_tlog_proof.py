@@ -82,3 +82,13 @@ def test_a_proof_under_another_log_or_without_the_witness_is_refused():
     alone = sign_note(NOTE.split("\n\n")[0] + "\n", ORIGIN, KEY.private)
     with pytest.raises(NoteError, match="not signed by pm-stack-smr/witness"):
         check_proof(Proof(LEAVES[0], 0, inclusion_proof(HASHES, 0), alone), SITE_KEY, WITNESS)
+
+
+def test_a_hash_has_one_way_of_being_written():
+    """A last digit whose spare bits are set decodes to the same bytes, and is refused all the same."""
+    line = TEXT.split("\n")[3]
+    digits = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    other = f"{line[:-2]}{digits[digits.index(line[-2]) + 1]}="
+    assert base64.b64decode(other) == base64.b64decode(line)
+    with pytest.raises(NoteError, match="not written as base64 writes it"):
+        parse_proof(TEXT.replace(line, other))

@@ -37,6 +37,8 @@ _LIMITS = (
     "this folder: it is checked at the centre with <code>control-plane audit verify</code>.",
 )
 
+_PLACES = {"lake": "the centre's tables", "tiles": "files at the centre"}
+
 
 def report(made: "Export") -> str:
     """The page."""
@@ -87,14 +89,16 @@ def _repeat(made: "Export") -> str:
 
 def _logs(made: "Export") -> str:
     heads = ("log", "read from", "entries", "checkpoints", "co-signed", "not yet covered", "verdict")
-    sources = {"lake": "the centre's tables", "tiles": "files"}
+    places = [*(_PLACES.get(r.source, r.source) for r in made.logs[:-1]), "the files in this folder"]
     rows = [
-        (r.site, sources.get(r.source, r.source), r.entries, r.checkpoints, r.witnessed, r.uncovered,
+        (r.site, place, r.entries, r.checkpoints, r.witnessed, r.uncovered,
          "holds" if r.verified else "DOES NOT HOLD")
-        for r in made.logs
+        for r, place in zip(made.logs, places, strict=True)
     ]  # fmt: skip
-    problems = [f"{r.source}: {problem}" for r in made.logs for problem in r.problems][:PROBLEMS_MAX]
-    wrong = "".join(f'<p class="wrong">{escape(problem)}</p>' for problem in problems)
+    problems = [
+        f"{place}: {problem}" for r, place in zip(made.logs, places, strict=True) for problem in r.problems
+    ]
+    wrong = "".join(f'<p class="wrong">{escape(problem)}</p>' for problem in problems[:PROBLEMS_MAX])
     steps = (
         "<p>Every entry was hashed again (RFC 6962), every checkpoint held against the entries under it and "
         "against its signatures; once as the centre's tables have the log, once at the centre as files, and "

@@ -122,9 +122,10 @@ def _show(results: list[SiteVerification]) -> None:
     table = Table("site", "read from", "entries", "checkpoints", "co-signed", "not yet covered", "verdict")
     for r in results:
         counts = [str(n) for n in (r.entries, r.checkpoints, r.witnessed, r.uncovered)]
-        verdict = "[green]verified[/]" if r.verified else f"[red]{len(r.problems) or 'no'} problems[/]"
-        table.add_row(r.site, r.source, *counts, verdict if r.problems or r.verified else "[red]empty[/]")
+        table.add_row(
+            r.site, r.source, *counts, "[green]verified[/]" if r.verified else "[red]NOT VERIFIED[/]"
+        )
     console().print(table)
     for r in results:
-        for problem in r.problems:
+        for problem in r.problems or ([] if r.verified else ["no checkpoint covers any entry"]):
             print(f"{r.site}, {r.source}: {problem}")

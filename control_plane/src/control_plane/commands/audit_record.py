@@ -43,8 +43,8 @@ def query(
 
     Example: control-plane audit query --data-dir data --site TX01 --flag anomaly --since 2026-11-01
     """
-    times = [_time(name, given) for name, given in (("--since", since), ("--until", until))]
-    question = Question(log, site, component, *times, model_version, flag, event, prediction)
+    begin, end = _time("--since", since), _time("--until", until)
+    question = Question(log, site, component, begin, end, model_version, flag, event, prediction)
     layout = Layout(data_dir)
     if to is not None:
         write(ask(layout, question), to)
