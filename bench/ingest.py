@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import Consumer
@@ -39,9 +40,9 @@ def main() -> None:
         bare_s = ours_s = again_s = 0.0
         for turn in range(TURNS):
             lake = Path(folder) / f"lake-{turn}"
-            bare_s += _cpu_s(lambda turn=turn: _discard(broker.bootstrap, f"bare-{turn}"))
-            ours_s += _cpu_s(lambda lake=lake: _ingest(broker.bootstrap, lake, "accepted"))
-            again_s += _cpu_s(lambda lake=lake: _ingest(broker.bootstrap, lake, "repeats"))
+            bare_s += _cpu_s(partial(_discard, broker.bootstrap, f"bare-{turn}"))
+            ours_s += _cpu_s(partial(_ingest, broker.bootstrap, lake, "accepted"))
+            again_s += _cpu_s(partial(_ingest, broker.bootstrap, lake, "repeats"))
     count = RECORDS * TURNS
     ratio = round(bare_s / ours_s, 3)
     figures = {
