@@ -19,7 +19,7 @@ from control_plane.sinks.lake_upkeep import maintain
 from shared.errors import Retryable
 from shared.listen import free_port
 from shared.schemas import Telemetry
-from tests.support.console_lake import PUMP, ConsoleLake, alert, prediction, telemetry
+from tests.support.console_lake import PUMP, ConsoleLake, alert, gap, prediction, telemetry
 from tests.support.influx import INFLUX_URL, export, values, victoria_metrics
 from tests.support.pipeline import until
 
@@ -75,6 +75,20 @@ def test_a_full_buffer_gives_up_its_oldest_points_and_counts_them(monkeypatch):
         own.write_point(READING)
         own.flush()
     assert own.dropped == 2
+
+
+def test_a_batch_and_the_lake_make_the_same_points(lake, monkeypatch):
+    """Without a lake behind it the writer is a sink too; a point is the same whichever way it came."""
+    records = [prediction(PUMP, START, 1), alert(PUMP, START), poll("flow_rate", 1), gap("TX01", START)]
+    arrivals = [lake._arrival(each) for each in records]
+    lake._writer.accept(arrivals)
+    own = writer(f"http://127.0.0.1:{free_port()}")
+    own.accept(arrivals)
+    buffered, written = sorted(own._points), []
+    monkeypatch.setattr(own, "write", written.extend)
+    InfluxFeed(lake.folder, own).step()
+    assert len(buffered) == 3
+    assert buffered == sorted(written)
 
 
 def test_rows_of_one_microsecond_stay_apart_and_a_repeat_stays_one_point():

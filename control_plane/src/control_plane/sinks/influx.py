@@ -11,10 +11,12 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
-from control_plane.sinks.influx_points import telemetry_line
+from control_plane.sinks.arrival import Arrival
+from control_plane.sinks.influx_points import LINES, telemetry_line
+from control_plane.sinks.lake_tables import row
 from shared.errors import Retryable
 
-BUFFER_POINTS_MAX = 100_000  # about 30 MB, for `write_point` alone
+BUFFER_POINTS_MAX = 100_000  # about 30 MB, for `write_point` and `accept`
 BATCH_POINTS_MAX = 5_000  # InfluxDB's own advice for one write
 TIMEOUT_MS = 2_000  # a slow server holds up its writer by no more than this, once per RETRY_AFTER_S
 RETRY_AFTER_S = 10.0
@@ -41,7 +43,17 @@ class InfluxWriter:
 
         In a full buffer the oldest point gives way, and is counted.
         """
-        if line := telemetry_line(sensor_data):
+        self._buffer(telemetry_line(sensor_data))
+
+    def accept(self, batch: Sequence[Arrival]) -> None:
+        """A sink where no lake is behind it to catch up from (else `InfluxFeed`). Never raises."""
+        for arrival in batch:
+            if line_of := LINES.get(arrival.envelope.schema):
+                self._buffer(line_of(row(arrival)))
+        self.flush()
+
+    def _buffer(self, line: str) -> None:
+        if line:  # a reading without a single good value has no fields
             self.dropped += len(self._points) == self._points.maxlen
             self._points.append(line)
 
