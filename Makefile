@@ -12,11 +12,14 @@ T ?= tests
 JOBS ?= $(shell expr $$(nproc) + 1)
 # One process more than cores, because many tests wait. A chosen test runs alone, where a debugger works.
 BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
+# Says since when the fast tests have passed, by `make test` or `make check`: they need not run twice on the same files.
+FAST_TESTS := $(VENV)/.fast-tests-passed
+CHANGED = find . -newer $(FAST_TESTS) -type f -not -path '*/.*' -not -path '*/__pycache__/*' -print -quit
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-fleet bench-soak proto schema pictures plots kafka lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-audit proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,14 +38,17 @@ demo-rollback: $(VENV)/.installed ## a model that drifts: approved, rolled out, 
 	$(BIN)/python -m demo.rollback
 
 test: $(VENV)/.installed ## every test on every core, real services included; T=path::name runs one, JOBS=0 one by one
+	@touch $(VENV)/.begun
 	$(BIN)/python -m pytest $(BESIDE) $(T)
+	@$(if $(filter tests,$(T)),mv $(VENV)/.begun $(FAST_TESTS))
 
 check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
+	@if [ -e $(FAST_TESTS) ] && [ -z "$$($(CHANGED))" ]; then echo "fast tests: passed before, no file has changed since"; else \
+	  touch $(VENV)/.begun && set -x && $(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden && mv $(VENV)/.begun $(FAST_TESTS); fi
 
 attacks: $(VENV)/.installed ## the attack table: tampered, stolen, forged, replayed, bombs; exit 1 when anything is accepted
 	@$(BIN)/python -m bench.attacks
@@ -54,8 +60,8 @@ faults-long: $(VENV)/.installed ## the same with 20 seeds of each fault, then th
 	@$(BIN)/python -m bench.faults --seeds 20
 	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
 
-# Without bench-soak, which takes an hour, and bench-peers, which installs another program.
-bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge ## the benchmarks; each prints figures beside their limits, then one line of JSON
+# Without bench-soak, which takes an hour, and bench-peers and bench-serving, which install another program.
+bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge bench-audit ## the benchmarks; each prints figures beside their limits, then one line of JSON
 
 bench-outbox: $(VENV)/.installed ## rows/s that the outbox commits, against a bare SQLite table
 	@$(BIN)/python -m bench.outbox
@@ -77,6 +83,12 @@ bench-features: $(VENV)/.installed ## rows/s of the features, against a plain nu
 
 bench-scoring: $(VENV)/.installed ## windows/s from raw values to what may be said of them, against a bare onnxruntime call
 	@$(BIN)/python -m bench.scoring
+
+bench-audit: $(VENV)/.installed ## 100,000 predictions verified, in seconds; a prediction put on the record, in microseconds
+	@$(BIN)/python -m bench.audit
+
+bench-serving: $(VENV)/.installed ## inference beside MLServer 1.7 (fetched into .bench/), a bare gRPC echo, bare onnxruntime; audit on
+	@$(BIN)/python -m bench.serving
 
 bench-peers: $(VENV)/.installed ## the agent beside ThingsBoard Gateway (fetched into .bench/): CPU per point, and both under three faults
 	@$(BIN)/python -m bench.peers

@@ -13,7 +13,7 @@ import pytest
 from control_plane.layout import Layout
 from tests.support import dying_logger
 
-KILLS = int(os.environ.get("LOGGER_KILLS", "3"))
+KILLS = int(os.environ.get("LOGGER_KILLS", "2"))
 SEED = int(os.environ.get("LOGGER_KILLS_SEED", "20261128"))
 LIFE_S_MAX = 0.3  # a few groups
 

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -163,3 +166,21 @@ def test_a_prediction_that_is_not_on_the_record_is_said(layout):
     assert [(step.what, step.ok) for step in verdict.steps] == [
         ("entry on the record", True), ("input window", False),
     ]  # fmt: skip
+
+
+def test_a_prediction_of_the_centres_own_inference_is_followed_too(layout):
+    """Its entry, window and place in the inference log; and verification covers that log by its key."""
+    with layout.audit_logger() as logger:
+        window = np.ones((4, 2), np.float32)
+        found = logger.log_prediction(SITE, "R1", "pump", "1", window, 9.5, "2026-01-01T00:00:00Z")
+    verdict = check_prediction(layout, found)
+    assert verdict.ok
+    assert verdict.steps[0].detail == "entry 0 of the centre's inference"
+    keys = keys_on_file(layout)
+    assert [each.source for each in verify_centre(layout, keys)] == ["lake", "tiles", "log"]
+    with closing(sqlite3.connect(layout.data_dir / "inference_log" / "log.db")) as db, db:
+        db.execute("UPDATE entries SET body = replace(body, '9.5', '95')")
+    assert not verify_centre(layout, keys)[-1].verified
+    verdict = check_prediction(layout, found)
+    assert [step.ok for step in verdict.steps] == [True, True, False]
+    assert "its root is not that of the entries" in verdict.steps[-1].detail

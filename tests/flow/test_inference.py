@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from control_plane.serving import InferenceService, PublishedModels, start_inference_server
+from control_plane.serving import Engine, InferenceService, PublishedModels, start_inference_server
 from edge_agent.scoring import Scorer
 from shared.listen import free_port
 from shared.schemas import ComponentId, Window
@@ -29,18 +29,20 @@ async def served(centre):
     """`(models, stub)` of a running inference server."""
     models = PublishedModels(centre.layout.repository)
     address = f"127.0.0.1:{free_port()}"
-    server = await start_inference_server(InferenceService(models), address)
+    engine = Engine()
+    server = await start_inference_server(InferenceService(models, engine), address)
     async with grpc.aio.insecure_channel(address) as channel:
         yield models, rul_pb2_grpc.RULInferenceServiceStub(channel), address
     await server.stop(None)
+    engine.close()
 
 
-def request(features=VALUES, component="coolant_pump", component_type=""):
+def request(features=VALUES, component="coolant_pump", component_type="", **more):
     window = rul_pb2.SensorWindow(
         site_id="TX01", reactor_id="R1", component=component, component_type=component_type,
         features=[float(x) for x in features], timestamp="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
-    return rul_pb2.PredictRULRequest(window=window)
+    return rul_pb2.PredictRULRequest(window=window, **more)
 
 
 async def code_of(call) -> tuple[grpc.StatusCode, str]:
@@ -56,7 +58,7 @@ async def test_the_answer_is_the_edges(centre, served):
     models.refresh()
     values = VALUES.copy()
     values[5] = math.nan
-    answer = await stub.PredictRUL(request(values))
+    answer = await stub.PredictRUL(request(values, explain=True))
     window = Window(
         ComponentId("TX01", "R1", "coolant_pump"), "coolant_pump", 1, datetime(2026, 1, 1, tzinfo=UTC),
         SPEC.tags, values.reshape(SPEC.window_cycles, -1),
@@ -147,7 +149,8 @@ def test_the_service_describes_itself(tmp_path):
     address, ready, done = f"127.0.0.1:{free_port()}", threading.Event(), threading.Event()
 
     async def serve() -> None:
-        server = await start_inference_server(InferenceService(PublishedModels(tmp_path)), address)
+        service = InferenceService(PublishedModels(tmp_path), Engine())
+        server = await start_inference_server(service, address)
         ready.set()
         await asyncio.to_thread(done.wait)
         await server.stop(None)

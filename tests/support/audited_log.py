@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from control_plane.audit.archive import Leaf
+from control_plane.audit.archive import SIZE_MAX, Leaf
 from control_plane.audit.tile_check import verify_tiles
 from control_plane.audit.verify import SiteVerification, site_entry_problem
 from control_plane.audit.witness import Witness
@@ -49,8 +49,8 @@ class Memory:
     def leaves(self, site: str, first: int = 0) -> Iterator[Leaf]:
         return (leaf for leaf in self.kept if leaf.index >= first)
 
-    def checkpoints(self, site: str, above: int = -1) -> list[str]:
-        return [note for size, note in zip(self.sizes, self.notes, strict=True) if size > above]
+    def checkpoints(self, site: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
+        return [note for size, note in zip(self.sizes, self.notes, strict=True) if above < size <= up_to]
 
     def checkpoint_count(self, site: str, up_to: int) -> int:
         return len(self.notes) - len(self.checkpoints(site, up_to))

@@ -5,10 +5,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import control_plane.audit.witness as audit_witness
 from control_plane.audit.archive import Leaf
 from control_plane.audit.tiles import read_alone
 from control_plane.audit.verify import verify_site
 from edge_agent.audit import AuditLog
+from shared.checkpoint import read_checkpoint
 from shared.errors import Retryable
 from shared.log_key import LogKey
 from shared.schemas import AuditEvent
@@ -173,6 +175,18 @@ def test_files_that_changed_are_not_gone_on_from(tmp_path):
     centre = witness(archive, tmp_path)
     assert centre.look(SITE) is None
     assert centre.findings[SITE].startswith("the files have changed since it was co-signed")
+
+
+def test_the_newest_co_signed_notes_are_kept_and_no_more(tmp_path, monkeypatch):
+    """Each says all that those before it say; of what would be a file every five seconds, some are enough."""
+    monkeypatch.setattr(audit_witness, "NOTES_KEPT", 2)
+    archive = Memory(4)
+    centre = witness(archive, tmp_path)
+    for _ in range(4):
+        archive.add()
+        archive.check()
+        centre.look(SITE)
+    assert [read_checkpoint(note).size for note in centre.notes(SITE)] == [7, 8]
 
 
 def test_lost_files_are_made_again_up_to_what_was_co_signed(tmp_path):

@@ -2,8 +2,9 @@
 
 from itertools import pairwise
 
+import pymerkle
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.merkle import Frontier, inclusion_proof, leaf_hash, root_from_inclusion, root_hash
@@ -72,3 +73,28 @@ def test_every_append_changes_the_root(leaves):
         roots.append(frontier.root())
     assert all(a != b for a, b in pairwise(roots))
     assert len(set(roots)) == len(roots)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.binary(max_size=8), min_size=1, max_size=70))
+def test_roots_and_proofs_are_those_of_another_implementation(leaves):
+    """pymerkle's tree over the same entries has our root at every size and our audit path to every leaf."""
+    theirs = pymerkle.InmemoryTree(algorithm="sha256")
+    frontier = Frontier()
+    for data in leaves:
+        theirs.append(data)
+        frontier.append(leaf_hash(data))
+        assert theirs.get_state() == frontier.root()
+    hashes = [leaf_hash(data) for data in leaves]
+    for index in (0, len(leaves) // 2, len(leaves) - 1):
+        path = [bytes.fromhex(each) for each in theirs.prove_inclusion(index + 1).serialize()["path"]]
+        assert path[1:] == inclusion_proof(hashes, index)
+
+
+def test_a_frontier_goes_on_from_its_peaks():
+    """Size and peaks are all that is needed; a wrong number of peaks is refused."""
+    frontier = Frontier(leaf_hash(bytes([i])) for i in range(11))
+    again = Frontier.from_peaks(frontier.size, frontier.peaks)
+    assert again.root() == frontier.root()
+    with pytest.raises(ValueError, match="a log of 11 leaves has 3 peaks"):
+        Frontier.from_peaks(11, frontier.peaks[1:])

@@ -65,6 +65,15 @@ def test_a_list_of_numbers_is_the_same_window_as_an_array(tmp_path):
     assert Layout(tmp_path).inference_log().find(found)[1] == np.float32([1.5, 2.5]).tobytes()
 
 
+def test_numpys_numbers_are_numbers_like_others(tmp_path):
+    """What leaves a model goes on the record as it is, every bit of its float32."""
+    with Layout(tmp_path).audit_logger() as logger:
+        found = log_one(logger, rul_low=np.float32(0.1), raw={"rul": np.float32([0.1, 0.2])})
+        assert logger.failed == 0
+    told = Layout(tmp_path).inference_log().find(found)[0].prediction
+    assert (told.rul_low, told.raw) == (float(np.float32(0.1)), {"rul": np.float32([0.1, 0.2]).tolist()})
+
+
 def test_the_log_goes_on_after_a_restart(tmp_path):
     """Entries keep their order and numbers over two lives, and one log verifies."""
     ids = logged(tmp_path, 3) + logged(tmp_path, 2)

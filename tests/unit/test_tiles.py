@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from control_plane.audit.tile_paths import ENTRIES, bundle, entries_of, tile_path, tile_paths
-from control_plane.audit.tiles import TileStore, TileWriter, written_alone
+from control_plane.audit.tile_writer import TileWriter
+from control_plane.audit.tiles import TileStore, written_alone
 from shared.checkpoint import Checkpoint, cosign, read_checkpoint, sign_note
 from shared.merkle import inclusion_proof, leaf_hash, root_from_inclusion, root_hash
 from tests.support.audited_log import KEY, SITE, WITNESS_KEY, as_files, check_files
@@ -216,11 +217,34 @@ def test_what_was_changed_is_told_from_what_was_not(sound, tmp_path, name, probl
 
 
 def test_a_missing_file_is_named_with_why(sound, tmp_path):
-    """Of a file that is not there, its name and the system's reason."""
+    """Of a file that is not there, its name and the system's reason; of a short one, by how much."""
     folder = shutil.copytree(sound, tmp_path / "log")
     (folder / "tile" / "0" / "001").unlink()
     assert check_files(folder).problems[0] == "tile/0/001: cannot be read: No such file or directory"
+    path = folder / "tile" / "entries" / "001"
+    path.write_bytes(bundle(entries_of(path.read_bytes())[:-1]))
+    assert "tile/entries/001: has 255 entries, not 256" in check_files(folder).problems
     (folder / "checkpoint").unlink()
     assert check_files(folder).problems == ["checkpoint: is missing: nothing here is signed"]
     shutil.rmtree(folder)
     assert "nothing of this log has been kept" in check_files(folder).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda lines: [*lines[:-2], lines[-1], lines[-2]], "the log signs once, then the witness"),
+        (lambda lines: [*lines, lines[-1]], "the log signs once, then the witness"),
+        (lambda lines: lines[:-1], "not signed by pm-stack-smr/witness"),
+        (lambda lines: [line.replace("\n", "\r\n") for line in lines], "not a note"),
+        (lambda lines: [lines[0], lines[1], lines[0], *lines[3:]], "the signature of pm-stack-smr/TX01"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_is_as_it_was_written_or_is_named(sound, tmp_path, change, problem):
+    """Signatures in another order, doubled or left out, other line ends, another root."""
+    folder = shutil.copytree(sound, tmp_path / "log")
+    path = folder / "checkpoint"
+    path.write_bytes("".join(change(path.read_bytes().decode().splitlines(keepends=True))).encode())
+    [found] = check_files(folder).problems
+    assert found.startswith("checkpoint: ")
+    assert problem in found

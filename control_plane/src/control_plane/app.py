@@ -22,6 +22,7 @@ from deltalake.exceptions import DeltaError
 
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
+from control_plane.inference_door import InferenceDoor, InferenceSettings
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import FILE_NAME as PROGRESS_FILE
@@ -32,7 +33,6 @@ from control_plane.release.director_keys import DirectorKeys
 from control_plane.release.renewal import keep_fresh
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
-from control_plane.serving import InferenceService, PublishedModels, start_inference_server
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader, LakeWriter
@@ -85,7 +85,7 @@ class CentreSettings:
     kafka: str
     listen: str
     fleet_listen: str
-    inference_listen: str
+    inference: InferenceSettings
     repository_listen: str = "127.0.0.1:8443"
     enrol_listen: str = "127.0.0.1:50053"
     names: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class Centre:
         """
         parts, own = self._settings.parts, self._settings
         ingest_stop = threading.Event()
-        threads, web = [], None
+        threads, web, inference = [], None, None
         if Part.WEB in parts:
             web = WebServer(self._pages(), own.listen)
             self._begin(web.ended())
@@ -124,10 +124,9 @@ class Centre:
         if Part.FLEET in parts:
             await self._open_to_sites(say)
         if Part.INFERENCE in parts:
-            inference = InferenceService(PublishedModels(self._layout.repository, self._layout.centre_log()))
-            self._servers.append(await start_inference_server(inference, own.inference_listen))
-            self._begin(inference.follow_publications())
-            say(f"inference          {own.inference_listen} (gRPC)")
+            inference = InferenceDoor(self._layout, own.inference, self._doors.admission)
+            await inference.open(say)
+            self._begin(inference.follow())
         if Part.INGEST in parts:
             threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop)))
             say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
@@ -138,10 +137,12 @@ class Centre:
             ingest_stop.set()
             if web is not None:
                 web.stop()
-            self._doors.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in self._servers))
+            if inference is not None:
+                await inference.close()
+            self._doors.close()
             if threads:
                 await asyncio.wait(threads, timeout=STOP_DEADLINE_S)
         for outcome in await asyncio.gather(*self._tasks, *threads, return_exceptions=True):

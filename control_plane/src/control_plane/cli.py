@@ -16,6 +16,7 @@ COMMANDS = {
     "release": "Propose, approve, publish; the sites' director repositories.",
     "rollout": "Bring published releases to sites.",
     "site": "Tokens and certificates of the sites: enrol, list, revoke.",
+    "token": "Bearer tokens of who asks for predictions: add, list, remove.",
     "import": "Take the records of signed bundles that sites exported.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
     "audit": "Query, verify and replay the sites' audit logs.",

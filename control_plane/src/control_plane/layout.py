@@ -76,6 +76,11 @@ class Layout:
         return AuditLogger(self._inference, self.inference_log())
 
     @property
+    def audit_log(self) -> Path:
+        """The Parquet parts of `audit_log` that are made of the inference log."""
+        return self._inference / "audit_log.parquet"
+
+    @property
     def _inference(self) -> Path:
         return self.data_dir / "inference_log"
 

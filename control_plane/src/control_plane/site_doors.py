@@ -46,8 +46,10 @@ class SiteDoors:
         def renewing(server: grpc.aio.Server) -> None:
             enrolment_pb2_grpc.add_EnrolmentServicer_to_server(enrolling, server)
 
-        servers = [await start_fleet_server(service, fleet, _credentials(files, mutual=True), renewing)]
-        servers.append(await start_enrolment_server(enrolling, enrol, _credentials(files, mutual=False)))
+        servers = [await start_fleet_server(service, fleet, server_credentials(files, mutual=True), renewing)]
+        servers.append(
+            await start_enrolment_server(enrolling, enrol, server_credentials(files, mutual=False))
+        )
         self._repositories = RepositoryServer(self._layout.repository, self.admission, repositories, files)
         say(f"fleet service      {fleet} (gRPC, mutual TLS)\nenrolment          {enrol} (gRPC, TLS)")
         say(f"repositories       https://{repositories}/repository/ (mutual TLS)")
@@ -61,7 +63,8 @@ class SiteDoors:
         self._register.close()
 
 
-def _credentials(files: ServerFiles, *, mutual: bool) -> grpc.ServerCredentials:
+def server_credentials(files: ServerFiles, *, mutual: bool) -> grpc.ServerCredentials:
+    """For a gRPC server; `mutual` asks each client for a certificate of the authority."""
     pair = (files.key.read_bytes(), files.chain.read_bytes())
     authority = files.authority.read_bytes() if mutual else None
     return grpc.ssl_server_credentials([pair], authority, require_client_auth=mutual)

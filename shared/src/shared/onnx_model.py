@@ -13,17 +13,29 @@ from shared.schemas import Manifest
 
 # Windows in every run, the last one filled up, because a row's bits hang on how many rows are run with it.
 # In blocks of 16 an LSTM-64 is as fast as in one of 64, in blocks of 8 a tenth slower; a window alone costs
-# 0.4 ms in a block of 16, 0.2 ms in one of 8.
+# 0.4 ms in a block of 16, 0.2 ms in one of 8. The centre's inference runs one that comes alone in a block
+# of 1 (0.06 ms), and says so on the record.
 BLOCK_WINDOWS = 16
 INPUT = "features"
 WIDTHS = {"rul": 3}  # numbers that answer one window; of any other output one
 # Where weights outside the signed bytes are looked for. Without this onnxruntime takes the working directory,
 # even for a model in memory; nothing lies in what is no folder, so that such a model is refused.
 NO_FOLDER = "/dev/null"
-_HOW = f"CPUExecutionProvider; {platform.machine()}; blocks of {BLOCK_WINDOWS}"
-RUNTIME = f"onnxruntime {ort.__version__}; {_HOW}"
+_HOW = f"onnxruntime {ort.__version__}; CPUExecutionProvider; {platform.machine()}; blocks of "
+RUNTIME = f"{_HOW}{BLOCK_WINDOWS}"
 
 Floats = NDArray[np.float32]
+
+
+def runtime(block: int) -> str:
+    """What a record says of how it was computed: the same text, the same bits."""
+    return f"{_HOW}{block}"
+
+
+def recorded_block(text: str) -> int:
+    """The block of a recorded runtime; this program's own where it says none, or one that is not run."""
+    _, _, block = text.rpartition("blocks of ")
+    return 1 if block == "1" else BLOCK_WINDOWS
 
 
 class OnnxModel:
@@ -35,17 +47,19 @@ class OnnxModel:
         self.manifest = manifest
         self._session = _session(model, manifest)
 
-    def run(self, values: Floats) -> dict[str, Floats]:
+    def run(self, values: Floats, block: int = BLOCK_WINDOWS) -> dict[str, Floats]:
         """Every output for raw windows `(N, W, T)`, NaN where a value was bad; first axes are N.
 
         A window has the same bits alone, as a replay runs it, and among others, as a poll does: kernels
-        choose their loops by the number of rows, so that number is always `BLOCK_WINDOWS`.
+        choose their loops by the number of rows, so that number is always `block`.
         Rejected when there is none, when they are not of the release's cycles and tags, when the graph
         cannot be run on them, or answers in another shape.
         """
         features = self._features(values)
         try:
-            blocks = [self._session.run(self.manifest.outputs, {INPUT: block}) for block in _blocks(features)]
+            blocks = [
+                self._session.run(self.manifest.outputs, {INPUT: rows}) for rows in _blocks(features, block)
+            ]
         except Exception as error:  # onnxruntime raises classes of its own, one a cause
             raise Rejected(f"{self.manifest.folder} cannot be run: {str(error)[:200]}") from error
         outputs = (np.concatenate(parts)[: len(values)] for parts in zip(*blocks, strict=True))
@@ -66,12 +80,12 @@ class OnnxModel:
             raise Rejected(f"{self.manifest.folder}: {error}") from error
 
 
-def _blocks(features: Floats) -> Iterator[Floats]:
-    """Blocks of `BLOCK_WINDOWS`; the last window is repeated until the last block is full."""
-    short = -len(features) % BLOCK_WINDOWS
+def _blocks(features: Floats, size: int) -> Iterator[Floats]:
+    """Blocks of `size`; the last window is repeated until the last block is full."""
+    short = -len(features) % size
     whole = np.concatenate([features, np.repeat(features[-1:], short, axis=0)]) if short else features
-    for start in range(0, len(whole), BLOCK_WINDOWS):
-        yield whole[start : start + BLOCK_WINDOWS]
+    for start in range(0, len(whole), size):
+        yield whole[start : start + size]
 
 
 def _check_spec(manifest: Manifest) -> None:

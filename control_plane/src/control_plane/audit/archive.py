@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+SIZE_MAX = 2**63 - 1  # what the lake's column holds
 LEAVES_PER_QUERY = 20_000  # of about 1.5 KB each: what is in memory at once
 
 
@@ -20,12 +21,12 @@ class AuditArchive(Protocol):
     """Entries, checkpoints and windows; nothing in it is believed before it is checked.
 
     `leaves` come ordered by the index that each claims, from `first` on; `checkpoints` by the size that
-    each claims, those above `above` or all.
+    each row claims, those above `above` and not above `up_to`.
     """
 
     def sites(self) -> list[str]: ...
     def leaves(self, site: str, first: int = 0) -> Iterator[Leaf]: ...
-    def checkpoints(self, site: str, above: int = -1) -> list[str]: ...
+    def checkpoints(self, site: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]: ...
     def checkpoint_count(self, site: str, up_to: int) -> int: ...
     def prediction_leaf(self, prediction_id: str) -> bytes | None: ...
     def window(self, prediction_id: str) -> bytes | None: ...
@@ -56,9 +57,10 @@ class LakeArchive:
             for row in self._lake.rows(sql, site=site, first=start, end=start + LEAVES_PER_QUERY):
                 yield Leaf(row["index"], row["body"].encode())
 
-    def checkpoints(self, site: str, above: int = -1) -> list[str]:
-        sql = "SELECT note FROM checkpoints WHERE site_id = $site AND size > $above ORDER BY size, seq"
-        return [row["note"] for row in self._lake.rows(sql, site=site, above=above)]
+    def checkpoints(self, site: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
+        sql = """SELECT note FROM checkpoints
+            WHERE site_id = $site AND size > $above AND size <= $up_to ORDER BY size, seq"""
+        return [row["note"] for row in self._lake.rows(sql, site=site, above=above, up_to=up_to)]
 
     def checkpoint_count(self, site: str, up_to: int) -> int:
         sql = "SELECT count(*) AS n FROM checkpoints WHERE site_id = $site AND size <= $up_to"

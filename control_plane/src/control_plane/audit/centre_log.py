@@ -17,7 +17,7 @@ from typing import ClassVar
 from pydantic import Field, ValidationError
 
 from control_plane.audit.archive import Leaf
-from control_plane.audit.verify import SiteVerification, verify_log
+from control_plane.audit.verify import SiteVerification, canonical_problem, verify_log
 from shared.canonical import canonical_json
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
 from shared.errors import ConfigError
@@ -194,7 +194,7 @@ def _entry_problem(leaf: Leaf) -> str | None:
         return f"is no entry of the centre's log: {error.errors()[0]['msg']}"
     if entry.index != leaf.index:
         return f"says it is entry {entry.index}"
-    return None if entry.leaf() == leaf.data else "is not in canonical form (RFC 8785)"
+    return canonical_problem(entry.leaf, leaf.data)
 
 
 def _plain(value: str | int | float | bool) -> str | int | float | bool:

@@ -14,7 +14,8 @@ from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import NoteError, VerifierKey, parse_verifier_key
 from shared.errors import ConfigError, Retryable
 
-CENTRE_KEY = "centre"  # the name of the centre's own log in a file of keys
+CENTRE_KEY = "centre"  # the names, in a file of keys, of what is no site
+INFERENCE_KEY = "inference"
 WITNESS_KEY = "witness"
 
 Keys = Mapping[str, VerifierKey]
@@ -24,6 +25,8 @@ def keys_on_file(layout: Layout) -> dict[str, VerifierKey]:
     """The keys as this machine has them: by site, and those of the centre's log and the witness."""
     found = {site["site_id"]: parse_verifier_key(site["audit_key"]) for site in layout.store().sites()}
     own = {CENTRE_KEY: layout.centre_log().verifier} if layout.has_centre_log else {}
+    if layout.has_inference_log:
+        own[INFERENCE_KEY] = layout.inference_log().verifier
     return {**found, **own, WITNESS_KEY: layout.witness_key().verifier(WITNESS_NAME)}
 
 
@@ -48,13 +51,15 @@ def verify_folder(
 def verify_centre(
     layout: Layout, keys: Keys, site: str | None = None, kept: Sequence[str] = ()
 ) -> list[SiteVerification]:
-    """Verify each site's log as the lake has it and as the files have it, and the centre's own."""
+    """Verify each site's log as the lake has it and as the files have it, and the centre's own two."""
     archive = LakeArchive(LakeReader(layout.lake))
     results = []
     for name in [site] if site else _sites(archive, layout):
         results += _site(archive, layout, name, keys, kept)
     if site is None and (CENTRE_KEY in keys or layout.has_centre_log):
         results.append(layout.centre_log().verify(keys.get(CENTRE_KEY)))
+    if site is None and (INFERENCE_KEY in keys or layout.has_inference_log):
+        results.append(layout.inference_log().verify(keys.get(INFERENCE_KEY)))
     return results
 
 
@@ -102,6 +107,6 @@ def _sites(archive: LakeArchive, layout: Layout) -> list[str]:
     try:
         return sorted({*archive.sites(), *kept})
     except Retryable:
-        if kept or layout.has_centre_log:
+        if kept or layout.has_centre_log or layout.has_inference_log:
             return sorted(kept)
         raise

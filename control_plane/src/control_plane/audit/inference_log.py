@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from control_plane.audit.archive import Leaf
 from control_plane.audit.inference_entry import InferenceEntry
-from control_plane.audit.verify import SiteVerification, verify_log
+from control_plane.audit.verify import SiteVerification, canonical_problem, verify_log
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
 from shared.errors import ConfigError
 from shared.log_key import LogKey
@@ -86,7 +86,7 @@ class InferenceLog:
     def verify(self, key: VerifierKey | None = None) -> SiteVerification:
         """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
         unless one is given."""
-        result = SiteVerification(INFERENCE)
+        result = SiteVerification(INFERENCE, "log")
         verify_log(result, self.leaves(), self.checkpoints(), key or self.verifier, _entry_problem)
         return result
 
@@ -155,4 +155,4 @@ def _entry_problem(leaf: Leaf) -> str | None:
         return f"is no entry of the inference log: {error.errors()[0]['msg']}"
     if entry.index != leaf.index:
         return f"says it is entry {entry.index}"
-    return None if entry.leaf() == leaf.data else "is not in canonical form (RFC 8785)"
+    return canonical_problem(entry.leaf, leaf.data)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import count
+from operator import methodcaller
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import NamedTuple, Self
@@ -36,7 +37,9 @@ CLOSE_TIMEOUT_S = 30.0
 REASON_CHARS_MAX = 300
 
 log = structlog.get_logger()
-_encode = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
+
+# numpy's numbers and arrays have `tolist`; whatever else JSON does not know is counted as lost.
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=methodcaller("tolist")).encode
 Features = Sequence[float] | NDArray[np.float32]
 
 

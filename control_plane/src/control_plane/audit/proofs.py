@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from control_plane.audit.archive import AuditArchive, LakeArchive, Leaf
+from control_plane.audit.inference_entry import InferenceEntry
+from control_plane.audit.inference_log import INFERENCE, InferenceLog
 from control_plane.audit.tiles import TileStore
 from control_plane.audit.tlog_proof import Proof, check_proof
 from control_plane.audit.verify import site_entry_problem
@@ -69,11 +71,16 @@ def locate(archive: AuditArchive, prediction_id: str) -> tuple[AuditEntry, bytes
 def check_prediction(layout: Layout, prediction_id: str) -> Verdict:
     """Is a prediction on its site's record, whole, under a checkpoint that the site and the centre signed?
 
-    Never raises for what is wrong: the last step says it.
+    One that the centre's own inference made is looked for in its log, which is recomputed as a whole (about
+    40 us an entry). Never raises for what is wrong: the last step says it.
     """
     steps: list[Step] = []
+    found = layout.inference_log().find(prediction_id) if layout.has_inference_log else None
     with suppress(_Stopped):
-        _check(layout, LakeArchive(LakeReader(layout.lake)), prediction_id, steps)
+        if found is not None:
+            _check_inference(layout.inference_log(), *found, steps)
+        else:
+            _check(layout, LakeArchive(LakeReader(layout.lake)), prediction_id, steps)
     return Verdict(steps)
 
 
@@ -88,7 +95,9 @@ def _check(layout: Layout, archive: AuditArchive, prediction_id: str, steps: lis
         _refuse(site_entry_problem(site)(Leaf(entry.index, data)))
         said.append(f"entry {entry.index} of {site}, {len(data):,} bytes")
     with _step(steps, "input window", needed=False) as said:
-        said.append(_window_digest(archive, entry))
+        if entry.prediction is None:
+            raise Rejected("the entry holds no prediction")
+        said.append(_digest(archive.window(prediction_id), entry.prediction.window_sha256))
     with _step(steps, "place in the log") as said:
         proof = prove(TileStore(layout.tiles / site), entry.index)
         _refuse(None if proof.entry == data else "the log holds another entry under this index")
@@ -103,6 +112,23 @@ def _check(layout: Layout, archive: AuditArchive, prediction_id: str, steps: lis
         witness = layout.witness_key().verifier(WITNESS_NAME)
         open_note(proof.note, witness)
         said.append(f"{witness.name}+{witness.key_id.hex()}")
+
+
+def _check_inference(log: InferenceLog, entry: InferenceEntry, window: bytes, steps: list[Step]) -> None:
+    with _step(steps, "entry on the record") as said:
+        if entry.prediction is None:
+            raise Rejected("the entry holds no prediction")
+        said.append(f"entry {entry.index} of {INFERENCE}")
+    with _step(steps, "input window") as said:
+        said.append(_digest(window, entry.prediction.window_sha256))
+    with _step(steps, "place in the log") as said:
+        result = log.verify()
+        _refuse(result.problems[0] if result.problems else None)
+        if entry.index >= result.covered:
+            raise Missing("no checkpoint covers it yet")
+        said.append(f"under a checkpoint of {result.covered} entries")
+    with _step(steps, "the log's signature") as said:
+        said.append(f"{log.verifier.name}+{log.verifier.key_id.hex()}")
 
 
 @contextmanager
@@ -125,14 +151,11 @@ def _refuse(problem: str | None) -> None:
         raise Rejected(problem)
 
 
-def _window_digest(archive: AuditArchive, entry: AuditEntry) -> str:
-    if entry.prediction is None:
-        raise Rejected("the entry holds no prediction")
-    window = archive.window(entry.prediction.prediction_id)
+def _digest(window: bytes | None, recorded: str) -> str:
     if window is None:
         raise Missing("has not arrived")
     digest = hashlib.sha256(window).hexdigest()
-    if digest != entry.prediction.window_sha256:
+    if digest != recorded:
         raise Rejected("the stored window is not the one on the record")
     return f"SHA-256 {digest[:16]}..., {len(window):,} bytes"
 

@@ -91,6 +91,14 @@ def site_entry_problem(site: str) -> EntryProblem:
     return partial(_entry_problem, site=site)
 
 
+def canonical_problem(write: Callable[[], bytes], data: bytes) -> str | None:
+    """Whether an entry that was read from `data` is written just so: what else it says would go unread."""
+    try:
+        return None if write() == data else "is not in canonical form (RFC 8785)"
+    except ValueError as error:
+        return f"cannot be written as RFC 8785 has it: {error}"
+
+
 def _hold(
     result: SiteVerification,
     leaves: Iterable[Leaf],
@@ -154,8 +162,4 @@ def _entry_problem(leaf: Leaf, site: str) -> str | None:
         return f"is no audit entry: {error.errors()[0]['msg']}"
     if entry.index != leaf.index or entry.site_id != site:
         return f"says it is entry {entry.index} of {entry.site_id}"
-    try:
-        canonical = entry.leaf()
-    except ValueError as error:
-        return f"cannot be written as RFC 8785 has it: {error}"
-    return None if canonical == leaf.data else "is not in canonical form (RFC 8785)"
+    return canonical_problem(entry.leaf, leaf.data)

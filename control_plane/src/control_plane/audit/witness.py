@@ -12,7 +12,8 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from control_plane.audit.archive import AuditArchive
-from control_plane.audit.tiles import TileStore, TileWriter, read_note, written_alone
+from control_plane.audit.tile_writer import TileWriter
+from control_plane.audit.tiles import TileStore, read_note, written_alone
 from control_plane.audit.verify import checkpoint_problem
 from shared.checkpoint import (
     Checkpoint,
@@ -20,13 +21,13 @@ from shared.checkpoint import (
     VerifierKey,
     cosign,
     open_checkpoint,
-    read_checkpoint,
     verifier_key,
 )
 from shared.durable import flush_folder
 from shared.merkle import Frontier
 
 WITNESS_NAME = "pm-stack-smr/witness"
+NOTES_KEPT = 1_000  # of a site, in files: one every 5 s, each of which says all that those before it say
 
 
 class Witnessed(NamedTuple):
@@ -101,8 +102,7 @@ class Witness:
             return None
         signed = note if checkpoint.size == log.noted else cosign(note, WITNESS_NAME, self._key)
         log.writer.seal(signed)
-        self._logs[site] = _Log(log.writer, checkpoint.size)
-        self._logs[site].late = self._archive.checkpoint_count(site, checkpoint.size)
+        self._logs[site] = _Log(log.writer, checkpoint.size, log.late)
         if checkpoint.size == log.noted:
             return None
         self._keep(site, checkpoint.size, signed)
@@ -129,19 +129,19 @@ class Witness:
         count = self._archive.checkpoint_count(site, size)
         if count == log.late:
             return
-        notes = [note for note in self._archive.checkpoints(site) if read_checkpoint(note).size <= size]
-        late = [open_checkpoint(note, key) for note in notes]
+        late = [open_checkpoint(note, key) for note in self._archive.checkpoints(site, up_to=size)]
         roots = _roots(log.writer.store, {checkpoint.size for checkpoint in late})
         for checkpoint in late:
             problem = checkpoint_problem(checkpoint, key.name, size, roots.get(checkpoint.size))
             if problem:
                 raise NoteError(problem)
-        log.late = count
+        log.late = len(late)
 
     def _follow(self, site: str, key: VerifierKey, log: _Log) -> tuple[Checkpoint, str] | None:
         """Append what the new checkpoints cover; the newest whose entries are here, with its note."""
         frontier, newest, entries = log.writer.frontier, None, None
-        for checkpoint, note in self._ahead(site, key, frontier.size):
+        own = read_note(self._note(site, log.noted)) if log.noted > frontier.size else None
+        for checkpoint, note in self._ahead(site, key, frontier.size, own):
             if entries is None:
                 entries = self._entries(site, frontier.size)
             found = [entry for _, entry in zip(range(checkpoint.size - frontier.size), entries, strict=False)]
@@ -149,14 +149,13 @@ class Witness:
                 break  # the others are on their way
             _append(log.writer, found)
             _demand(checkpoint, key, frontier, "the log has changed since" if log.noted >= 0 else "")
+            log.late += note is not own
             newest = checkpoint, note
         return newest
 
-    def _ahead(self, site: str, key: VerifierKey, size: int) -> list[tuple[Checkpoint, str]]:
-        """The site's checkpoints beyond `size`, and the one co-signed last where the files are not as far."""
-        notes = self._archive.checkpoints(site, above=size)
-        if self._last_size(site) > size:
-            notes += self.notes(site)[-1:]
+    def _ahead(self, site: str, key: VerifierKey, size: int, own: str | None) -> list[tuple[Checkpoint, str]]:
+        """The site's checkpoints beyond `size`, and `own`, the one co-signed last where files were lost."""
+        notes = self._archive.checkpoints(site, above=size) + ([own] if own else [])
         opened = [(open_checkpoint(note, key), note) for note in notes]
         return sorted(opened, key=lambda each: each[0].size)
 
@@ -168,20 +167,27 @@ class Witness:
             yield leaf.data
 
     def notes(self, site: str) -> list[str]:
-        """The co-signed notes of a site, by size."""
-        files = sorted((self._folder / site).glob("*.note"), key=lambda path: int(path.stem))
-        return [read_note(path) for path in files]
+        """The co-signed notes of a site that are kept, by size."""
+        return [read_note(path) for path in self._files(site)]
+
+    def _note(self, site: str, size: int) -> Path:
+        return self._folder / site / f"{size}.note"
+
+    def _files(self, site: str) -> list[Path]:
+        return sorted((self._folder / site).glob("*.note"), key=lambda path: int(path.stem))
 
     def _last_size(self, site: str) -> int:
-        return max((int(path.stem) for path in (self._folder / site).glob("*.note")), default=-1)
+        return max((int(path.stem) for path in self._files(site)), default=-1)
 
     def _keep(self, site: str, size: int, signed: str) -> None:
-        path = self._folder / site / f"{size}.note"
+        path = self._note(site, size)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".new")
         temporary.write_text(signed)
         temporary.rename(path)
         flush_folder(path.parent)
+        for old in self._files(site)[:-NOTES_KEPT]:
+            old.unlink()
 
 
 def _demand(checkpoint: Checkpoint, key: VerifierKey, frontier: Frontier, changed: str) -> None:

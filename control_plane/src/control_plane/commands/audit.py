@@ -9,15 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from control_plane.audit.archive import LakeArchive
 from control_plane.audit.evidence import Keys, keys_on_file, read_keys, verify_centre, verify_folder
-from control_plane.audit.replay import replay as recompute
 from control_plane.audit.tiles import read_note
 from control_plane.audit.verify import SiteVerification
 from control_plane.commands.audit_proof import prove, verify_proof
+from control_plane.commands.audit_record import export, query, replay
 from control_plane.commands.options import DataDir, Json
 from control_plane.layout import Layout
-from control_plane.sinks.lake import LakeReader
 from shared.command_line import console
 from shared.errors import ConfigError
 
@@ -25,6 +23,9 @@ app = typer.Typer(no_args_is_help=True)
 
 app.command()(prove)
 app.command("verify-proof")(verify_proof)
+app.command()(query)
+app.command()(replay)
+app.command()(export)
 
 LIMIT_MAX = 10_000
 CentreFolder = Annotated[
@@ -82,32 +83,6 @@ def show_keys(data_dir: DataDir) -> None:
 
 
 @app.command()
-def query(
-    data_dir: DataDir,
-    site: Annotated[str | None, typer.Option()] = None,
-    event: Annotated[str | None, typer.Option(help="for example model_committed")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX)] = 20,
-    as_json: Json = False,
-) -> None:
-    """The newest entries of the logs.
-
-    Example: control-plane audit query --data-dir data --site TX01 --event model_committed
-    """
-    sql = """SELECT site_id, "index", timestamp, event, subject, body FROM audit
-        WHERE ($site IS NULL OR site_id = $site) AND ($event IS NULL OR event = $event)
-        ORDER BY timestamp DESC, "index" DESC LIMIT $limit"""
-    rows = LakeReader(Layout(data_dir).lake).rows(sql, site=site, event=event, limit=limit)
-    if as_json:
-        print(json.dumps([json.loads(row["body"]) for row in rows]))
-        return
-    table = Table("site", "entry", "time (UTC)", "event", "subject")
-    for row in rows:
-        time = f"{row['timestamp']:%Y-%m-%d %H:%M:%S}"
-        table.add_row(row["site_id"], str(row["index"]), time, row["event"], row["subject"])
-    console().print(table)
-
-
-@app.command()
 def acts(
     data_dir: DataDir,
     act: Annotated[str | None, typer.Option(help="for example approval_refused")] = None,
@@ -131,29 +106,6 @@ def acts(
     console().print(table)
 
 
-@app.command()
-def replay(
-    prediction_id: Annotated[str, typer.Argument(help="as a prediction's record names it")],
-    data_dir: DataDir,
-    tracking_uri: Annotated[
-        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="default: mlflow.db in --data-dir")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Compute a prediction again from its record; exit 1 when it is not the same within tolerance.
-
-    Example: control-plane audit replay 3f0c... --data-dir data
-    """
-    from control_plane.registry.mlflow_registry import ModelRegistry
-
-    layout = Layout(data_dir)
-    registry = ModelRegistry(tracking_uri or layout.tracking_uri)
-    result = recompute(LakeArchive(LakeReader(layout.lake)), prediction_id, registry.by_sha256)
-    answer = "bit-exact" if result.bit_exact else f"differs: {result.differences}"
-    print(json.dumps(asdict(result)) if as_json else f"{prediction_id} by {result.model}: {answer}")
-    raise typer.Exit(0 if result.within_tolerance else 1)
-
-
 def _layout(data_dir: Path | None) -> Layout:
     if data_dir is None:
         raise ConfigError("audit verify", ["needs --data-dir, or --files and --keys"])
@@ -170,9 +122,10 @@ def _show(results: list[SiteVerification]) -> None:
     table = Table("site", "read from", "entries", "checkpoints", "co-signed", "not yet covered", "verdict")
     for r in results:
         counts = [str(n) for n in (r.entries, r.checkpoints, r.witnessed, r.uncovered)]
-        verdict = "[green]verified[/]" if r.verified else f"[red]{len(r.problems) or 'no'} problems[/]"
-        table.add_row(r.site, r.source, *counts, verdict if r.problems or r.verified else "[red]empty[/]")
+        table.add_row(
+            r.site, r.source, *counts, "[green]verified[/]" if r.verified else "[red]NOT VERIFIED[/]"
+        )
     console().print(table)
     for r in results:
-        for problem in r.problems:
+        for problem in r.problems or ([] if r.verified else ["no checkpoint covers any entry"]):
             print(f"{r.site}, {r.source}: {problem}")

@@ -10,6 +10,9 @@ import typer
 
 from control_plane.app import Centre, CentreSettings, Influx, Part
 from control_plane.commands.options import DataDir, passphrase
+from control_plane.inference_door import InferenceSettings
+from control_plane.layout import Layout
+from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
 from control_plane.release.director_keys import DirectorKeys
 from shared.errors import ConfigError
 from shared.kafka_client import VARIABLE, load_client_settings
@@ -42,6 +45,22 @@ def serve(
         str, typer.Option(help="HOST:PORT of enrolment, with --centre-name")
     ] = "127.0.0.1:50053",
     inference_listen: Annotated[str, typer.Option(help="HOST:PORT for predictions")] = "127.0.0.1:50051",
+    inference_tokens: Annotated[
+        Path | None,
+        typer.Option(help="file of `control-plane token`: predictions for who shows one of its tokens"),
+    ] = None,
+    inference_metrics: Annotated[
+        str | None, typer.Option(help="HOST:PORT for Prometheus, on loopback")
+    ] = None,
+    inference_alias: Annotated[
+        str | None,
+        typer.Option(
+            help="MLflow alias, for example champion: of the published releases, serve the one that has it"
+        ),
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow, with --inference-alias")
+    ] = None,
     influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
     influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
     influx_bucket: Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")] = "telemetry",
@@ -63,12 +82,20 @@ def serve(
     if influx_url and not influx_token:
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
+    names = tuple(centre_name or ())
+    aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
+    inference = InferenceSettings(inference_listen, names, inference_tokens, inference_metrics, aliases)
     settings = CentreSettings(
-        data_dir, kafka, listen, fleet_listen, inference_listen, repository_listen, enrol_listen,
-        tuple(centre_name or ()), frozenset(part or Part), influx, load_client_settings(kafka_client_config),
+        data_dir, kafka, listen, fleet_listen, inference, repository_listen, enrol_listen,
+        names, frozenset(part or Part), influx, load_client_settings(kafka_client_config),
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, load_fleet(config))))
+
+
+def aliases_of(name: str | None, tracking_uri: str) -> RegistryAliases | None:
+    """What asks MLflow for the alias; None without one, so that MLflow is not needed."""
+    return RegistryAliases(ModelRegistry(tracking_uri), name) if name else None
 
 
 async def _until_told(centre: Centre) -> None:

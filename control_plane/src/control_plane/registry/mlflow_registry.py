@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from control_plane.registry.mlflow_client import EXPERIMENT, MlflowClient, RunRecord
 from control_plane.registry.mlmodel import MODEL_FILE, mlmodel_files
-from shared.errors import Rejected, Untrusted
+from shared.errors import Rejected, Retryable, Untrusted
 from shared.schemas import Manifest
 
 MANIFEST_FILE = "manifest.json"
@@ -16,6 +16,7 @@ REPORT_FILE = "report.json"  # of a validation
 TORCHSCRIPT_FILE = "model.pt"
 CHAMPION = "champion"  # moves only when a person says so
 CHALLENGER = "challenger"  # the newest version
+MODELS_MAX = 1000  # asked for at once; the store's own limit
 URI_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID"
 
 
@@ -43,6 +44,17 @@ class RunSummary(NamedTuple):
     name: str
     parameters: dict[str, str]
     metrics: dict[str, float]
+
+
+class RegistryAliases:
+    """Where one alias leads now: what `control_plane.serving` asks."""
+
+    def __init__(self, registry: "ModelRegistry", name: str) -> None:
+        self._registry, self.name = registry, name
+
+    def versions(self) -> dict[str, int]:
+        """The version that has the alias, by model; Retryable when MLflow does not answer."""
+        return self._registry.versions_with(self.name)
 
 
 class ModelRegistry:
@@ -114,6 +126,14 @@ class ModelRegistry:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found.append(Registered(each.name, int(each.version), digest))
         return sorted(found)
+
+    def versions_with(self, alias: str) -> dict[str, int]:
+        """The version that has the alias, by model; Retryable when MLflow does not answer."""
+        try:
+            models = self.runs.client().search_registered_models(max_results=MODELS_MAX)
+        except Exception as error:  # each kind of store raises classes of its own
+            raise Retryable(f"MLflow at {self.runs.uri}: {str(error)[:200]}") from error
+        return {each.name: int(each.aliases[alias]) for each in models if alias in each.aliases}
 
     def by_sha256(self, sha256: str) -> tuple[Manifest, bytes]:
         """The version whose stored bytes have this SHA-256; Rejected when none has."""

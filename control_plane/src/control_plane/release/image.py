@@ -211,12 +211,16 @@ class ImageRepository:
         """
         release = model_uri.removeprefix("models:/")
         manifest, model = self.release(release)
-        signed = notes_of(self._published()[1].signed, release).registered
+        signed = self.registered(release)
         if signed != model_uri:
             raise Rejected(
                 f"{release} was approved {f'as {signed}' if signed else 'without being registered'}"
             )
         return model, manifest
+
+    def registered(self, folder: str) -> str:
+        """The registered version that a published release was approved as; "" without one."""
+        return notes_of(self._published()[1].signed, folder).registered or ""
 
     def releases(self) -> list[str]:
         """`name/version` of every published release."""

@@ -1,6 +1,6 @@
 """A gRPC server as every service here has it: loopback, health, reflection, its port for itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,26 +21,33 @@ _OPTIONS = (
 async def start_server(
     address: str,
     option: str,
-    service: str,
+    services: str | Sequence[str],
     add: Callable[[grpc.aio.Server], None],
     message_bytes_max: int,
     credentials: grpc.ServerCredentials | None = None,
+    *,
+    calls_max: int = CALLS_MAX,
+    guards: Sequence[grpc.aio.ServerInterceptor] = (),
+    checks: health.aio.HealthServicer | None = None,
 ) -> grpc.aio.Server:
-    """Start serving `service` at HOST:PORT, on loopback unless there are TLS credentials; ConfigError naming
-    `option` when that cannot be."""
+    """Start serving `services` at HOST:PORT, on loopback unless there are TLS credentials; ConfigError naming
+    `option` when that cannot be. Their health is told by `checks`; without, they serve from now on."""
     host, _ = parse_endpoint(address, option)
     if credentials is None:
         require_loopback(host, option)
+    names = [services] if isinstance(services, str) else [*services]
     server = grpc.aio.server(
+        interceptors=[*guards],
         options=[("grpc.max_receive_message_length", message_bytes_max), *_OPTIONS],
-        maximum_concurrent_rpcs=CALLS_MAX,
+        maximum_concurrent_rpcs=calls_max,
     )
     add(server)
-    checks = health.aio.HealthServicer()
+    if checks is None:
+        checks = health.aio.HealthServicer()
+        for name in (*names, ""):
+            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    for name in (service, ""):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection([service, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     try:
         if credentials is None:
             server.add_insecure_port(address)

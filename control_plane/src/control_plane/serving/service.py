@@ -1,59 +1,81 @@
-"""`RULInferenceService` over `grpc.aio`."""
+"""`RULInferenceService` over `grpc.aio`. Thin: read the window, have it run, tell, put on the record."""
 
 import asyncio
-from datetime import datetime
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
 from math import nan
 from typing import Any
 
 import grpc
 import numpy as np
 
-from control_plane.rpc.server import start_server
-from control_plane.serving.published import PublishedModels
+from control_plane.audit.prediction_logger import AuditLogger
+from control_plane.serving.caller import require_own_site
+from control_plane.serving.engine import Engine, Run
+from control_plane.serving.published import NotServed, PublishedModels
+from control_plane.serving.recording import record
 from shared.contributions import explained
-from shared.errors import Rejected
-from shared.interpret import interpret_many
+from shared.errors import Rejected, Retryable, Untrusted
+from shared.interpret import Fields, interpret_many
 from shared.onnx_model import OnnxModel
 from shared.schemas import ComponentId, Contribution, Window, utc_now
 from shared.wire import rul_pb2, rul_pb2_grpc
 
 SERVICE = rul_pb2.DESCRIPTOR.services_by_name["RULInferenceService"].full_name
-REQUEST_BYTES_MAX = 1024 * 1024  # a window of 1,000 cycles by 200 tags, and room
 REFRESH_PERIOD_S = 2.0  # how soon a new publication is served
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as shared.schemas.base.Name
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
-    """Answers for one window at a time."""
+    """Answers for one window at a time; without an audit log all the same, with no prediction id."""
 
-    def __init__(self, models: PublishedModels) -> None:
-        self._models = models
+    def __init__(self, models: PublishedModels, engine: Engine, audit: AuditLogger | None = None) -> None:
+        self._models, self._engine, self._audit = models, engine, audit
 
     async def PredictRUL(  # noqa: N802 - the name in the .proto
         self, request: rul_pb2.PredictRULRequest, context: Context
     ) -> rul_pb2.PredictRULResponse:
-        """INVALID_ARGUMENT names what is wrong with a window, NOT_FOUND the types that have a model."""
+        """The status codes stand in the .proto."""
         asked = request.window
         try:
+            require_own_site(asked.site_id)
             model = self._models.get(asked.component_type or asked.component)
-        except Rejected as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        try:
             window = read_window(asked, model)
-        except ValueError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        try:
-            return answer(window, model)
-        except Rejected as error:
-            await context.abort(grpc.StatusCode.INTERNAL, str(error))
-            raise  # abort raises; this tells mypy
+            run = await self._engine.run(model, window.values)
+            found = _interpreted(model, window, run)
+            if request.explain or found["is_anomaly"]:
+                found = await self._engine.apart(_explained, model, window, found)
+        except (Rejected, Retryable, Untrusted, ValueError) as error:
+            await context.abort(status_of(error), str(error))
+        answer = _told(found, model)
+        if self._audit is not None:
+            answer.prediction_id = record(self._audit, model, window, run, found)
+        return answer
 
-    async def follow_publications(self) -> None:
-        """Take up new releases, until cancelled."""
+    async def follow_publications(self, tell: Callable[[], Any]) -> None:
+        """Take up new releases, until cancelled; `tell`, awaited, is called after each look."""
         while True:
             await asyncio.to_thread(self._models.refresh)
+            await tell()
             await asyncio.sleep(REFRESH_PERIOD_S)
+
+
+def status_of(error: Exception) -> grpc.StatusCode:
+    """What a caller is told where a call cannot be answered."""
+    match error:
+        case NotServed():
+            return grpc.StatusCode.NOT_FOUND
+        case Retryable():
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+        case Untrusted():
+            return grpc.StatusCode.PERMISSION_DENIED
+        case ValueError():
+            return grpc.StatusCode.INVALID_ARGUMENT
+        case _:
+            return grpc.StatusCode.INTERNAL
 
 
 def read_window(asked: rul_pb2.SensorWindow, model: OnnxModel) -> Window:
@@ -65,22 +87,56 @@ def read_window(asked: rul_pb2.SensorWindow, model: OnnxModel) -> Window:
             f"features: found {len(asked.features)} numbers; {spec.component_type} has {expected}: "
             f"{spec.window_cycles} cycles, oldest first, of {', '.join(spec.tags)}"
         )
-    values = np.asarray(asked.features, dtype=np.float32).reshape(spec.window_cycles, len(spec.tags))
-    values[~np.isfinite(values)] = np.nan
-    if np.isnan(values).all():
+    values = np.array(asked.features, dtype=np.float32).reshape(spec.window_cycles, len(spec.tags))
+    finite = np.isfinite(values)
+    if not finite.any():
         raise ValueError("features: not one finite number")
-    when = datetime.fromisoformat(asked.timestamp) if asked.timestamp else utc_now()
+    values[~finite] = np.nan
+    return Window(_place(asked), spec.component_type, None, _when(asked.timestamp), spec.tags, values)
+
+
+def _place(asked: rul_pb2.SensorWindow) -> ComponentId:
     place = ComponentId(asked.site_id, asked.reactor_id, asked.component)
-    return Window(place, spec.component_type, None, when, spec.tags, values)
+    for field, name in place._asdict().items():
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"{field}: found {name[:80]!r}; expected up to 64 letters, digits, '_', '.' and '-'"
+            )
+    return place
 
 
-def answer(window: Window, model: OnnxModel) -> rul_pb2.PredictRULResponse:
-    """What the model says of the window, by the same rule as at the edge."""
-    manifest = model.manifest
-    values = window.values[np.newaxis]
-    [found] = explained(model, values, interpret_many(model.run(values), manifest, values).each())
+def _when(text: str) -> datetime:
+    """The time of the newest row; now where none is given, UTC where no offset is."""
+    if not text:
+        return utc_now()
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"timestamp: found {text[:80]!r}; expected RFC 3339, for example 2026-01-01T00:00:00Z"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _interpreted(model: OnnxModel, window: Window, run: Run) -> Fields:
+    """What the model says of the window, by the same rule as at the edge; Rejected where it says nothing."""
+    rows = {name: values[np.newaxis] for name, values in run.outputs.items()}
+    return _one(interpret_many(rows, model.manifest, window.values[np.newaxis]).each())
+
+
+def _explained(model: OnnxModel, window: Window, found: Fields) -> Fields:
+    return _one(explained(model, window.values[np.newaxis], [found]))
+
+
+def _one(answers: list[Fields | Rejected]) -> Fields:
+    [found] = answers
     if isinstance(found, Rejected):
         raise found
+    return found
+
+
+def _told(found: Fields, model: OnnxModel) -> rul_pb2.PredictRULResponse:
+    manifest = model.manifest
     return rul_pb2.PredictRULResponse(
         predicted_rul=_or_nan(found["rul"]),
         rul_low=_or_nan(found["rul_low"]),
@@ -102,12 +158,3 @@ def _contribution(found: Contribution) -> rul_pb2.Contribution:
 
 def _or_nan(number: float | None) -> float:
     return nan if number is None else number
-
-
-async def start_inference_server(service: InferenceService, address: str) -> grpc.aio.Server:
-    """Serve on loopback; ConfigError when the port is taken."""
-
-    def add(server: grpc.aio.Server) -> None:
-        rul_pb2_grpc.add_RULInferenceServiceServicer_to_server(service, server)
-
-    return await start_server(address, "--inference-listen", SERVICE, add, REQUEST_BYTES_MAX)

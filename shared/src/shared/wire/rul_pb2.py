@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shared/wire/rul.proto\x12\x0bshared.wire\"\x83\x01\n\x0cSensorWindow\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x12\n\nreactor_id\x18\x02 \x01(\t\x12\x11\n\tcomponent\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\x02\x12\x11\n\ttimestamp\x18\x05 \x01(\t\x12\x16\n\x0e\x63omponent_type\x18\x06 \x01(\t\">\n\x11PredictRULRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.shared.wire.SensorWindow\"d\n\x0c\x43ontribution\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\n\n\x02of\x18\x02 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x02\x12\r\n\x05value\x18\x04 \x01(\x02\x12\x0e\n\x06normal\x18\x05 \x01(\x02\x12\x0c\n\x04unit\x18\x06 \x01(\t\"\x98\x02\n\x12PredictRULResponse\x12\x15\n\rpredicted_rul\x18\x01 \x01(\x02\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x11\n\ttimestamp\x18\x03 \x01(\t\x12\x0f\n\x07rul_low\x18\x04 \x01(\x02\x12\x10\n\x08rul_high\x18\x05 \x01(\x02\x12\x11\n\trul_state\x18\x06 \x01(\t\x12\x15\n\ranomaly_score\x18\x07 \x01(\x02\x12\x12\n\nis_anomaly\x18\x08 \x01(\x08\x12\x14\n\x0cmodel_sha256\x18\t \x01(\t\x12\x18\n\x10withheld_because\x18\n \x01(\t\x12\x30\n\rcontributions\x18\x0b \x03(\x0b\x32\x19.shared.wire.Contribution2d\n\x13RULInferenceService\x12M\n\nPredictRUL\x12\x1e.shared.wire.PredictRULRequest\x1a\x1f.shared.wire.PredictRULResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shared/wire/rul.proto\x12\x0bshared.wire\"\x83\x01\n\x0cSensorWindow\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x12\n\nreactor_id\x18\x02 \x01(\t\x12\x11\n\tcomponent\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\x02\x12\x11\n\ttimestamp\x18\x05 \x01(\t\x12\x16\n\x0e\x63omponent_type\x18\x06 \x01(\t\"O\n\x11PredictRULRequest\x12)\n\x06window\x18\x01 \x01(\x0b\x32\x19.shared.wire.SensorWindow\x12\x0f\n\x07\x65xplain\x18\x02 \x01(\x08\"d\n\x0c\x43ontribution\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\n\n\x02of\x18\x02 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x02\x12\r\n\x05value\x18\x04 \x01(\x02\x12\x0e\n\x06normal\x18\x05 \x01(\x02\x12\x0c\n\x04unit\x18\x06 \x01(\t\"\xaf\x02\n\x12PredictRULResponse\x12\x15\n\rpredicted_rul\x18\x01 \x01(\x02\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x11\n\ttimestamp\x18\x03 \x01(\t\x12\x0f\n\x07rul_low\x18\x04 \x01(\x02\x12\x10\n\x08rul_high\x18\x05 \x01(\x02\x12\x11\n\trul_state\x18\x06 \x01(\t\x12\x15\n\ranomaly_score\x18\x07 \x01(\x02\x12\x12\n\nis_anomaly\x18\x08 \x01(\x08\x12\x14\n\x0cmodel_sha256\x18\t \x01(\t\x12\x18\n\x10withheld_because\x18\n \x01(\t\x12\x30\n\rcontributions\x18\x0b \x03(\x0b\x32\x19.shared.wire.Contribution\x12\x15\n\rprediction_id\x18\x0c \x01(\t2d\n\x13RULInferenceService\x12M\n\nPredictRUL\x12\x1e.shared.wire.PredictRULRequest\x1a\x1f.shared.wire.PredictRULResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENSORWINDOW']._serialized_start=39
   _globals['_SENSORWINDOW']._serialized_end=170
   _globals['_PREDICTRULREQUEST']._serialized_start=172
-  _globals['_PREDICTRULREQUEST']._serialized_end=234
-  _globals['_CONTRIBUTION']._serialized_start=236
-  _globals['_CONTRIBUTION']._serialized_end=336
-  _globals['_PREDICTRULRESPONSE']._serialized_start=339
-  _globals['_PREDICTRULRESPONSE']._serialized_end=619
-  _globals['_RULINFERENCESERVICE']._serialized_start=621
-  _globals['_RULINFERENCESERVICE']._serialized_end=721
+  _globals['_PREDICTRULREQUEST']._serialized_end=251
+  _globals['_CONTRIBUTION']._serialized_start=253
+  _globals['_CONTRIBUTION']._serialized_end=353
+  _globals['_PREDICTRULRESPONSE']._serialized_start=356
+  _globals['_PREDICTRULRESPONSE']._serialized_end=659
+  _globals['_RULINFERENCESERVICE']._serialized_start=661
+  _globals['_RULINFERENCESERVICE']._serialized_end=761
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,12 @@ class SensorWindow(_message.Message):
     def __init__(self, site_id: _Optional[str] = ..., reactor_id: _Optional[str] = ..., component: _Optional[str] = ..., features: _Optional[_Iterable[float]] = ..., timestamp: _Optional[str] = ..., component_type: _Optional[str] = ...) -> None: ...
 
 class PredictRULRequest(_message.Message):
-    __slots__ = ("window",)
+    __slots__ = ("window", "explain")
     WINDOW_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     window: SensorWindow
-    def __init__(self, window: _Optional[_Union[SensorWindow, _Mapping]] = ...) -> None: ...
+    explain: bool
+    def __init__(self, window: _Optional[_Union[SensorWindow, _Mapping]] = ..., explain: _Optional[bool] = ...) -> None: ...
 
 class Contribution(_message.Message):
     __slots__ = ("tag", "of", "effect", "value", "normal", "unit")
@@ -45,7 +47,7 @@ class Contribution(_message.Message):
     def __init__(self, tag: _Optional[str] = ..., of: _Optional[str] = ..., effect: _Optional[float] = ..., value: _Optional[float] = ..., normal: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class PredictRULResponse(_message.Message):
-    __slots__ = ("predicted_rul", "model_version", "timestamp", "rul_low", "rul_high", "rul_state", "anomaly_score", "is_anomaly", "model_sha256", "withheld_because", "contributions")
+    __slots__ = ("predicted_rul", "model_version", "timestamp", "rul_low", "rul_high", "rul_state", "anomaly_score", "is_anomaly", "model_sha256", "withheld_because", "contributions", "prediction_id")
     PREDICTED_RUL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +59,7 @@ class PredictRULResponse(_message.Message):
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     WITHHELD_BECAUSE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_ID_FIELD_NUMBER: _ClassVar[int]
     predicted_rul: float
     model_version: str
     timestamp: str
@@ -68,4 +71,5 @@ class PredictRULResponse(_message.Message):
     model_sha256: str
     withheld_because: str
     contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
-    def __init__(self, predicted_rul: _Optional[float] = ..., model_version: _Optional[str] = ..., timestamp: _Optional[str] = ..., rul_low: _Optional[float] = ..., rul_high: _Optional[float] = ..., rul_state: _Optional[str] = ..., anomaly_score: _Optional[float] = ..., is_anomaly: _Optional[bool] = ..., model_sha256: _Optional[str] = ..., withheld_because: _Optional[str] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ...) -> None: ...
+    prediction_id: str
+    def __init__(self, predicted_rul: _Optional[float] = ..., model_version: _Optional[str] = ..., timestamp: _Optional[str] = ..., rul_low: _Optional[float] = ..., rul_high: _Optional[float] = ..., rul_state: _Optional[str] = ..., anomaly_score: _Optional[float] = ..., is_anomaly: _Optional[bool] = ..., model_sha256: _Optional[str] = ..., withheld_because: _Optional[str] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., prediction_id: _Optional[str] = ...) -> None: ...

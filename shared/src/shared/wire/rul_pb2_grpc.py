@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class RULInferenceServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Status codes: INVALID_ARGUMENT says what is wrong with the window, NOT_FOUND which models there are;
+    RESOURCE_EXHAUSTED: too much waits, call again; UNAUTHENTICATED: no credential, or none that holds;
+    PERMISSION_DENIED: a site asks for another one; INTERNAL: the model gave no finite number.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -42,7 +45,10 @@ class RULInferenceServiceStub:
 
 
 class RULInferenceServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Status codes: INVALID_ARGUMENT says what is wrong with the window, NOT_FOUND which models there are;
+    RESOURCE_EXHAUSTED: too much waits, call again; UNAUTHENTICATED: no credential, or none that holds;
+    PERMISSION_DENIED: a site asks for another one; INTERNAL: the model gave no finite number.
+    """
 
     def PredictRUL(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -67,7 +73,10 @@ def add_RULInferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RULInferenceService:
-    """Missing associated documentation comment in .proto file."""
+    """Status codes: INVALID_ARGUMENT says what is wrong with the window, NOT_FOUND which models there are;
+    RESOURCE_EXHAUSTED: too much waits, call again; UNAUTHENTICATED: no credential, or none that holds;
+    PERMISSION_DENIED: a site asks for another one; INTERNAL: the model gave no finite number.
+    """
 
     @staticmethod
     def PredictRUL(request,

@@ -1,0 +1,119 @@
+"""What asks for predictions dials: both inference APIs on one port, with their engine, record and metrics.
+
+loopback             in clear; with a bearer token where there is a token file
+beyond loopback      TLS of the centre's name, and a bearer token where there is a token file,
+                     else the certificate of an enrolled site
+"""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from control_plane.enrolment import Admission
+from control_plane.layout import Layout
+from control_plane.rpc.server import STOP_GRACE_S
+from control_plane.serving import (
+    Engine,
+    InferenceHealth,
+    InferenceService,
+    Offered,
+    PublishedModels,
+    start_inference_server,
+)
+from control_plane.serving.credentials import CertificateGuard, TokenGuard
+from control_plane.serving.metrics import InferenceMetrics, InferenceState, MetricsServer
+from control_plane.serving.oip import SERVICE as OPEN_INFERENCE
+from control_plane.serving.oip import OpenInferenceService
+from control_plane.serving.published import Aliases
+from control_plane.serving.server import OPTION
+from control_plane.serving.tokens import TokenFile
+from control_plane.site_doors import server_credentials
+from shared.errors import ConfigError
+from shared.listen import is_loopback, parse_endpoint
+from shared.wire.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+METRICS_OPTION = "--inference-metrics"
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """Addresses are HOST:PORT. `names` are what callers dial the centre by, for its certificate.
+
+    `aliases` choose among the published releases; without them the newest of each type is served.
+    """
+
+    listen: str
+    names: tuple[str, ...] = ()
+    tokens: Path | None = None
+    metrics: str | None = None
+    aliases: Aliases | None = None
+
+
+class InferenceDoor:
+    """Open it within `async with`; `follow` takes up publications meanwhile."""
+
+    def __init__(self, layout: Layout, settings: InferenceSettings, admission: Admission | None) -> None:
+        self._layout, self._settings, self._admission = layout, settings, admission
+        self._models = PublishedModels(layout.repository, layout.centre_log(), settings.aliases)
+        self._health = InferenceHealth(self._models)
+        self._service: InferenceService | None = None
+        self._open = AsyncExitStack()
+
+    async def open(self, say: Callable[[str], None]) -> None:
+        """Serve from now on; ConfigError where that would be open to anybody, or a port is taken."""
+        own, metrics = self._settings, InferenceMetrics()
+        credentials, guards, how = self._credential()
+        async with AsyncExitStack() as opening:
+            audit = opening.enter_context(self._layout.audit_logger())
+            engine = Engine(metrics)
+            opening.callback(engine.close)
+            metrics.registry.register(InferenceState(self._models, engine, audit))
+            if own.metrics is not None:
+                opening.callback(MetricsServer(metrics.registry, own.metrics, METRICS_OPTION).close)
+                say(f"inference metrics  http://{own.metrics}/metrics")
+            self._service = InferenceService(self._models, engine, audit)
+            openly = OpenInferenceService(self._models, engine, audit)
+            beside = Offered(
+                OPEN_INFERENCE, lambda server: add_GRPCInferenceServiceServicer_to_server(openly, server)
+            )
+            server = await start_inference_server(
+                self._service, own.listen, services=[beside], credentials=credentials,
+                guards=[metrics, *guards], health_told=self._health,
+            )  # fmt: skip
+            opening.push_async_callback(server.stop, STOP_GRACE_S)
+            self._open = opening.pop_all()
+        say(f"inference          {own.listen} (gRPC{how})")
+
+    async def follow(self) -> None:
+        """Take up what is published, until cancelled."""
+        assert self._service is not None  # noqa: S101 - `open` has been called
+        await self._service.follow_publications(self._health.tell)
+
+    async def close(self) -> None:
+        """End calls within `STOP_GRACE_S`, then put the rest on the record."""
+        await self._open.aclose()
+
+    def _credential(
+        self,
+    ) -> tuple[grpc.ServerCredentials | None, list[grpc.aio.ServerInterceptor], str]:
+        """TLS, what looks at callers, and how to say it; ConfigError where nobody would be refused."""
+        own = self._settings
+        tokens = TokenFile(own.tokens) if own.tokens is not None else None
+        if tokens is not None:
+            tokens.read()
+        guards: list[grpc.aio.ServerInterceptor] = [TokenGuard(tokens)] if tokens is not None else []
+        if is_loopback(parse_endpoint(own.listen, OPTION)[0]):
+            return None, guards, ", bearer token" if guards else ""
+        if not own.names:
+            raise ConfigError(
+                OPTION,
+                [f"found {own.listen!r}; beyond loopback it speaks TLS: give --centre-name, as dialled"],
+            )
+        files = self._layout.authority().server_files(own.names)
+        if guards:
+            return server_credentials(files, mutual=False), guards, ", TLS, bearer token"
+        assert self._admission is not None  # noqa: S101 - there is one where there are names
+        return server_credentials(files, mutual=True), [CertificateGuard(self._admission)], ", mutual TLS"
