@@ -290,24 +290,24 @@ class LivingFleet:
         return prediction(key, when, cycle, rul + noise, score=0.9 + climb + 0.12 * abs(noise))
 
 
-SEASON_DAYS, SEASON_STEP = 90, timedelta(hours=1)
+SEASON_DAYS, SEASON_STEP_H = 90, 2
 OUTAGE_DAYS = (40, 44)  # of the season, from its start: the site was cut off
 
 
 def season(now: datetime) -> list[Record]:
     """The pump of TX01/R1 over months: a slow wear, a spike of one row on day 60, days without any."""
     records: list[Record] = []
-    for step in range(SEASON_DAYS * 24):
-        day = step / 24
+    for step in range(SEASON_DAYS * 24 // SEASON_STEP_H):
+        day = step * SEASON_STEP_H / 24
         if OUTAGE_DAYS[0] <= day < OUTAGE_DAYS[1]:
             continue
-        when = now - timedelta(days=SEASON_DAYS) + step * SEASON_STEP
+        when = now - timedelta(days=SEASON_DAYS) + timedelta(days=day)
         metrics = {
             name: value * (1 + 0.01 * math.sin(step / 4 + len(name)) + day / 900)
             for name, value in NOMINAL.items()
             if name in fleet().components()[PUMP].tags
         }
-        if step == 60 * 24:
+        if day == 60:
             metrics["vibration_rms"] = 11.9
         records.append(telemetry(PUMP, when, step, metrics))
         noise = 4 * math.sin(step / 9)

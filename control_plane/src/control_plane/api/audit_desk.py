@@ -139,7 +139,7 @@ def proof_steps(taken: list[Step]) -> list[ProofStep]:
         for step in taken
     ]
     left = [what for what in STEPS if what not in {step.what for step in steps}]
-    why = "the step before it did not hold"
+    why = "rests on the step before it"
     return steps + [ProofStep(what=what, state="not_checked", detail=why) for what in left]
 
 

@@ -15,7 +15,7 @@ _MEANINGS = {
     "mean_width_cycles": "mean width of the interval, in cycles: at the same coverage, narrower is better",
     "false_alarm_rate": "share of normal cycles above the anomaly threshold",
     "ood_rate": "share of cycles that look unlike the training data",
-    "held_out_units": "units that the model never saw and was judged on; 0 or few say little",
+    "held_out_units": "units that it was judged on; of fewer than four in all it was trained on the same",
     "units": "units that it was judged on",
     "cycles": "cycles that it was judged on",
     "importance_incompleteness": "share of the RUL that the importances leave unexplained",

@@ -60,7 +60,9 @@ def api_router(view: FleetView) -> APIRouter:
     async def unknown(rest: str) -> None:
         """Anything else under /api is a JSON 404, not the console's page."""
         raise HTTPException(
-            404, f"no /api/{rest}; there are fleet, components/..., alerts, completeness and health"
+            404,
+            f"no /api/{rest}; there are fleet, components/..., alerts, completeness, health, rollouts, "
+            "models and audit/predictions",
         )
 
     return router

@@ -124,7 +124,8 @@ def _check_inference(log: InferenceLog, entry: InferenceEntry, window: bytes, st
     with _step(steps, "place in the log") as said:
         result = log.verify()
         _refuse(result.problems[0] if result.problems else None)
-        _refuse(None if entry.index < result.covered else "no checkpoint covers it yet")
+        if entry.index >= result.covered:
+            raise Missing("no checkpoint covers it yet")
         said.append(f"under a checkpoint of {result.covered} entries")
     with _step(steps, "the log's signature") as said:
         said.append(f"{log.verifier.name}+{log.verifier.key_id.hex()}")

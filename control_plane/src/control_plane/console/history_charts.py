@@ -55,6 +55,7 @@ def _options(
         options["xAxis"]["axisLabel"]["formatter"] = "{HH}:{mm}:{ss}"
     options["tooltip"][":formatter"] = _TOOLTIP
     options["brush"] = {"xAxisIndex": 0, "brushType": "lineX", "toolbox": [], "transformable": False}
+    options["toolbox"] = {"show": False}  # a brush brings one of its own
     options["title"] = _nothing(series)
     width: Numbers = [
         None if low is None or high is None else high - low

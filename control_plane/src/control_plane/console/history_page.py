@@ -100,8 +100,9 @@ class HistoryPage:
             box("history-gap", "span")
             for name, shift, zoom in STEPS:
                 self._button(name, self._by(shift, zoom))
-            self._start = self._time("From (UTC)", "from")
-            self._end = self._time("To (UTC)", "to")
+            with box("history-times"):
+                self._start = self._time("From (UTC)", "from")
+                self._end = self._time("To (UTC)", "to")
         Text("Drag over a curve to look closer.", "muted")
 
     def _button(self, text: str, pressed: Callable[[], Awaitable[None]]) -> Any:

@@ -52,7 +52,7 @@ class ModelCardPage:
                     facts_table(_approval(card), "approval")
                     _section("What it is")
                     facts_table(_identity(card), "identity")
-            _section("On units it never saw")
+            _section("As judged when it was trained")
             _metrics(card.metrics, "The release came without metrics.")
             _section("Input")
             _tags(card)

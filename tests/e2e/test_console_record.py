@@ -1,0 +1,144 @@
+"""History, audit record and model cards in the console: Debian's Chromium on the real web server."""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from shared.listen import free_port
+from shared.schemas import ModelRef, utc_now
+from tests.support.audited_centre import SITE, AuditedCentre, prediction
+from tests.support.browser import page
+from tests.support.console_lake import (
+    CONFIG,
+    OUTAGE_DAYS,
+    PUMP,
+    SEASON_DAYS,
+    ConsoleLake,
+    LivingFleet,
+    season,
+)
+from tests.support.releases import Centre, make_release
+from tests.support.services import running
+
+SEEN_WITHIN_MS = 30_000
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory) -> Iterator[str]:
+    """A pump's season, a published release that it runs, a record of its answers: the console's address."""
+    folder = tmp_path_factory.mktemp("centre")
+    centre = Centre(folder)
+    manifest, model = make_release(metrics={"mae_cycles": 9.5, "coverage": 0.91})
+    centre.publish(manifest, model)
+    data = centre.layout.data_dir
+    record = AuditedCentre(data, ModelRef(name=manifest.name, version=1, sha256=manifest.sha256))
+    record.more(4)
+    record.look()
+    record.more(1)
+    lake = ConsoleLake(data / "lake")
+    lake.write(*season(utc_now()))
+    LivingFleet(lake).history(1)
+    (folder / "fleet.yaml").write_text(CONFIG)
+    port = free_port()
+    options = ["--config", str(folder / "fleet.yaml"), "--data-dir", str(data)]
+    serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
+    with running(*serve, port=port):
+        yield f"http://127.0.0.1:{port}"
+
+
+def picture(found: Page, name: str) -> None:
+    """Kept where a person wants to look at the pages."""
+    if folder := os.environ.get("PICTURES"):
+        found.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def dragged(found: Page, chart: Locator, start: float, end: float) -> None:
+    """Drag over a chart's plot, from one share of its width to another."""
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    found.mouse.move(box["x"] + box["width"] * start, y)
+    found.mouse.down()
+    found.mouse.move(box["x"] + box["width"] * end, y, steps=4)
+    found.mouse.up()
+
+
+def test_a_season_is_seen_and_a_stretch_dragged_over_comes_up_finer(console):
+    """Months in one picture, with their gap and spike; dragging, buttons and the keyboard change the span."""
+    with page() as found:
+        found.goto(f"{console}/component/{PUMP.key}", wait_until="networkidle")
+        found.get_by_test_id("history").click()
+        span = found.get_by_test_id("span")
+        expect(span).to_contain_text("1 d 0 h", timeout=SEEN_WITHIN_MS)
+        found.get_by_role("button", name="90 days").press("Enter")
+        expect(span).to_contain_text("a point is the mean of", timeout=SEEN_WITHIN_MS)
+        expect(span).to_contain_text("90 d 0 h")
+        chart = found.get_by_test_id("chart-vibration_rms").locator("svg")
+        expect(chart.get_by_text("12", exact=True)).to_be_attached(timeout=SEEN_WITHIN_MS)  # the spike's axis
+        picture(found, "history")
+
+        dragged(found, chart, 0.6, 0.75)
+        expect(span).to_contain_text("every one of", timeout=SEEN_WITHIN_MS)
+        since = span.inner_text()[: len("2026-01-01")]
+        expect(found).to_have_url(re.compile(f"from={since}"), timeout=SEEN_WITHIN_MS)
+        zoomed = found.url
+        found.get_by_role("button", name="Earlier").click()
+        expect(span).not_to_contain_text("reading", timeout=SEEN_WITHIN_MS)
+
+        found.goto(zoomed, wait_until="networkidle")  # the address leads back to the same span
+        expect(span).to_contain_text("every one of", timeout=SEEN_WITHIN_MS)
+        outage = utc_now() - timedelta(days=SEASON_DAYS - OUTAGE_DAYS[0] - 1)
+        found.get_by_label("To (UTC)").fill(f"{outage + timedelta(days=1):%Y-%m-%dT%H:%M:%S}")
+        expect(found.get_by_test_id("history-problem")).to_contain_text("before", timeout=SEEN_WITHIN_MS)
+        found.get_by_label("From (UTC)").fill(f"{outage:%Y-%m-%dT%H:%M:%S}")
+        expect(span).to_contain_text("nothing was recorded", timeout=SEEN_WITHIN_MS)
+        expect(found.get_by_text("No number in this span").first).to_be_visible()
+
+
+def test_a_prediction_is_looked_up_and_its_proof_is_green_amber_or_absent(console):
+    """From the component's list, by typing, and for an id that no record holds."""
+    with page() as found:
+        found.goto(f"{console}/component/{PUMP.key}?minutes=60", wait_until="networkidle")
+        link = found.get_by_test_id("newest").locator("a").first
+        expect(link).to_be_visible(timeout=SEEN_WITHIN_MS)
+        link.click()
+        expect(found.get_by_test_id("audit-problem")).to_contain_text("No entry", timeout=SEEN_WITHIN_MS)
+
+        for number, state, words in ((2, "holds", "Proven"), (4, "not_checked", "Not proven yet")):
+            found.get_by_label("Prediction id").fill(prediction(number).prediction_id)
+            found.get_by_label("Prediction id").press("Enter")
+            record = found.get_by_test_id("audit-record")
+            expect(record).to_contain_text(f"entry {number} of {SITE}", timeout=SEEN_WITHIN_MS)
+            proof = found.get_by_test_id("proof")
+            expect(proof).to_have_attribute("data-state", state)
+            expect(proof).to_contain_text(words)
+            expect(found.get_by_test_id("proof-step")).to_have_count(6)
+            picture(found, f"audit-{state}")
+        expect(proof).to_contain_text("covers the first 4")
+
+
+def test_a_release_has_a_card_that_names_who_approved_it(console):
+    """The list, the card, and a card that is not there."""
+    with page("dark", width=390, height=844) as found:
+        found.goto(f"{console}/models", wait_until="networkidle")
+        row = found.get_by_test_id("models").locator("tbody tr")
+        expect(row).to_contain_text("alice, carol (2 of 3)", timeout=SEEN_WITHIN_MS)
+        row.get_by_role("link").click()
+        expect(found.get_by_test_id("approval")).to_contain_text(
+            "2 of 3: alice, bob, carol", timeout=SEEN_WITHIN_MS
+        )
+        expect(found.get_by_test_id("metrics")).to_contain_text("share of true RULs inside the interval")
+        expect(found.get_by_text("It is no safety function")).to_be_visible()
+        assert found.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        picture(found, "card-small")
+        found.goto(f"{console}/models/coolant_pump/9", wait_until="networkidle")
+        expect(found.get_by_text("no release coolant_pump/9 is published")).to_be_visible(
+            timeout=SEEN_WITHIN_MS
+        )
