@@ -128,7 +128,8 @@ def histories(draw):
     for second in range(count):
         name = draw(ALERTS)
         severity = draw(st.sampled_from(["warning", "alarm"]))
-        told.append(transition(draw(STATES), second, name, severity, by_centre=name == "c"))
+        by = {"operator": draw(st.sampled_from([None, "B. Ito", "C. Wu"]))}  # of a clearing: it was a reset
+        told.append(transition(draw(STATES), second, name, severity, by_centre=name == "c", **by))
     arrived = draw(st.permutations(told)) + draw(st.lists(st.sampled_from(told), max_size=4))
     return told, arrived
 

@@ -10,12 +10,11 @@ from typing import Any
 
 from control_plane.alerts.lifecycle import Transition
 from control_plane.alerts.store import AlertStore
-from control_plane.sinks.arrival import Arrival, Sink
+from control_plane.sinks.arrival import CENTRE_STORE, Arrival, Sink
 from control_plane.sinks.lake import LakeReader
 from shared.envelope import Envelope
 from shared.schemas import Alert, AlertState, utc_now
 
-CENTRE_STORE = "centre"  # how a store id begins where the centre scored, and not the site
 CATCH_UP = timedelta(days=30)  # of the lake at a start: longer than any crash, shorter than alerts are kept
 
 _ORIGIN = ("store_id", "seq", "config_hash")
