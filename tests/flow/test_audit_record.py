@@ -172,6 +172,7 @@ def test_every_drawn_prediction_is_computed_again_bit_for_bit(layout):
     assert draw(layout, 5, seed=7) == draw(layout, 5, seed=7) != draw(layout, 5, seed=8)
     found = replay_many(layout, ids, releases)
     assert (found.held, found.counts()["bit-exact"]) == (True, AT_EDGE + AT_CENTRE)
+    assert all(result.runtime == result.recorded_runtime for result in found.results)
 
 
 @pytest.mark.parametrize(("shift", "answer"), [(1e-5, "within tolerance"), (1.0, "different")])
