@@ -21,6 +21,7 @@ COMMANDS = {
     "token": "Bearer tokens of who asks for predictions: add, list, remove.",
     "import": "Take the records of signed bundles that sites exported.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
+    "predict": "Ask the inference server about one window in a CSV file.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }
 
