@@ -22,7 +22,7 @@ from shared.wire.open_inference_pb2_grpc import GRPCInferenceServiceStub
 
 READY_S = 120.0  # for a server that listens to serve its model
 DEADLINE_S = 10.0  # a call
-WARM_UP_S = 0.5
+WARM_UP_S = 1  # h2load takes whole seconds
 ANSWER_BYTES_MIN = 100  # an answer has more
 VALUES = np.random.default_rng(1).normal(0, 1, (1, WINDOW_CYCLES, MODEL_TAGS)).astype(np.float32)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from control_plane.ingest import consumer
-from control_plane.ingest.telemetry import Route, Routed, components_of_type, consume_telemetry
+from control_plane.ingest.routing import Match, Routes, Rule
+from control_plane.ingest.telemetry import consume_telemetry
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.lake import LakeReader
 from shared.errors import ConfigError, Retryable
-from shared.reactor_config import parse_fleet
 from tests.support.dying_ingest import AtOnce
 from tests.support.pipeline import OneThread, broker, forwarding, telemetry, thread, until
 
@@ -36,52 +36,35 @@ class Kept:
 
 @pytest.mark.slow
 def test_records_go_to_the_sinks_that_their_content_names(tmp_path):
-    """By component type, by site, to everyone; the same record twice reaches a sink once."""
-    fleet = parse_fleet({"TX01": {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test")
-    pumps, texas, idaho, everyone = Kept(), Kept(), Kept(), Kept(refusals=1)
-    influx = InfluxWriter("http://127.0.0.1:1", "t", "o", "b")  # away: points wait in its buffer
-    routes = [
-        Route(pumps, components_of_type(fleet, "coolant_pump")),
-        Route(texas, frozenset({"TX01"})),
-        Route(idaho, frozenset({"ID01"})),
-        Route(influx),
-        Route(everyone),
+    """By component type, to everyone, to nobody; the same record twice reaches a sink once."""
+    types = {"TX01/R1/coolant_pump": "pump", "TX01/R1/heat_exchanger": "exchanger"}
+    rules = [
+        Rule(match=Match(component_type="pump"), to=("lake", "influx", "alerts")),
+        Rule(to=("lake", "influx")),
     ]
+    lake, pumps, nobody = Kept(refusals=1), Kept(), Kept()
+    influx = InfluxWriter("http://127.0.0.1:1", "t", "o", "b")  # away: points wait in its buffer
+    sinks = {"influx": influx, "alerts": pumps, "scoring": nobody, "lake": lake}
     backlog = OneThread(tmp_path / "o.db")
     backlog.ask(backlog.store.commit, [telemetry(1), telemetry(1, "heat_exchanger")])
     backlog.acknowledge = lambda seqs: None
 
     def consume(stop: threading.Event, address: str) -> None:
-        consume_telemetry("telemetry_raw", routes, bootstrap=address, stop=stop)
+        consume_telemetry("telemetry_raw", sinks, Routes(rules, types), bootstrap=address, stop=stop)
 
     with broker() as address, thread(consume, address):
         for _ in range(2):
             with forwarding(backlog, address) as forwarder:
                 until(lambda: forwarder.delivered == 2)
-        until(lambda: len(everyone.keys) == 2)
+        until(lambda: len(lake.keys) == 2)
     assert pumps.keys == ["TX01/R1/coolant_pump"]
-    assert texas.keys == everyone.keys == ["TX01/R1/coolant_pump", "TX01/R1/heat_exchanger"]
-    assert idaho.keys == []
+    assert lake.keys == ["TX01/R1/coolant_pump", "TX01/R1/heat_exchanger"]
+    assert nobody.keys == []
     assert len(influx._points) == 2
 
 
-def test_a_route_that_has_a_batch_is_left_alone_when_it_is_given_again():
-    """One sink says "not now": when the batch comes again, the sinks before it do not get it twice."""
-
-    class Of:
-        record = type("R", (), {"key": "TX01/R1/pump"})
-
-    first, second = Kept(), Kept(refusals=1)
-    routed = Routed([Route(first), Route(second)])
-    with pytest.raises(Retryable):
-        routed.accept([Of])
-    routed.accept([Of])
-    routed.accept([Of])
-    assert (first.keys, second.keys) == (["TX01/R1/pump"] * 2, ["TX01/R1/pump"] * 2)
-
-
 @pytest.mark.slow
-def test_without_routes_the_lake_is_the_sink(tmp_path, monkeypatch):
+def test_without_sinks_the_lake_is_the_sink(tmp_path, monkeypatch):
     """The one-line call of the PRD works, from the environment alone; a wrong topic names the right ones."""
     monkeypatch.setenv("PM_DATA_DIR", str(tmp_path))
     backlog = OneThread(tmp_path / "o.db")

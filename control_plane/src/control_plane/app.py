@@ -8,13 +8,14 @@ a site's stream.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -23,20 +24,15 @@ from deltalake.exceptions import DeltaError
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
 from control_plane.inference_door import InferenceDoor, InferenceSettings
-from control_plane.ingest.consumer import Ingest
-from control_plane.ingest.known_rows import KnownRows
-from control_plane.ingest.progress import FILE_NAME as PROGRESS_FILE
-from control_plane.ingest.progress import Progress
+from control_plane.ingest.routing import Routes
+from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
 from control_plane.release.controller import run_controller
 from control_plane.release.director_keys import DirectorKeys
 from control_plane.release.renewal import keep_fresh
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
-from control_plane.sinks.arrival import Sink
-from control_plane.sinks.influx import InfluxWriter
-from control_plane.sinks.lake import LakeReader, LakeWriter
-from control_plane.sinks.lake_lock import lake_lock
+from control_plane.sinks.lake import LakeReader
 from control_plane.site_doors import SiteDoors
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
@@ -48,7 +44,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 WITNESS_PERIOD_S = 5.0  # how often new checkpoints are checked and co-signed
-LAKE_LOCK_WAIT_S = 15.0  # for the ingest before this one, or an import, to end
 STOP_DEADLINE_S = 10.0  # for the batch that ingest has in hand
 PAGES_STOP_DEADLINE_S = 2  # browsers keep their connections; they reconnect by themselves
 
@@ -62,15 +57,6 @@ class Part(StrEnum):
     FLEET = "fleet"  # the sites' streams and the audit witness
     WEB = "web"  # console, API and repositories: one HTTP server
     INFERENCE = "inference"
-
-
-class Influx(NamedTuple):
-    """Where InfluxDB 2 is, when there is one."""
-
-    url: str
-    token: str
-    org: str
-    bucket: str
 
 
 @dataclass(frozen=True)
@@ -93,6 +79,7 @@ class CentreSettings:
     influx: Influx | None = None
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
     director_keys: DirectorKeys | None = None
+    routes: Routes = field(default_factory=Routes)
 
 
 class Centre:
@@ -169,16 +156,14 @@ class Centre:
         await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
     def _ingest(self, stop: threading.Event) -> None:
-        folder = self._layout.lake
-        with lake_lock(folder, LAKE_LOCK_WAIT_S):
-            lake = LakeWriter(folder)
-            lake.create()
-            sinks: list[Sink] = [lake]
-            if self._settings.influx:
-                sinks.append(InfluxWriter(*self._settings.influx))
-            known, progress = KnownRows(LakeReader(folder).spans()), Progress(folder / PROGRESS_FILE)
-            own = self._settings
-            Ingest(own.kafka, sinks, known, progress=progress, client=own.kafka_client).run(stop)
+        own = self._settings
+        scoring = Scoring(
+            own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
+        )
+        ingest = IngestSettings(
+            self._layout.lake, own.kafka, own.kafka_client, own.influx, own.routes, scoring
+        )
+        run_ingest(ingest, stop)
 
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles

@@ -4,6 +4,8 @@ from shared import command_line
 
 COMMANDS = {
     "serve": "Run the centre: ingest, fleet service, console, repositories and inference.",
+    "ingest": "Take the sites' records from Kafka into the lake and the other sinks, each once.",
+    "dlq": "Dead letters: list what could not be read, and replay it.",
     "broker": "Serve Kafka's protocol from memory, for evaluation only.",
     "dataset": "Build the training table from the lake, CSV or Parquet.",
     "train": "Train, measure on units held out, export to ONNX, register with MLflow.",

@@ -8,9 +8,11 @@ from typing import Annotated
 import structlog
 import typer
 
-from control_plane.app import Centre, CentreSettings, Influx, Part
+from control_plane.app import Centre, CentreSettings, Part
 from control_plane.commands.options import DataDir, passphrase
 from control_plane.inference_door import InferenceSettings
+from control_plane.ingest.routing import load_routes
+from control_plane.ingest_part import Influx
 from control_plane.layout import Layout
 from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
 from control_plane.release.director_keys import DirectorKeys
@@ -68,6 +70,9 @@ def serve(
         Path | None, typer.Option(help="folder with director-<site>.pem: the fleet part carries roll-outs on")
     ] = None,
     influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
+    routes: Annotated[
+        Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
+    ] = None,
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
 
@@ -85,12 +90,14 @@ def serve(
     names = tuple(centre_name or ())
     aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
     inference = InferenceSettings(inference_listen, names, inference_tokens, inference_metrics, aliases)
+    fleet = load_fleet(config)
     settings = CentreSettings(
         data_dir, kafka, listen, fleet_listen, inference, repository_listen, enrol_listen,
         names, frozenset(part or Part), influx, load_client_settings(kafka_client_config),
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
+        load_routes(routes, fleet),
     )  # fmt: skip
-    asyncio.run(_until_told(Centre(settings, load_fleet(config))))
+    asyncio.run(_until_told(Centre(settings, fleet)))
 
 
 def aliases_of(name: str | None, tracking_uri: str) -> RegistryAliases | None:

@@ -2,11 +2,19 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import (
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
+from control_plane.ingest.dead_letters import KafkaDeadLetters, QuietLog
 from control_plane.ingest.intake import Intake, Received
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import Progress
@@ -15,8 +23,11 @@ from shared.schemas import DLQ_SUFFIX, TOPICS
 
 GROUP = "pm-stack-smr-ingest"
 BATCH_MESSAGES_MAX = 2_000  # bounds memory, and the size of one commit to the lake
+BATCH_BYTES_MAX = 32 * 1024 * 1024  # of bodies: a batch of the largest messages must fit in memory too
 BATCH_WAIT_S = 1.0  # how long a batch is gathered: the age of what a page shows
-DEAD_LETTER_FLUSH_S = 10.0
+CHUNK_MESSAGES_MAX = 100  # taken before bytes are counted again: at 1 MiB each, 100 MiB beyond the bound
+FETCHED_AHEAD_KIB_MAX = 16_384  # that librdkafka keeps ready: some 20,000 readings
+STOP_LOOK_S = 0.2  # how soon a stop is seen while sinks are waited for
 PROGRESS_PERIOD_S = 5.0  # how often Kafka is asked whether anything is left to read
 ASK_TIMEOUT_S = 5.0  # for each such question
 
@@ -38,6 +49,7 @@ def consumer_config(bootstrap: str, group: str, client: Mapping[str, str]) -> di
         "topic.metadata.refresh.interval.ms": 5_000,
         "reconnect.backoff.max.ms": 2_000,
         "session.timeout.ms": 10_000,
+        "queued.max.messages.kbytes": FETCHED_AHEAD_KIB_MAX,
     }
 
 
@@ -59,6 +71,7 @@ class Ingest:
         self._bootstrap, self._group, self._client = bootstrap, group, dict(client or {})
         self._topics = [*topics, *(topic + DLQ_SUFFIX for topic in topics)]
         self._intake = Intake(sinks, known, progress or Progress())
+        self._early: list[Message] = []  # handed out while sinks were waited for: the next batch's first
         self._next_look_s = 0.0
         self._trouble: int | None = None  # the kind of what librdkafka last complained of, since a batch came
 
@@ -80,7 +93,7 @@ class Ingest:
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop`; returns when the batch in hand is settled."""
         settings = consumer_config(self._bootstrap, self._group, self._client) | {"error_cb": self._on_error}
-        consumer, asker = (Consumer(settings, logger=_QuietLog()) for _ in range(2))
+        consumer, asker = (Consumer(settings, logger=QuietLog()) for _ in range(2))
         dead_letters = KafkaDeadLetters(self._bootstrap, self._client)
         consumer.subscribe(self._topics)
         try:
@@ -98,15 +111,33 @@ class Ingest:
             self._trouble = error.code()
             log.warning("Kafka is out of reach", reason=error.str())
 
-    def _step(self, consumer: Consumer, dead_letters: "KafkaDeadLetters", stop: threading.Event) -> None:
-        messages = consumer.consume(BATCH_MESSAGES_MAX, BATCH_WAIT_S)
-        if messages:
-            self._trouble = None
-        self._intake.take([_received(m) for m in messages if not m.error()], dead_letters, stop)
-        if stop.is_set():
-            return
-        if messages and dead_letters.flushed():
-            _commit(consumer)
+    def _step(self, consumer: Consumer, dead_letters: KafkaDeadLetters, stop: threading.Event) -> None:
+        messages = self._gather(consumer)
+        waits = _StaysInGroup(stop, consumer, self._early)
+        self._intake.take([_received(m) for m in messages], dead_letters, waits)
+        waits.resume()
+        if messages and not stop.is_set() and dead_letters.flushed():
+            _commit(consumer, next_offsets(messages))
+
+    def _gather(self, consumer: Consumer) -> list[Message]:
+        """A batch, bounded in number, bytes and the time that it waits for more."""
+        batch, end = list(self._early), time.monotonic() + BATCH_WAIT_S
+        self._early.clear()
+        size = sum(map(len, batch))
+        while len(batch) < BATCH_MESSAGES_MAX and size < BATCH_BYTES_MAX:
+            room = min(CHUNK_MESSAGES_MAX, BATCH_MESSAGES_MAX - len(batch))
+            chunk = consumer.consume(room, max(end - time.monotonic(), 0.0))
+            for message in chunk:
+                error = message.error()
+                if error is None:
+                    batch.append(message)
+                    size += len(message)
+                    self._trouble = None
+                else:
+                    self._on_error(error)
+            if len(chunk) < room:
+                break
+        return batch
 
     def _note_progress(self, consumer: Consumer, asker: Consumer) -> None:
         """Now and then: whether anything is left to read, and how far we have come."""
@@ -115,43 +146,67 @@ class Ingest:
         self._next_look_s = time.monotonic() + PROGRESS_PERIOD_S
         progress = self._intake.progress
         try:
-            if progress.has_news and _caught_up(consumer, asker, self._topics):
+            if progress.has_news and not self._early and _caught_up(consumer, asker, self._topics):
                 progress.caught_up()
         except KafkaException as error:
             log.debug("not known whether anything is left to read", reason=str(error))
         progress.save()
 
 
-class KafkaDeadLetters:
-    """Dead letters as `<topic>.dlq`, with origin and reason among the headers."""
+class _StaysInGroup:
+    """The event `stop`, whose `wait` keeps the consumer in its group however long a sink is away.
 
-    def __init__(self, bootstrap: str, client: Mapping[str, str] | None = None) -> None:
-        own = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "message.timeout.ms": 0}
-        settings = {**(client or {}), **own}
-        self._producer = Producer(settings, logger=_QuietLog())
+    Partitions are paused meanwhile, so that nothing is fetched and memory stays as it is; polling tells
+    the group that we live. One that a rebalance brings may hand out a message before it is paused too:
+    that is kept in `early`.
+    """
 
-    def put(self, message: Received, reason: str) -> None:
-        """Send it on its way."""
-        marks = {**dict(message.headers or ()), "origin": message.origin, "reason": reason}
-        self._producer.produce(f"{message.topic}{DLQ_SUFFIX}", message.body, message.key, headers=marks)
+    def __init__(self, stop: threading.Event, consumer: Consumer, early: list[Message]) -> None:
+        self._stop, self._consumer, self._early = stop, consumer, early
+        self._paused = False
 
-    def flushed(self) -> bool:
-        """Whether Kafka has all of them; waits a while for it."""
-        return not self._producer.flush(DEAD_LETTER_FLUSH_S)
+    def is_set(self) -> bool:
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            self._paused = True
+            self._consumer.pause(self._consumer.assignment())
+            message = self._consumer.poll(min(left, STOP_LOOK_S))
+            if message is not None and message.error() is None:
+                self._early.append(message)
+        return self._stop.is_set()
+
+    def resume(self) -> None:
+        """Fetch again, if ever it waited."""
+        if self._paused:
+            self._consumer.resume(self._consumer.assignment())
+
+
+def next_offsets(messages: Iterable[Message]) -> list[TopicPartition]:
+    """What to commit for exactly these messages: of each partition, the offset after its last."""
+    last: dict[tuple[str, int], int] = {}
+    for message in messages:
+        place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+        last[place] = max(offset, last.get(place, -1))
+    return [TopicPartition(*place, offset + 1) for place, offset in last.items()]
 
 
 def _received(message: Message) -> Received:
     topic = message.topic() or ""
     origin = f"{topic}/{message.partition()}/{message.offset()}"
-    return Received(topic, message.key(), message.headers(), message.value() or b"", origin)
+    kind, time_ms = message.timestamp()
+    known_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else time_ms
+    return Received(topic, message.key(), message.headers(), message.value() or b"", origin, known_ms)
 
 
-def _commit(consumer: Consumer) -> None:
+def _commit(consumer: Consumer, offsets: list[TopicPartition]) -> None:
+    """A failure is no loss: the records are safe, and what is read again is dropped as a repeat."""
     try:
-        consumer.commit(asynchronous=False)
-    except KafkaException as error:  # the broker forgot us: the records are safe, a repeat is dropped
-        if error.args[0].code() != KafkaError._NO_OFFSET:
-            log.warning("offsets not committed", reason=str(error))
+        consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as error:
+        log.warning("offsets not committed", reason=str(error))
 
 
 def _caught_up(consumer: Consumer, asker: Consumer, topics: Sequence[str]) -> bool:
@@ -169,10 +224,3 @@ def _caught_up(consumer: Consumer, asker: Consumer, topics: Sequence[str]) -> bo
         if max(at.offset, before.offset, low) < high:  # an offset that is not known is below zero
             return False
     return bool(assigned)
-
-
-class _QuietLog:
-    """librdkafka reports each failed connection attempt; a lag that grows says it better."""
-
-    def log(self, *_: object) -> None:
-        return

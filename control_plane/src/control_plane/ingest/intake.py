@@ -1,6 +1,5 @@
 """One way in, however a record came: validated, repeats dropped, every sink told, what is bad set aside."""
 
-import threading
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -20,19 +19,29 @@ log = structlog.get_logger()
 
 
 class Received(NamedTuple):
-    """A message as a site made it; `origin` says where this copy was found."""
+    """A message as a site made it; `origin` says where this copy was found, `time_ms` is Kafka's time of it
+    (milliseconds since 1970 UTC), where it is known."""
 
     topic: str
     key: bytes | None
     headers: Headers
     body: bytes
     origin: str
+    time_ms: int | None = None
 
 
 class DeadLetters(Protocol):
     """Keeps what could not be read, for a person."""
 
     def put(self, message: Received, reason: str) -> None: ...
+
+
+class Stop(Protocol):
+    """Says whether to end, and waits for that; a `threading.Event` does."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float, /) -> bool: ...
 
 
 class Intake:
@@ -44,7 +53,7 @@ class Intake:
         self.repeats = 0
         self.dead_letters = 0
 
-    def take(self, messages: Sequence[Received], dead_letters: DeadLetters, stop: threading.Event) -> None:
+    def take(self, messages: Sequence[Received], dead_letters: DeadLetters, stop: Stop) -> None:
         """Returns when every sink holds what was new of `messages`, or `stop` is set."""
         batch = [a for message in messages if (a := self._arrival(message, dead_letters))]
         if batch:
@@ -72,7 +81,7 @@ class Intake:
         self.progress.count_repeat(envelope.store_id)
         return None
 
-    def _settle(self, batch: list[Arrival], stop: threading.Event) -> None:
+    def _settle(self, batch: list[Arrival], stop: Stop) -> None:
         """Every sink takes the batch, however long that needs; a sink that has it drops its repeat."""
         for sink in self._sinks:
             while not stop.is_set():
@@ -80,7 +89,9 @@ class Intake:
                     sink.accept(batch)
                     break
                 except Retryable as error:
-                    log.warning("sink not ready", sink=type(sink).__name__, reason=str(error))
+                    log.warning(
+                        "sink not ready", sink=getattr(sink, "name", type(sink).__name__), reason=str(error)
+                    )
                     stop.wait(RETRY_WAIT_S)
         if stop.is_set():
             return

@@ -50,7 +50,7 @@ class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
                 found = await self._engine.apart(_explained, model, window, found)
         except (Rejected, Retryable, Untrusted, ValueError) as error:
             await context.abort(status_of(error), str(error))
-        answer = _told(found, model)
+        answer = _told(found, model, run)
         if self._audit is not None:
             answer.prediction_id = record(self._audit, model, window, run, found)
         return answer
@@ -135,7 +135,7 @@ def _one(answers: list[Fields | Rejected]) -> Fields:
     return found
 
 
-def _told(found: Fields, model: OnnxModel) -> rul_pb2.PredictRULResponse:
+def _told(found: Fields, model: OnnxModel, run: Run) -> rul_pb2.PredictRULResponse:
     manifest = model.manifest
     return rul_pb2.PredictRULResponse(
         predicted_rul=_or_nan(found["rul"]),
@@ -149,6 +149,12 @@ def _told(found: Fields, model: OnnxModel) -> rul_pb2.PredictRULResponse:
         timestamp=utc_now().isoformat(),
         withheld_because=found["withheld_because"] or "",
         contributions=[_contribution(each) for each in found.get("contributions", [])],
+        ood_score=found["ood_score"],
+        anomaly_threshold=manifest.anomaly_threshold,
+        ood_threshold=manifest.ood_threshold,
+        inference_time_ms=run.took_ms,
+        runtime=run.runtime,
+        feature_spec_sha256=manifest.feature_spec_hash,
     )
 
 

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 from shared.envelope import Envelope
 from shared.schemas import Record
 
+CENTRE_STORE = "centre-"  # how a store id begins where the centre scored; the site's own follows
+
 
 class Arrival(NamedTuple):
     """One validated record, its exact body (JSON bytes) and its envelope."""

@@ -4,6 +4,6 @@ Enters: the readings of one component, in order. Leaves: the window that ends wi
 Never: a number that was not read in its own cycle.
 """
 
-from edge_agent.window.buffer import MIN_CYCLES, WindowBuffer
+from shared.window_buffer import MIN_CYCLES, WindowBuffer
 
 __all__ = ["MIN_CYCLES", "WindowBuffer"]

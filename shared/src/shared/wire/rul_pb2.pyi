@@ -47,7 +47,7 @@ class Contribution(_message.Message):
     def __init__(self, tag: _Optional[str] = ..., of: _Optional[str] = ..., effect: _Optional[float] = ..., value: _Optional[float] = ..., normal: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class PredictRULResponse(_message.Message):
-    __slots__ = ("predicted_rul", "model_version", "timestamp", "rul_low", "rul_high", "rul_state", "anomaly_score", "is_anomaly", "model_sha256", "withheld_because", "contributions", "prediction_id")
+    __slots__ = ("predicted_rul", "model_version", "timestamp", "rul_low", "rul_high", "rul_state", "anomaly_score", "is_anomaly", "model_sha256", "withheld_because", "contributions", "prediction_id", "ood_score", "anomaly_threshold", "ood_threshold", "inference_time_ms", "runtime", "feature_spec_sha256")
     PREDICTED_RUL_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,12 @@ class PredictRULResponse(_message.Message):
     WITHHELD_BECAUSE_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_ID_FIELD_NUMBER: _ClassVar[int]
+    OOD_SCORE_FIELD_NUMBER: _ClassVar[int]
+    ANOMALY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    OOD_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_SPEC_SHA256_FIELD_NUMBER: _ClassVar[int]
     predicted_rul: float
     model_version: str
     timestamp: str
@@ -72,4 +78,10 @@ class PredictRULResponse(_message.Message):
     withheld_because: str
     contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
     prediction_id: str
-    def __init__(self, predicted_rul: _Optional[float] = ..., model_version: _Optional[str] = ..., timestamp: _Optional[str] = ..., rul_low: _Optional[float] = ..., rul_high: _Optional[float] = ..., rul_state: _Optional[str] = ..., anomaly_score: _Optional[float] = ..., is_anomaly: _Optional[bool] = ..., model_sha256: _Optional[str] = ..., withheld_because: _Optional[str] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., prediction_id: _Optional[str] = ...) -> None: ...
+    ood_score: float
+    anomaly_threshold: float
+    ood_threshold: float
+    inference_time_ms: float
+    runtime: str
+    feature_spec_sha256: str
+    def __init__(self, predicted_rul: _Optional[float] = ..., model_version: _Optional[str] = ..., timestamp: _Optional[str] = ..., rul_low: _Optional[float] = ..., rul_high: _Optional[float] = ..., rul_state: _Optional[str] = ..., anomaly_score: _Optional[float] = ..., is_anomaly: _Optional[bool] = ..., model_sha256: _Optional[str] = ..., withheld_because: _Optional[str] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., prediction_id: _Optional[str] = ..., ood_score: _Optional[float] = ..., anomaly_threshold: _Optional[float] = ..., ood_threshold: _Optional[float] = ..., inference_time_ms: _Optional[float] = ..., runtime: _Optional[str] = ..., feature_spec_sha256: _Optional[str] = ...) -> None: ...

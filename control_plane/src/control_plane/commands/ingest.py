@@ -1,0 +1,72 @@
+"""`control-plane ingest`."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from control_plane.commands.options import DataDir
+from control_plane.ingest.routing import load_routes
+from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
+from control_plane.layout import Layout
+from shared.errors import ConfigError
+from shared.kafka_client import VARIABLE, load_client_settings
+from shared.reactor_config import load_fleet
+
+
+def ingest(
+    data_dir: DataDir,
+    kafka: Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a broker")] = "127.0.0.1:9092",
+    kafka_client_config: Annotated[
+        Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
+    ] = None,
+    routes: Annotated[
+        Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(envvar="PM_CONFIG", help="the fleet, for routes by component type")
+    ] = None,
+    inference: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of inference, for routes to scoring; needs --config"),
+    ] = None,
+    influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
+    influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
+    influx_bucket: Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")] = "telemetry",
+    influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
+) -> None:
+    """Take the sites' records from Kafka into the lake and the other sinks, each once; until SIGTERM.
+
+    It is a consumer group over the five topics: offsets are committed after every sink has accepted, so it
+    may be killed at any moment. One process writes to a lake; another one is refused while it runs.
+
+    Example: control-plane ingest --data-dir /var/lib/pm-stack-smr --kafka kafka.example:9092
+
+    Example: control-plane ingest --data-dir data --routes routes.yaml --config reactor_config.yaml
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
+    if influx_url and not influx_token:
+        raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
+    influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
+    layout, fleet = Layout(data_dir), load_fleet(config) if config else None
+    scoring = (
+        Scoring(inference, fleet, layout.repository, os.environ.get(INFERENCE_TOKEN, ""))
+        if inference and fleet
+        else None
+    )
+    own = IngestSettings(
+        layout.lake, kafka, load_client_settings(kafka_client_config), influx, load_routes(routes, fleet),
+        scoring,
+    )  # fmt: skip
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+    def ready() -> None:
+        print(f"ingest             {kafka} (Kafka) to {own.lake}", flush=True)
+
+    run_ingest(own, stop, ready)
