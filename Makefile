@@ -16,7 +16,7 @@ DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-serving bench-fleet bench-soak proto schema pictures plots kafka lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-ingest proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -52,7 +52,7 @@ faults: $(VENV)/.installed ## the fault table: real Kafka, agents, ingest and pl
 
 faults-long: $(VENV)/.installed ## the same with 20 seeds of each fault, then the fault tests at length (hours)
 	@$(BIN)/python -m bench.faults --seeds 20
-	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
+	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 CONSUMER_RECORDS=1000000 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
 
 # Without bench-soak, which takes an hour, and bench-peers and bench-serving, which install another program.
 bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge ## the benchmarks; each prints figures beside their limits, then one line of JSON
@@ -71,6 +71,9 @@ bench-jitter: $(VENV)/.installed ## how late polls begin while Kafka is away, ag
 
 bench-edge: $(VENV)/.installed ## the whole agent: points/s, CPU, memory, latency to an acknowledged record, catch-up
 	@$(BIN)/python -m bench.edge
+
+bench-ingest: $(VENV)/.installed ## records/s and core from Kafka into the lake, against a bare consumer that discards
+	@$(BIN)/python -m bench.ingest
 
 bench-features: $(VENV)/.installed ## rows/s of the features, against a plain numpy rolling mean of the same windows
 	@$(BIN)/python -m bench.features

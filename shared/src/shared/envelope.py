@@ -51,8 +51,9 @@ def _fixed(schema: str, key: str, store_id: str, config_hash: str) -> dict[str, 
 
 def parse_headers(headers: Headers) -> Envelope:
     """The envelope of a message; Rejected when a header is missing or its number is none."""
-    found = {name: _text(value) for name, value in dict(headers or ()).items()}
-    missing = [name for name in Envelope._fields if not found.get(name)]
+    given = dict(headers or ())
+    found = {name: _text(given.get(name)) for name in Envelope._fields}
+    missing = [name for name, value in found.items() if not value]
     if missing:
         raise Rejected(f"missing headers: {', '.join(missing)}")
     if not (found["seq"].isascii() and found["seq"].isdigit() and len(found["seq"]) <= SEQ_DIGITS_MAX):

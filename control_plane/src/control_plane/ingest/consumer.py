@@ -22,7 +22,7 @@ from control_plane.sinks.arrival import Sink
 from shared.schemas import DLQ_SUFFIX, TOPICS
 
 GROUP = "pm-stack-smr-ingest"
-BATCH_MESSAGES_MAX = 2_000  # bounds memory, and the size of one commit to the lake
+BATCH_MESSAGES_MAX = 10_000  # some 40 MB as records; a backlog makes few and large files in the lake
 BATCH_BYTES_MAX = 32 * 1024 * 1024  # of bodies: a batch of the largest messages must fit in memory too
 BATCH_WAIT_S = 1.0  # how long a batch is gathered: the age of what a page shows
 CHUNK_MESSAGES_MAX = 100  # taken before bytes are counted again: at 1 MiB each, 100 MiB beyond the bound

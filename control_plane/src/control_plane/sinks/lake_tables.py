@@ -129,8 +129,11 @@ TABLES: dict[str, TableSpec] = {
 def row(arrival: Arrival) -> dict[str, Any]:
     """The columns of one arrival; columns that its record does not have stay empty."""
     record, envelope = arrival.record, arrival.envelope
+    origin = {"store_id": envelope.store_id, "seq": envelope.seq, "config_hash": envelope.config_hash}
+    if isinstance(record, Telemetry):  # most of all records, and flat: no dump, and no body is kept
+        return record.__dict__ | origin
     columns: dict[str, Any] = record.model_dump()
-    columns |= {"store_id": envelope.store_id, "seq": envelope.seq, "config_hash": envelope.config_hash}
+    columns |= origin
     columns["body"] = arrival.body.decode()
     match record:
         case PredictionRecord():

@@ -1,0 +1,94 @@
+"""Records per second and core that ingest brings into the lake, against a bare consumer that discards.
+
+One topic of a real Kafka on this machine, read from its beginning in turns by both, each by the CPU time of
+its own process (librdkafka's and Delta's threads included), so that a busy machine slows both. Ours
+validates, drops repeats, writes Delta tables and commits offsets; the bare one only takes messages from
+librdkafka. Beside it: what a topic read a second time, all repeats, costs. Limit: at least 0.4 of the bare
+consumer.
+"""
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from confluent_kafka import Consumer
+
+from control_plane.ingest.consumer import BATCH_MESSAGES_MAX, Ingest, consumer_config
+from control_plane.ingest.known_rows import KnownRows
+from control_plane.sinks.lake import LakeReader, LakeWriter
+from tests.support.kafka import running_kafka
+from tests.support.readings import send
+
+RECORDS = int(os.environ.get("INGEST_RECORDS", "200000"))
+TURNS = 2
+TOPIC = "telemetry_raw"
+LOOK_S = 0.02
+DEADLINE_S = 600.0
+RATIO_MIN = 0.4
+
+
+def main() -> None:
+    """Print records per second and core of both, and the ratio; the last line is JSON."""
+    with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as broker:
+        print(f"putting {RECORDS:,} readings on Kafka", flush=True)
+        send(broker.bootstrap, 0, RECORDS)
+        bare_s = ours_s = again_s = 0.0
+        for turn in range(TURNS):
+            lake = Path(folder) / f"lake-{turn}"
+            bare_s += _cpu_s(partial(_discard, broker.bootstrap, f"bare-{turn}"))
+            ours_s += _cpu_s(partial(_ingest, broker.bootstrap, lake, "accepted"))
+            again_s += _cpu_s(partial(_ingest, broker.bootstrap, lake, "repeats"))
+    count = RECORDS * TURNS
+    ratio = round(bare_s / ours_s, 3)
+    figures = {
+        "records_per_core_s": round(count / ours_s),
+        "bare_records_per_core_s": round(count / bare_s),
+        "repeats_per_core_s": round(count / again_s),
+    }
+    print(f"ingest into the lake  {figures['records_per_core_s']:>9,} records/s and core")
+    print(f"repeats dropped       {figures['repeats_per_core_s']:>9,} records/s and core")
+    print(f"bare consumer         {figures['bare_records_per_core_s']:>9,} records/s and core")
+    print(f"ratio                 {ratio:>9} (limit: at least {RATIO_MIN})")
+    print(json.dumps({"benchmark": "ingest", **figures, "ratio": ratio, "held": ratio >= RATIO_MIN}))
+
+
+def _cpu_s(work: Callable[[], None]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def _discard(bootstrap: str, group: str) -> None:
+    """Take every message once, in the batches and with the settings of ingest."""
+    consumer, seen = Consumer(consumer_config(bootstrap, group, {})), 0
+    consumer.subscribe([TOPIC])
+    while seen < RECORDS:
+        seen += len(consumer.consume(BATCH_MESSAGES_MAX, 1.0))
+    consumer.close()
+
+
+def _ingest(bootstrap: str, lake: Path, until: str) -> None:
+    """Read the topic from its beginning, until so many records are counted."""
+    writer = LakeWriter(lake)
+    writer.create()
+    ingest = Ingest(
+        bootstrap, [writer], KnownRows(LakeReader(lake).spans()), topics=[TOPIC], group=f"{lake.name}-{until}"
+    )
+    stop, end = threading.Event(), time.monotonic() + DEADLINE_S
+    worker = threading.Thread(target=ingest.run, args=(stop,))
+    worker.start()
+    while getattr(ingest, until) < RECORDS and worker.is_alive() and time.monotonic() < end:
+        time.sleep(LOOK_S)
+    stop.set()
+    worker.join()
+    if getattr(ingest, until) != RECORDS:
+        raise RuntimeError(f"{getattr(ingest, until)} of {RECORDS} records were {until}")
+
+
+if __name__ == "__main__":
+    main()
