@@ -12,6 +12,9 @@ T ?= tests
 JOBS ?= $(shell expr $$(nproc) + 1)
 # One process more than cores, because many tests wait. A chosen test runs alone, where a debugger works.
 BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
+# Says since when the fast tests have passed, by `make test` or `make check`: they need not run twice on the same files.
+FAST_TESTS := $(VENV)/.fast-tests-passed
+CHANGED = find . -newer $(FAST_TESTS) -type f -not -path '*/.*' -not -path '*/__pycache__/*' -print -quit
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
@@ -35,14 +38,17 @@ demo-rollback: $(VENV)/.installed ## a model that drifts: approved, rolled out, 
 	$(BIN)/python -m demo.rollback
 
 test: $(VENV)/.installed ## every test on every core, real services included; T=path::name runs one, JOBS=0 one by one
+	@touch $(VENV)/.begun
 	$(BIN)/python -m pytest $(BESIDE) $(T)
+	@$(if $(filter tests,$(T)),mv $(VENV)/.begun $(FAST_TESTS))
 
 check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden
+	@if [ -e $(FAST_TESTS) ] && [ -z "$$($(CHANGED))" ]; then echo "fast tests: passed before, no file has changed since"; else \
+	  touch $(VENV)/.begun && set -x && $(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden && mv $(VENV)/.begun $(FAST_TESTS); fi
 
 attacks: $(VENV)/.installed ## the attack table: tampered, stolen, forged, replayed, bombs; exit 1 when anything is accepted
 	@$(BIN)/python -m bench.attacks
