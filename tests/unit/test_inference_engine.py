@@ -41,10 +41,12 @@ def engine():
 
 @pytest.fixture
 async def held(engine):
-    """A model whose run is held on the engine's thread until `go_on`; what comes meanwhile waits."""
+    """A model that has run thrice, the last two on the engine's thread, where it is held until `go_on`."""
     model = Watched()
+    first = [asyncio.create_task(engine.run(model, VALUES)) for _ in range(3)]  # the first is run at once
+    await asyncio.sleep(0)
     model.go_on.clear()
-    first = [asyncio.create_task(engine.run(model, VALUES)) for _ in range(2)]
+    model.began.clear()
     await asyncio.to_thread(model.began.wait, 30)
     yield model
     model.go_on.set()
@@ -65,7 +67,7 @@ async def test_callers_that_wait_are_run_together(engine, held):
     await asyncio.sleep(0)
     held.go_on.set()
     found = await asyncio.gather(*asked)
-    assert held.runs[2:] == [(20, BLOCK_WINDOWS, False)]
+    assert held.runs[3:] == [(20, BLOCK_WINDOWS, False)]
     alone = OnnxModel(*make_release()).run(np.stack([VALUES + n for n in range(20)]))
     assert np.array_equal(np.stack([run.outputs["rul"] for run in found]), alone["rul"])
 
@@ -91,7 +93,16 @@ async def test_who_gave_up_while_waiting_is_not_run(engine, held):
         each.cancel()
     held.go_on.set()
     await asyncio.wait(asked)
-    assert [size for size, _, _ in held.runs[2:]] == [1]
+    assert [size for size, _, _ in held.runs[3:]] == [1]
+
+
+async def test_who_has_waited_too_long_is_not_run(engine, held):
+    """The same where nobody has cancelled it yet."""
+    late = asyncio.create_task(engine.run(held, VALUES, within_s=-1.0))
+    await asyncio.sleep(0)
+    held.go_on.set()
+    await asyncio.wait([late])
+    assert (late.cancelled(), held.runs[3:]) == (True, [])
 
 
 async def test_a_full_queue_refuses_at_once(engine, held, monkeypatch):
@@ -154,8 +165,8 @@ async def test_a_slow_model_leaves_the_loop(engine, monkeypatch):
 async def test_closing_cancels_who_waits():
     """Nobody is left waiting for an engine that has ended."""
     engine, model = Engine(), Watched()
-    asked = asyncio.create_task(engine.run(model, VALUES))
+    asked = [asyncio.create_task(engine.run(model, VALUES)) for _ in range(2)]
     await asyncio.sleep(0)
     engine.close()
-    await asyncio.wait([asked], timeout=30)
-    assert asked.cancelled()
+    await asyncio.wait(asked, timeout=30)
+    assert [each.cancelled() for each in asked] == [False, True]

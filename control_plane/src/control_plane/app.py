@@ -8,6 +8,7 @@ a site's stream.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -27,7 +28,7 @@ from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
 from control_plane.inference_door import InferenceDoor, InferenceSettings
 from control_plane.ingest.routing import Routes
-from control_plane.ingest_part import Influx, IngestSettings, run_ingest
+from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
 from control_plane.release.controller import run_controller
 from control_plane.release.director_keys import DirectorKeys
@@ -171,7 +172,11 @@ class Centre:
 
     def _ingest(self, stop: threading.Event) -> None:
         own = self._settings
-        run_ingest(IngestSettings(self._layout, own.kafka, own.kafka_client, own.influx, own.routes), stop)
+        scoring = Scoring(
+            own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
+        )
+        ingest = IngestSettings(self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring)
+        run_ingest(ingest, stop)
 
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles

@@ -1,17 +1,20 @@
 """Ingest with its sinks, as the centre runs it: what `control-plane ingest` and `serve` have in common."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from control_plane.ingest.centre_scoring import CentreScoring, standing_alerts
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.ingest.routing import Routed, Routes, SinkName
 from control_plane.layout import Layout
+from control_plane.serving.client import RULInferenceClient
+from control_plane.serving.published_specs import PublishedSpecs
 from control_plane.sinks.alerts import AlertSink, catch_up
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
@@ -21,7 +24,10 @@ from control_plane.sinks.lake_lock import lake_lock
 from control_plane.sinks.lake_upkeep import kept_up
 from shared.errors import ConfigError, Retryable
 from shared.kafka_client import KafkaClientSettings
+from shared.reactor_config import FleetConfig
 
+SCORING_DEADLINE_S = 2.0  # a server that is away holds up ingest by no more than this, now and then
+INFERENCE_TOKEN = "PM_INFERENCE_TOKEN"  # noqa: S105 - the variable with the bearer token for it
 LAKE_LOCK_WAIT_S = 15.0  # for the ingest before this one, or an import, to end
 
 
@@ -34,6 +40,15 @@ class Influx(NamedTuple):
     bucket: str
 
 
+class Scoring(NamedTuple):
+    """For the sink `scoring`: HOST:PORT of an inference server, the components, the published releases."""
+
+    inference: str
+    fleet: FleetConfig
+    repository: Path
+    token: str = ""
+
+
 @dataclass(frozen=True)
 class IngestSettings:
     """`kafka` is HOST:PORT; the lake and the list of alerts lie in the layout's folder."""
@@ -43,6 +58,7 @@ class IngestSettings:
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
     influx: Influx | None = None
     routes: Routes = field(default_factory=Routes)
+    scoring: Scoring | None = None
 
     @property
     def lake(self) -> Path:
@@ -56,12 +72,12 @@ def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], N
         with lake_lock(own.lake, LAKE_LOCK_WAIT_S), kept_up(own.lake), _feed(own) as feed:
             lake = LakeWriter(own.lake)
             lake.create()
-            alerts = own.layout.alert_store()
-            catch_up(AlertSink(alerts), alerts, LakeReader(own.lake))
+            alerts = AlertSink(own.layout.alert_store())
+            catch_up(Routed("alerts", alerts, own.routes), own.layout.alert_store(), LakeReader(own.lake))
             known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
             ingest = Ingest(
                 own.kafka,
-                _sinks(own, lake, AlertSink(alerts), feed),
+                _sinks(own, lake, alerts, feed, known),
                 known,
                 progress=progress,
                 client=own.kafka_client,
@@ -87,7 +103,9 @@ def _feed(own: IngestSettings) -> AbstractContextManager[InfluxFeed | None]:
     return InfluxFeed(own.lake, InfluxWriter(*own.influx), wanted)
 
 
-def _sinks(own: IngestSettings, lake: LakeWriter, alerts: AlertSink, feed: InfluxFeed | None) -> list[Sink]:
+def _sinks(
+    own: IngestSettings, lake: LakeWriter, alerts: Sink, feed: InfluxFeed | None, known: KnownRows
+) -> list[Sink]:
     """The lake comes last: a record that it holds is a repeat after a death, and no other sink would get it.
 
     So the others may see a record twice, and take it for the same by `(store_id, seq)` or its time.
@@ -96,7 +114,18 @@ def _sinks(own: IngestSettings, lake: LakeWriter, alerts: AlertSink, feed: Influ
     if feed:
         found["influx"] = feed
     found["lake"] = lake
+    sinks: list[Sink] = [Routed(name, sink, own.routes) for name, sink in found.items()]
+    if own.scoring is not None and own.routes.names("scoring"):
+        found["scoring"] = _scoring(own, own.scoring, sinks, known)
+        sinks.insert(0, Routed("scoring", found["scoring"], own.routes))
     missing = [name for name in ("influx", "scoring") if own.routes.names(name) and name not in found]
     if missing:
         raise ConfigError("--routes", [f"a rule names {name}, which is not set up here" for name in missing])
-    return [Routed(name, sink, own.routes) for name, sink in found.items()]
+    return sinks
+
+
+def _scoring(own: IngestSettings, how: Scoring, sinks: Sequence[Sink], known: KnownRows) -> CentreScoring:
+    """Its predictions go the way of all records."""
+    standing = standing_alerts(LakeReader(own.lake))
+    client = RULInferenceClient(how.inference, token=how.token, deadline_s=SCORING_DEADLINE_S)
+    return CentreScoring(client, PublishedSpecs(how.repository), how.fleet, sinks, known, standing)

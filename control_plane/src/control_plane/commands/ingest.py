@@ -1,5 +1,6 @@
 """`control-plane ingest`."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 
 from control_plane.commands.options import DataDir
 from control_plane.ingest.routing import load_routes
-from control_plane.ingest_part import Influx, IngestSettings, run_ingest
+from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
 from shared.errors import ConfigError
 from shared.kafka_client import VARIABLE, load_client_settings
@@ -28,6 +29,10 @@ def ingest(
     ] = None,
     config: Annotated[
         Path | None, typer.Option(envvar="PM_CONFIG", help="the fleet, for routes by component type")
+    ] = None,
+    inference: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT of inference, for routes to scoring; needs --config"),
     ] = None,
     influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
     influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
@@ -47,9 +52,15 @@ def ingest(
     if influx_url and not influx_token:
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
+    layout, fleet = Layout(data_dir), load_fleet(config) if config else None
+    scoring = (
+        Scoring(inference, fleet, layout.repository, os.environ.get(INFERENCE_TOKEN, ""))
+        if inference and fleet
+        else None
+    )
     own = IngestSettings(
-        Layout(data_dir), kafka, load_client_settings(kafka_client_config), influx,
-        load_routes(routes, load_fleet(config) if config else None),
+        layout, kafka, load_client_settings(kafka_client_config), influx, load_routes(routes, fleet),
+        scoring,
     )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -18,12 +18,14 @@ import structlog
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.rul_alarm import RulAlarm
 from control_plane.serving.client import Answer, RULInferenceClient
-from control_plane.sinks.arrival import Arrival, Sink
+from control_plane.sinks.arrival import CENTRE_STORE, Arrival, Sink
+from control_plane.sinks.lake import LakeReader
 from shared.errors import PmStackError, Rejected, Retryable
 from shared.features import FeatureSpec
 from shared.reactor_config import FleetConfig
 from shared.schemas import (
     Alert,
+    AlertState,
     ComponentId,
     Contribution,
     ModelRef,
@@ -35,7 +37,7 @@ from shared.schemas import (
 )
 from shared.window_buffer import WindowBuffer
 
-PREDICTIONS, ALERTS = "centre-", "centre-alerts-"  # how store ids begin; a site's own follows
+PREDICTIONS, ALERTS = CENTRE_STORE, f"{CENTRE_STORE}alerts-"  # how store ids begin; a site's own follows
 BATCH_S_MAX = 5.0  # for the windows of one batch: 2,000 take 1 s, and a site's session with Kafka 10 s
 AWAY_S = 10.0  # before a server that did not answer is asked again
 
@@ -150,6 +152,18 @@ class CentreScoring:
         alert = self._alarms[window.component].after(record)
         if alert is not None:
             yield _arrival(due.arrival, alert, ALERTS)
+
+
+def standing_alerts(lake: LakeReader) -> list[Alert]:
+    """What this sink raised before it was last stopped, and has not cleared."""
+    columns = ", ".join(Alert.model_fields)
+    rows = lake.rows(
+        f"SELECT {columns} FROM alerts WHERE starts_with(store_id, $store) QUALIFY row_number() OVER "  # noqa: S608
+        "(PARTITION BY site_id, reactor_id, component ORDER BY timestamp DESC, seq DESC) = 1",
+        store=ALERTS,
+    )
+    alerts = [Alert(**row) for row in rows]
+    return [alert for alert in alerts if alert.state is AlertState.RAISED]
 
 
 def _arrival(of: Arrival, record: Record, store: str) -> Arrival:

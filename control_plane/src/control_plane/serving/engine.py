@@ -1,10 +1,12 @@
 """Runs models on the windows of many callers: one alone at once, those that wait together.
 
-While a run goes on, who calls is put in a queue; the next run takes all of the queue that is for one model.
-Nobody waits for company: a window that comes when nothing runs is run in the same turn of the event loop.
+A window that comes when nothing runs is run at once, in the caller's own step of the event loop. Who comes in
+the same turn of the loop, or while a run goes on, is put in a queue; the next run takes all of the queue that
+is for one model. Nobody waits for company.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -49,6 +51,13 @@ class _Asked(NamedTuple):
     model: OnnxModel
     values: Floats
     answer: asyncio.Future[Run]
+    ends: float
+
+    def given_up(self) -> bool:
+        """Whether nobody waits for it any more; who does then is let go."""
+        if time.monotonic() > self.ends:
+            self.answer.cancel()
+        return self.answer.done()
 
 
 class Engine:
@@ -71,8 +80,8 @@ class Engine:
         """Every output `(k,)` for one raw window `(W, T)`; raises as `run` does."""
         return (await self.run(model, values)).outputs
 
-    async def run(self, model: OnnxModel, values: Floats) -> Run:
-        """Run one raw window `(W, T)`. Who is cancelled while it waits is not run.
+    async def run(self, model: OnnxModel, values: Floats, within_s: float | None = None) -> Run:
+        """Run one raw window `(W, T)`. Who is cancelled while it waits is not run, nor after `within_s`.
 
         Retryable when the queue is full; Rejected when the window is not for the model, or its graph fails.
         """
@@ -81,12 +90,15 @@ class Engine:
             raise Rejected(f"{model.manifest.folder}: a window of {values.shape}, not {expected}")
         self._require_room(values.nbytes)
         loop = asyncio.get_running_loop()
-        asked = _Asked(model, values, loop.create_future())
+        if not self._busy:
+            self._busy = True  # until the next turn of the loop: who comes in this one waits for the others
+            loop.call_soon(self._next)
+            if self._took_s.get(model, 0.0) <= INLINE_S_MAX:
+                return self._alone(model, values)
+        ends = math.inf if within_s is None else time.monotonic() + within_s
+        asked = _Asked(model, values, loop.create_future(), ends)
         self._waiting.append(asked)
         self._bytes += values.nbytes
-        if not self._busy:
-            self._busy = True
-            loop.call_soon(self._next)
         return await asked.answer
 
     async def apart(self, work: Callable[..., T], *given: object) -> T:
@@ -109,8 +121,16 @@ class Engine:
         if self.waiting >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX:
             raise Retryable(f"{self.waiting} windows wait already; call again in a moment")
 
+    def _alone(self, model: OnnxModel, values: Floats) -> Run:
+        """Run one window here: a thread would cost it more than the run."""
+        [found] = _run(model, values[np.newaxis], 1)
+        self._note(model, [found])
+        if isinstance(found, Run):
+            return found
+        raise found
+
     def _next(self) -> None:
-        """Start the next run. One window runs here, as a thread would cost it more than the run."""
+        """Start the run of those that wait."""
         batch = self._take()
         if not batch:
             self._busy = False
@@ -131,7 +151,7 @@ class Engine:
 
     def _take(self) -> list[_Asked]:
         """Those that are run next: of the model whose window waits longest. Who gave up is dropped."""
-        there = [asked for asked in self._waiting if not asked.answer.done()]
+        there = [asked for asked in self._waiting if not asked.given_up()]
         chosen: list[_Asked] = []
         rest: deque[_Asked] = deque()
         for asked in there:
@@ -149,10 +169,7 @@ class Engine:
         self._next()
 
     def _settle(self, batch: Sequence[_Asked], found: Sequence[Run | Exception]) -> None:
-        took_s = sum(run.took_ms for run in found if isinstance(run, Run)) / 1e3
-        self._took_s[batch[0].model] = took_s / len(batch)
-        if self._meter is not None:
-            self._meter.ran(len(batch), took_s)
+        self._note(batch[0].model, found)
         for asked, run in zip(batch, found, strict=True):
             if asked.answer.done():
                 continue
@@ -160,6 +177,12 @@ class Engine:
                 asked.answer.set_result(run)
             else:
                 asked.answer.set_exception(run)
+
+    def _note(self, model: OnnxModel, found: Sequence[Run | Exception]) -> None:
+        took_s = sum(run.took_ms for run in found if isinstance(run, Run)) / 1e3
+        self._took_s[model] = took_s / len(found)
+        if self._meter is not None:
+            self._meter.ran(len(found), took_s)
 
 
 def _runs(model: OnnxModel, windows: Sequence[Floats]) -> list[Run | Exception]:

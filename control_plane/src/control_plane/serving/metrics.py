@@ -45,6 +45,7 @@ class InferenceMetrics(grpc.aio.ServerInterceptor):
         self._run_seconds = Counter(
             "centre_inference_run_seconds", "in the models' graphs", registry=self.registry
         )
+        self._handlers: dict[str, Handler] = {}
 
     def ran(self, windows: int, took_s: float) -> None:
         """One run of an engine is over."""
@@ -58,33 +59,36 @@ class InferenceMetrics(grpc.aio.ServerInterceptor):
         found = await continuation(details)
         if found is None or found.unary_unary is None:
             return found
-        return found._replace(unary_unary=self._watched(details.method, found.unary_unary))
+        known = self._handlers.get(details.method)
+        if known is None:
+            watched = self._watched(details.method, found.unary_unary)
+            known = self._handlers[details.method] = found._replace(unary_unary=watched)
+        return known
 
     def _watched(self, path: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        method, began = path.rpartition("/")[2], time.perf_counter()
+        method = path.rpartition("/")[2]
+        seconds, fine = self._seconds.labels(method), self._calls.labels(method, grpc.StatusCode.OK.name)
 
         async def watched(request: Any, context: Context) -> Any:
-            code = grpc.StatusCode.UNKNOWN
+            began = time.perf_counter()
             try:
                 answer = await inner(request, context)
-                code = grpc.StatusCode.OK
-            except grpc.aio.AbortError:
-                code = _code(context)
-                raise
-            except asyncio.CancelledError:
-                code = grpc.StatusCode.CANCELLED
+            except BaseException as error:
+                self._calls.labels(method, _code(error, context).name).inc()
                 raise
             finally:
-                self._calls.labels(method, code.name).inc()
-                self._seconds.labels(method).observe(time.perf_counter() - began)
+                seconds.observe(time.perf_counter() - began)
+            fine.inc()
             return answer
 
         return watched
 
 
-def _code(context: Context) -> grpc.StatusCode:
+def _code(error: BaseException, context: Context) -> grpc.StatusCode:
     """What the call was ended with; the context holds it as a number."""
-    found: Any = context.code()
+    if isinstance(error, asyncio.CancelledError):  # by the caller, or because its deadline passed
+        return grpc.StatusCode.CANCELLED
+    found: Any = context.code() if isinstance(error, grpc.aio.AbortError) else None
     known = {code.value[0]: code for code in grpc.StatusCode}
     return found if isinstance(found, grpc.StatusCode) else known.get(found, grpc.StatusCode.UNKNOWN)
 

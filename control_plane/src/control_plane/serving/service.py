@@ -44,7 +44,7 @@ class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
             require_own_site(asked.site_id)
             model = self._models.get(asked.component_type or asked.component)
             window = read_window(asked, model)
-            run = await self._engine.run(model, window.values)
+            run = await self._engine.run(model, window.values, context.time_remaining())
             found = _interpreted(model, window, run)
             if request.explain or found["is_anomaly"]:
                 found = await self._engine.apart(_explained, model, window, found)
@@ -106,16 +106,16 @@ def _place(asked: rul_pb2.SensorWindow) -> ComponentId:
 
 
 def _when(text: str) -> datetime:
-    """The time of the newest row; now where none is given, UTC where no offset is."""
+    """The time of the newest row in UTC; now where none is given, and UTC where no offset is."""
     if not text:
         return utc_now()
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise ValueError(
             f"timestamp: found {text[:80]!r}; expected RFC 3339, for example 2026-01-01T00:00:00Z"
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _interpreted(model: OnnxModel, window: Window, run: Run) -> Fields:
