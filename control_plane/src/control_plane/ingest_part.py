@@ -72,8 +72,9 @@ def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], N
         with lake_lock(own.lake, LAKE_LOCK_WAIT_S), kept_up(own.lake), _feed(own) as feed:
             lake = LakeWriter(own.lake)
             lake.create()
-            alerts = AlertSink(own.layout.alert_store())
-            catch_up(Routed("alerts", alerts, own.routes), own.layout.alert_store(), LakeReader(own.lake))
+            store = own.layout.alert_store()
+            alerts = AlertSink(store)
+            catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
             known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
             ingest = Ingest(
                 own.kafka,
