@@ -1,5 +1,7 @@
 """How the centre opens its databases: SQLite files that several processes write, or another by its URL."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from shared.errors import Retryable
 
 BUSY_S = 20.0  # for another process to end its transaction; each takes milliseconds
+AGAIN_S = 0.01  # before a new file is asked for its write-ahead log again
 
 
 def open_engine(where: Path | str) -> Engine:
@@ -36,8 +39,22 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 def _durable(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # this module begins transactions itself
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """The change to a write-ahead log heeds no timeout: of two that open a new file at once, SQLite refuses
+    one on the spot."""
+    ends = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+        time.sleep(AGAIN_S)
 
 
 def _begin(db: Connection) -> None:
