@@ -19,9 +19,7 @@ DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-serving bench-fleet bench-soak bench-audit proto schema pictures plots kafka lock clean
-  bench-peers bench-fleet bench-soak bench-ingest proto schema pictures plots kafka lock clean
-  bench-peers bench-serving bench-fleet bench-soak bench-ingest proto schema pictures plots kafka lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
