@@ -9,24 +9,29 @@ from typing import Annotated
 import structlog
 import typer
 
-from control_plane.commands.options import DataDir
+from control_plane.commands.options import (
+    DataDir,
+    InfluxBucket,
+    InfluxOrg,
+    InfluxToken,
+    InfluxUrl,
+    Kafka,
+    KafkaClientConfig,
+    RoutesFile,
+)
 from control_plane.ingest.routing import load_routes
 from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
 from shared.errors import ConfigError
-from shared.kafka_client import VARIABLE, load_client_settings
+from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
 
 
 def ingest(
     data_dir: DataDir,
-    kafka: Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a broker")] = "127.0.0.1:9092",
-    kafka_client_config: Annotated[
-        Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
-    ] = None,
-    routes: Annotated[
-        Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
-    ] = None,
+    kafka: Kafka = "127.0.0.1:9092",
+    kafka_client_config: KafkaClientConfig = None,
+    routes: RoutesFile = None,
     config: Annotated[
         Path | None, typer.Option(envvar="PM_CONFIG", help="the fleet, for routes by component type")
     ] = None,
@@ -34,10 +39,10 @@ def ingest(
         str | None,
         typer.Option(help="HOST:PORT of inference, for routes to scoring; needs --config"),
     ] = None,
-    influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
-    influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
-    influx_bucket: Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")] = "telemetry",
-    influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
+    influx_url: InfluxUrl = None,
+    influx_org: InfluxOrg = "pm-stack-smr",
+    influx_bucket: InfluxBucket = "telemetry",
+    influx_token: InfluxToken = "",
 ) -> None:
     """Take the sites' records from Kafka into the lake and the other sinks, each once; until SIGTERM.
 

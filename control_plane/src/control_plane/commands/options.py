@@ -8,6 +8,7 @@ import typer
 
 from shared.config_defaults import builtin_types
 from shared.errors import ConfigError
+from shared.kafka_client import VARIABLE
 from shared.reactor_config import Tag, load_fleet, parse_fleet
 
 PASSPHRASE = "PM_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
@@ -25,6 +26,18 @@ FleetOption = Annotated[
     Path | None, typer.Option("--fleet", help="reactor_config.yaml with types of your own")
 ]
 ModelUri = Annotated[str, typer.Option(help="models:/NAME@champion, models:/NAME/VERSION or runs:/RUN_ID")]
+
+Kafka = Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a broker")]
+KafkaClientConfig = Annotated[
+    Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
+]
+RoutesFile = Annotated[
+    Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
+]
+InfluxUrl = Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")]
+InfluxOrg = Annotated[str, typer.Option(envvar="INFLUXDB_ORG")]
+InfluxBucket = Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")]
+InfluxToken = Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)]
 
 
 def passphrase(of: Path | str) -> str:

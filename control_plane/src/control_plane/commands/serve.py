@@ -11,7 +11,17 @@ import typer
 
 from control_plane.alerts.settings import notice_settings
 from control_plane.app import Centre, CentreSettings, Part
-from control_plane.commands.options import DataDir, passphrase
+from control_plane.commands.options import (
+    DataDir,
+    InfluxBucket,
+    InfluxOrg,
+    InfluxToken,
+    InfluxUrl,
+    Kafka,
+    KafkaClientConfig,
+    RoutesFile,
+    passphrase,
+)
 from control_plane.inference_door import InferenceSettings
 from control_plane.ingest.routing import load_routes
 from control_plane.ingest_part import Influx
@@ -19,8 +29,23 @@ from control_plane.layout import Layout
 from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
 from control_plane.release.director_keys import DirectorKeys
 from shared.errors import ConfigError
-from shared.kafka_client import VARIABLE, load_client_settings
+from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
+
+CentreName = Annotated[
+    list[str] | None,
+    typer.Option(help="host name or address that sites dial; may be repeated. Enrolled sites only, over TLS"),
+]
+InferenceTokens = Annotated[
+    Path | None,
+    typer.Option(help="file of `control-plane token`: predictions for who shows one of its tokens"),
+]
+InferenceAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="MLflow alias, for example champion: of the published releases, serve the one that has it"
+    ),
+]
 
 
 def serve(
@@ -28,20 +53,13 @@ def serve(
     config: Annotated[Path, typer.Option(envvar="PM_CONFIG", help="the fleet's reactor_config.yaml")],
     data_dir: DataDir,
     part: Annotated[list[Part] | None, typer.Option(help="only this part; may be repeated")] = None,
-    kafka: Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a broker")] = "127.0.0.1:9092",
-    kafka_client_config: Annotated[
-        Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
-    ] = None,
+    kafka: Kafka = "127.0.0.1:9092",
+    kafka_client_config: KafkaClientConfig = None,
     listen: Annotated[
         str, typer.Option(help="HOST:PORT of console and API; of the repositories too without --centre-name")
     ] = "127.0.0.1:8080",
     fleet_listen: Annotated[str, typer.Option(help="HOST:PORT for the sites")] = "127.0.0.1:50052",
-    centre_name: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="host name or address that sites dial; may be repeated. Enrolled sites only, over TLS"
-        ),
-    ] = None,
+    centre_name: CentreName = None,
     repository_listen: Annotated[
         str, typer.Option(help="HOST:PORT of the repositories, with --centre-name")
     ] = "127.0.0.1:8443",
@@ -49,32 +67,22 @@ def serve(
         str, typer.Option(help="HOST:PORT of enrolment, with --centre-name")
     ] = "127.0.0.1:50053",
     inference_listen: Annotated[str, typer.Option(help="HOST:PORT for predictions")] = "127.0.0.1:50051",
-    inference_tokens: Annotated[
-        Path | None,
-        typer.Option(help="file of `control-plane token`: predictions for who shows one of its tokens"),
-    ] = None,
+    inference_tokens: InferenceTokens = None,
     inference_metrics: Annotated[
         str | None, typer.Option(help="HOST:PORT for Prometheus, on loopback")
     ] = None,
-    inference_alias: Annotated[
-        str | None,
-        typer.Option(
-            help="MLflow alias, for example champion: of the published releases, serve the one that has it"
-        ),
-    ] = None,
+    inference_alias: InferenceAlias = None,
     tracking_uri: Annotated[
         str | None, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow, with --inference-alias")
     ] = None,
-    influx_url: Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")] = None,
-    influx_org: Annotated[str, typer.Option(envvar="INFLUXDB_ORG")] = "pm-stack-smr",
-    influx_bucket: Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")] = "telemetry",
+    influx_url: InfluxUrl = None,
+    influx_org: InfluxOrg = "pm-stack-smr",
+    influx_bucket: InfluxBucket = "telemetry",
     director_keys: Annotated[
         Path | None, typer.Option(help="folder with director-<site>.pem: the fleet part carries roll-outs on")
     ] = None,
-    influx_token: Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)] = "",
-    routes: Annotated[
-        Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
-    ] = None,
+    influx_token: InfluxToken = "",
+    routes: RoutesFile = None,
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
 
