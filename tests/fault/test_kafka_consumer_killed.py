@@ -27,6 +27,7 @@ RECORDS = int(os.environ.get("CONSUMER_RECORDS", "10000"))
 KILLS = int(os.environ.get("CONSUMER_KILLS", "2"))
 SEED = int(os.environ.get("CONSUMER_KILLS_SEED", "20260301"))
 LIFE_S = max(1.0, RECORDS / 10_000 / KILLS)  # at the longest: about 10,000 records/s come in
+ROOT = Path(__file__).parents[2]
 DEADLINE_S = 120.0 + RECORDS / 1_000
 
 
@@ -67,8 +68,8 @@ def test_killed_while_kafka_is_read_the_lake_holds_each_record_once(tmp_path, ka
 
 def live(lake: Path, address: str, seen: Path, life_s: float) -> None:
     """One life of an ingest, from when it begins to read."""
-    command = [sys.executable, killed_ingest.__file__, str(lake), address, str(seen)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    command = [sys.executable, "-m", killed_ingest.__name__, str(lake), address, str(seen)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
         assert child.stdout is not None
         while child.stdout.readline().strip() != "ready":
             assert child.poll() is None

@@ -177,7 +177,8 @@ def test_a_card_shows_no_signature_that_does_not_hold_and_no_report_but_the_appr
 def asked(made) -> Iterator[Callable[[str], Response]]:
     """What the routes answer, in one loop as in a server."""
     app = FastAPI()
-    app.include_router(record_router(FleetView(made / "lake", fleet()), Desks.over(Layout(made), fleet())))
+    desks = Desks.over(Layout(made), fleet())
+    app.include_router(record_router(FleetView(made / "lake", fleet(), desks.alerts.views), desks))
     client = AsyncClient(transport=ASGITransport(app=app), base_url="http://centre")
     with asyncio.Runner() as loop:
         yield lambda path: loop.run(client.get(path))

@@ -10,6 +10,7 @@ import pytest
 from control_plane import ingest_part
 from control_plane.ingest.routing import Routes, Rule
 from control_plane.ingest_part import IngestSettings, run_ingest
+from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from shared.errors import ConfigError, Retryable
 from tests.support.pipeline import OneThread, broker, forwarding, telemetry, until
@@ -41,7 +42,7 @@ def test_ingest_runs_alone_and_a_second_one_is_told_why_it_may_not(tmp_path, mon
             until(lambda: held(lake) == {backlog.store_id: [(1, 3)]})
             told = rf"process {process.pid} is writing to this lake\. One ingest writes to a lake"
             with pytest.raises(Retryable, match=told):
-                run_ingest(IngestSettings(lake, address), pytest.fail)
+                run_ingest(IngestSettings(Layout(tmp_path), address), pytest.fail)
             process.send_signal(signal.SIGTERM)
             assert process.wait(END_DEADLINE_S) == 0
 
@@ -50,4 +51,4 @@ def test_a_rule_that_names_a_sink_which_is_not_there_is_refused(tmp_path):
     """Before anything is read, with what is missing."""
     routes = Routes([Rule(to=("lake", "influx"))])
     with pytest.raises(ConfigError, match="a rule names influx, which is not set up here"):
-        run_ingest(IngestSettings(tmp_path / "lake", "127.0.0.1:1", routes=routes), pytest.fail)
+        run_ingest(IngestSettings(Layout(tmp_path), "127.0.0.1:1", routes=routes), pytest.fail)
