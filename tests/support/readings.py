@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from edge_agent.forward.forwarder import producer_config
+from edge_agent.forward.settings import producer_config
 from shared.envelope import headers
 from shared.schemas import Outgoing, Telemetry
 
