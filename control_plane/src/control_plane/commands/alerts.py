@@ -39,6 +39,9 @@ def list_(
     if as_json:
         print(json.dumps([alert.model_dump(mode="json") for alert in found]))
         return
+    if not found:
+        print("no alerts" if cleared else "no alert needs anybody")
+        return
     table = Table("alert", "component", "severity", "state", "raised (UTC)", "acknowledged by", "what")
     for alert in found:
         table.add_row(*_cells(alert))
