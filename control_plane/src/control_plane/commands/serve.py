@@ -35,16 +35,23 @@ if TYPE_CHECKING:
 
 CentreName = Annotated[
     list[str] | None,
-    typer.Option(help="host name or address that sites dial; may be repeated. Enrolled sites only, over TLS"),
+    typer.Option(
+        envvar="PM_CENTRE_NAME",
+        help="host name or address that sites dial; may be repeated. Enrolled sites only, over TLS",
+    ),
 ]
 InferenceTokens = Annotated[
     Path | None,
-    typer.Option(help="file of `control-plane token`: predictions for who shows one of its tokens"),
+    typer.Option(
+        envvar="PM_INFERENCE_TOKENS",
+        help="file of `control-plane token`: predictions for who shows one of its tokens",
+    ),
 ]
 InferenceAlias = Annotated[
     str | None,
     typer.Option(
-        help="MLflow alias, for example champion: of the published releases, serve the one that has it"
+        envvar="PM_INFERENCE_ALIAS",
+        help="MLflow alias, for example champion: of the published releases, serve the one that has it",
     ),
 ]
 
@@ -57,20 +64,29 @@ def serve(
     kafka: Kafka = "127.0.0.1:9092",
     kafka_client_config: KafkaClientConfig = None,
     listen: Annotated[
-        str, typer.Option(help="HOST:PORT of console and API; of the repositories too without --centre-name")
+        str,
+        typer.Option(
+            envvar="PM_LISTEN",
+            help="HOST:PORT of console and API; of the repositories too without --centre-name",
+        ),
     ] = "127.0.0.1:8080",
-    fleet_listen: Annotated[str, typer.Option(help="HOST:PORT for the sites")] = "127.0.0.1:50052",
+    fleet_listen: Annotated[
+        str, typer.Option(envvar="PM_FLEET_LISTEN", help="HOST:PORT for the sites")
+    ] = "127.0.0.1:50052",
     centre_name: CentreName = None,
     repository_listen: Annotated[
-        str, typer.Option(help="HOST:PORT of the repositories, with --centre-name")
+        str,
+        typer.Option(envvar="PM_REPOSITORY_LISTEN", help="HOST:PORT of the repositories, with --centre-name"),
     ] = "127.0.0.1:8443",
     enrol_listen: Annotated[
-        str, typer.Option(help="HOST:PORT of enrolment, with --centre-name")
+        str, typer.Option(envvar="PM_ENROL_LISTEN", help="HOST:PORT of enrolment, with --centre-name")
     ] = "127.0.0.1:50053",
-    inference_listen: Annotated[str, typer.Option(help="HOST:PORT for predictions")] = "127.0.0.1:50051",
+    inference_listen: Annotated[
+        str, typer.Option(envvar="PM_INFERENCE_LISTEN", help="HOST:PORT for predictions")
+    ] = "127.0.0.1:50051",
     inference_tokens: InferenceTokens = None,
     inference_metrics: Annotated[
-        str | None, typer.Option(help="HOST:PORT for Prometheus, on loopback")
+        str | None, typer.Option(envvar="PM_INFERENCE_METRICS", help="HOST:PORT for Prometheus, on loopback")
     ] = None,
     inference_alias: InferenceAlias = None,
     tracking_uri: Annotated[
@@ -80,7 +96,11 @@ def serve(
     influx_org: InfluxOrg = "pm-stack-smr",
     influx_bucket: InfluxBucket = "telemetry",
     director_keys: Annotated[
-        Path | None, typer.Option(help="folder with director-<site>.pem: the fleet part carries roll-outs on")
+        Path | None,
+        typer.Option(
+            envvar="PM_DIRECTOR_KEYS",
+            help="folder with director-<site>.pem: the fleet part carries roll-outs on",
+        ),
     ] = None,
     influx_token: InfluxToken = "",
     routes: RoutesFile = None,
