@@ -8,6 +8,7 @@ set -euo pipefail
 
 name=${1:?the name of the image, for example localhost/pm-stack-smr-base:bookworm}
 suite=bookworm
+# shellcheck disable=SC2016 # apt's own placeholders
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 2>/dev/null |
   awk -v suite="$suite" '$2 == suite && $3 == "main" {print $1; exit}')
 [ -n "$mirror" ] || {
@@ -15,14 +16,14 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 2>/
   exit 1
 }
 root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+trap 'rm -rf "$root" "$root.log"' EXIT
 
 debootstrap --variant=minbase --include=python3.11,ca-certificates "$suite" "$root" "$mirror" >"$root.log" 2>&1 || {
   tail -n 20 "$root.log" >&2
   exit 1
 }
 # As Debian's own slim images: no documents, no translations, no package cache, no list of a mirror.
-rm -rf "$root.log" "$root"/usr/share/{doc,man,info,locale,lintian}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
+rm -rf "$root"/usr/share/{doc,man,info,locale,lintian}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* \
   "$root"/var/log/* "$root"/etc/apt/sources.list "$root"/debootstrap
 find "$root"/usr/lib/python3* -name __pycache__ -prune -exec rm -rf {} +
 ln -sf python3.11 "$root/usr/bin/python3"
