@@ -19,7 +19,7 @@ DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest proto schema pictures plots kafka lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest proto schema pictures plots kafka images images-test env lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -120,6 +120,15 @@ model-experiments: $(VENV)/.installed ## the simulated fleet of docs/model_exper
 
 kafka: ## Apache Kafka on 127.0.0.1:9092 with its topics, until Ctrl-C (Java 17; Maven fetches it once)
 	@infra/kafka/kafka.sh start
+
+images: $(VENV)/.installed ## build the five images with buildah (BASE_IMAGE=...; without it on a Debian 12 made here, as root)
+	@infra/images/build.sh
+
+images-test: $(VENV)/.installed ## run each image under its restrictions and call it, then what runs here of the compose file; sizes and start
+	@$(BIN)/python -m bench.images
+
+env: ## make the secrets of infra/docker-compose.yml, each once, in infra/.env
+	@infra/make_env.sh
 
 lock: $(VENV)/.installed ## pin every dependency anew in requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
