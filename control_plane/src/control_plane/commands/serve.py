@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -24,13 +24,14 @@ from control_plane.commands.options import (
 )
 from control_plane.inference_door import InferenceSettings
 from control_plane.ingest.routing import load_routes
-from control_plane.ingest_part import Influx
 from control_plane.layout import Layout
-from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
 from control_plane.release.director_keys import DirectorKeys
 from shared.errors import ConfigError
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
+
+if TYPE_CHECKING:
+    from control_plane.registry.mlflow_registry import RegistryAliases
 
 CentreName = Annotated[
     list[str] | None,
@@ -98,7 +99,11 @@ def serve(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
     if influx_url and not influx_token:
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
-    influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
+    influx = None
+    if influx_url:
+        from control_plane.ingest_part import Influx
+
+        influx = Influx(influx_url, influx_token, influx_org, influx_bucket)
     names = tuple(centre_name or ())
     aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
     inference = InferenceSettings(inference_listen, names, inference_tokens, inference_metrics, aliases)
@@ -113,9 +118,13 @@ def serve(
     asyncio.run(_until_told(Centre(settings, fleet)))
 
 
-def aliases_of(name: str | None, tracking_uri: str) -> RegistryAliases | None:
+def aliases_of(name: str | None, tracking_uri: str) -> "RegistryAliases | None":
     """What asks MLflow for the alias; None without one, so that MLflow is not needed."""
-    return RegistryAliases(ModelRegistry(tracking_uri), name) if name else None
+    if name is None:
+        return None
+    from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
+
+    return RegistryAliases(ModelRegistry(tracking_uri), name)
 
 
 async def _until_told(centre: Centre) -> None:
