@@ -25,7 +25,7 @@ echo "Installing the agent and its libraries: about a minute"
   dist/pm_stack_smr_{shared,edge_agent}-"$version"-*.whl
 
 # What names this machine goes; what is left is the agent at its place, run by Debian's Python.
-rm -r "$home/bin/"* "$home/lib64"
+rm -r "${home:?}/bin/"* "${home:?}/lib64"
 find "$home" \( -name direct_url.json -o -name uv_cache.json -o -name .lock -o -name .gitignore -o -name CACHEDIR.TAG \) -delete
 find "$home" -path '*.dist-info/RECORD' -exec sed -i -E '/(^\.\.\/|direct_url\.json,|uv_cache\.json,)/d' {} +
 printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11\n' > "$home/pyvenv.cfg"
