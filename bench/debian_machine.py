@@ -1,7 +1,7 @@
-"""A clean Debian 12 that has booted: debootstrap's base, systemd as its first process, no network but its own loopback.
+"""A clean Debian 12 that has booted: debootstrap's base, systemd as its first process, no network.
 
-The base is made once, in `.bench/`; what a machine writes lies in memory and goes with it. The mirror is the one that
-this machine's apt uses. It takes root, debootstrap and systemd-container.
+The base is made once, in `.bench/`; what a machine writes lies in memory and goes with it. The mirror is
+the one that this machine's apt uses. It takes root, debootstrap and systemd-container.
 """
 
 import json
@@ -79,6 +79,7 @@ class DebianMachine:
         command = [
             "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network",
             "--volatile=overlay", "--resolv-conf=off", "--console=pipe", f"--bind-ro={self._shown}:/packages",
+            "--system-call-filter=adjtimex clock_adjtime",  # as on a real machine, where asking is allowed
             f"--directory={self._root}", "--boot",
         ]  # fmt: skip
         with self._log.open("wb") as log:

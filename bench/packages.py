@@ -1,7 +1,7 @@
-"""The agent's package through its life on a clean Debian 12 that has booted with systemd; and the wheels, each alone.
+"""The agent's package through its life on a clean Debian 12 that has booted; and the wheels, each alone.
 
-Installed without a network, configured, started by the unit in its sandbox beside a simulated plant, upgraded to a higher
-version, removed and purged. The machine is made by `bench/debian_machine.py`.
+Installed without a network, configured, started by its unit in its sandbox beside a simulated plant, upgraded
+to a higher version, removed and purged. `bench/debian_machine.py` makes the machine.
 """
 
 import json
@@ -9,18 +9,24 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.debian_machine import CommandFailed, DebianMachine, base
-from bench.package_life import PackageLife, Said, figures, release
+from bench.installed_agent import InstalledAgent, Said
+from bench.package_life import PackageSteps
+from bench.package_unit import UnitSteps
 from bench.wheels_alone import wheels_alone
 from shared import __version__
 from shared.errors import ConfigError
+from tests.support.releases import make_release, write_release
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".bench/packages"
-NEXT_SETTINGS = "\n# This line is the next version's.\n"  # so that the upgrade meets settings that both sides changed
+NEXT_SETTINGS = (
+    "\n# This line is the next version's.\n"  # so that the upgrade meets settings that both sides changed
+)
 
 
 def main() -> int:
@@ -36,7 +42,14 @@ def main() -> int:
     found, failed = _live(root, version)
     if failed is None:
         failed = _alone(found)
-    held = {"deb_mb": megabytes, **figures(found), "steps": len(found), "failed": failed, "held": failed is None}
+    figures = {name: value for _, numbers in found for name, value in numbers.items()}
+    held = {
+        "deb_mb": megabytes,
+        **figures,
+        "steps": len(found),
+        "failed": failed,
+        "held": failed is None,
+    }
     print(json.dumps({"benchmark": "packages", **held}))
     return int(failed is not None)
 
@@ -44,7 +57,7 @@ def main() -> int:
 def _live(root: Path, version: str) -> tuple[list[Said], str | None]:
     found: list[Said] = []
     with DebianMachine(root, FOLDER, ROOT / ".bench/debian-12.log") as machine:
-        for name, step in PackageLife(machine, __version__, version).steps():
+        for name, step in _steps(InstalledAgent(machine), version):
             try:
                 found.append(step())
             except (AssertionError, CommandFailed, subprocess.TimeoutExpired) as error:
@@ -53,6 +66,23 @@ def _live(root: Path, version: str) -> tuple[list[Said], str | None]:
                 return found, name
             print(f"ok     {name}: {found[-1][0]}", flush=True)
     return found, None
+
+
+def _steps(agent: InstalledAgent, version: str) -> list[tuple[str, Callable[[], Said]]]:
+    package, unit = PackageSteps(agent, __version__, version), UnitSteps(agent)
+    return [
+        ("installs without a network", package.install),
+        ("unit is clean", unit.verify),
+        ("a wrong configuration is said once", unit.refuse),
+        ("starts and fills its outbox", package.start),
+        ("works in its sandbox", unit.probe),
+        ("reloads", unit.reload),
+        ("watchdog", unit.hang),
+        ("upgrades", package.upgrade),
+        ("drains and stops", package.stop),
+        ("removed, keeps what is the site's", package.remove),
+        ("purged, leaves nothing", package.purge),
+    ]
 
 
 def _alone(found: list[Said]) -> str | None:
@@ -74,7 +104,7 @@ def _prepare() -> tuple[Path, str]:
         raise ConfigError(str(package), ["is not there; `make package` makes it"])
     shutil.copy(package, FOLDER / "old")
     version = _build_next(FOLDER / "next")
-    release(FOLDER / "release")
+    write_release(FOLDER / "release", *make_release())
     shutil.copy(ROOT / "bench/sandbox_probe.py", FOLDER)
     return package, version
 
@@ -93,7 +123,9 @@ def _build_next(tree: Path) -> str:
     source.write_text(source.read_text().replace(f'"{__version__}"', f'"{version}"'))
     settings.write_text(settings.read_text() + NEXT_SETTINGS)
     environment: dict[str, Any] = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
-    done = subprocess.run([tree / "packaging/build.sh"], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [tree / "packaging/build.sh"], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise CommandFailed(f"packaging/build.sh: {(done.stdout + done.stderr)[-2000:]}")
     (tree / "dist").rename(FOLDER / "new")

@@ -13,14 +13,18 @@ from shared import __version__
 UV = Path(sys.executable).parent / "uv"
 # What shows that a wheel works without what it did not ask for; the centre's extras are not installed.
 CALLS = {
-    "shared": ("python", "-c", "import shared.reactor_config, shared.features, shared.onnx_model, shared.wire.rul_pb2"),
+    "shared": (
+        "python",
+        "-c",
+        "import shared.reactor_config, shared.features, shared.onnx_model, shared.wire.rul_pb2",
+    ),
     "edge-agent": ("edge-agent", "--help"),
     "control-plane": ("control-plane", "--help"),
 }
 
 
 def wheels_alone(wheels: Path, folder: Path) -> tuple[str, dict[str, float]]:
-    """Megabytes that each brings along, as a line and as figures; CommandFailed where one does not install."""
+    """Megabytes that each brings along, in words and figures; CommandFailed where one fails."""
     shutil.rmtree(folder, ignore_errors=True)
     sizes = {name: _megabytes(name, call, wheels, folder) for name, call in CALLS.items()}
     shutil.rmtree(folder)
@@ -32,7 +36,7 @@ def _megabytes(name: str, call: tuple[str, ...], wheels: Path, folder: Path) -> 
     place = folder / name
     python = place / "bin/python"
     _run(str(UV), "venv", "--quiet", "--python", sys.executable, str(place))
-    # Not `-c requirements.txt`: whoever installs a wheel gets what the index has today, within the wheel's bounds.
+    # Not `-c requirements.txt`: whoever installs a wheel gets what the index has today, within its bounds.
     _run(
         str(UV), "pip", "install", "--quiet", "--link-mode", "copy", "--python", str(python),
         "--find-links", str(wheels), f"pm-stack-smr-{name}=={__version__}",

@@ -1,4 +1,4 @@
-"""Gives each distribution the version of `shared.__version__`: all three are released together, and fit no other."""
+"""Gives each distribution the version `shared.__version__`: they are released together, and fit no other."""
 
 import re
 from pathlib import Path
