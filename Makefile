@@ -20,6 +20,7 @@ SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
   bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest proto schema pictures plots kafka images images-test env lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest package package-test proto schema pictures plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -117,6 +118,12 @@ plots: $(VENV)/.installed ## draw each component's life, sound and with each fau
 model-experiments: $(VENV)/.installed ## the simulated fleet of docs/model_experiments.md: histories, the table, its pictures
 	$(BIN)/python -m bench.fleet_histories .bench/fleet
 	$(BIN)/control-plane benchmark fleet --data .bench/fleet --pictures docs/pictures
+
+package: $(VENV)/.installed ## the agent's .deb and the three wheels, into dist/ (a minute)
+	@packaging/build.sh
+
+package-test: package ## install, upgrade, remove, purge the .deb in a clean Debian that boots (root, systemd-container; 10 minutes)
+	@$(BIN)/python -m bench.packages
 
 kafka: ## Apache Kafka on 127.0.0.1:9092 with its topics, until Ctrl-C (Java 17; Maven fetches it once)
 	@infra/kafka/kafka.sh start

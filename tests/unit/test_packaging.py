@@ -37,7 +37,7 @@ def setting(name: str) -> str:
 def test_unit_leaves_time_to_drain_and_never_restarts_on_a_wrong_configuration():
     assert float(setting("TimeoutStopSec").removesuffix("s")) > DRAIN_DEADLINE_S + 10 * CANCEL_AGAIN_S
     assert float(setting("WatchdogSec").removesuffix("s")) > STALL_S
-    assert setting("RestartPreventExitStatus") == str(EXIT_CONFIG)
+    assert setting("RestartPreventExitStatus") == f"2 {EXIT_CONFIG}"
     assert setting("Type") == "notify"
 
 

@@ -1,3 +1,3 @@
 """The centre: trains, registers, signs and rolls out models; keeps history and audit trail."""
 
-__version__ = "0.1.0"
+from shared import __version__ as __version__

@@ -1,3 +1,3 @@
 """One site's daemon: polls the plant read-only, scores locally, loses no reading (see `app.py`)."""
 
-__version__ = "0.1.0"
+from shared import __version__ as __version__

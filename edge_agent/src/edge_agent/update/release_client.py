@@ -12,7 +12,7 @@ from edge_agent.update.evidence import check_bytes
 from edge_agent.update.release import Release, parse_manifest
 from edge_agent.update.repository import TARGET_BYTES_MAX, Contents, Repository
 from edge_agent.update.version_floor import VersionFloor
-from shared.errors import Untrusted
+from shared.errors import Retryable, Untrusted
 from shared.schemas import Assignment, utc_now
 
 MODEL_BYTES_MAX = TARGET_BYTES_MAX  # ten times the largest that an edge core scores in a millisecond
@@ -67,6 +67,8 @@ class ReleaseClient:
 
     def _refreshed(self, name: str) -> tuple[Repository, Contents]:
         trusted = self._trust_dir / f"{name}_root.json"
+        if not trusted.exists():
+            raise Retryable(f"{trusted} is not there; `edge-agent enroll` leaves it")
         repository = Repository(name, self._urls[name], self._cache, trusted, self._fetcher)
         return repository, repository.refresh(self._floor)
 
