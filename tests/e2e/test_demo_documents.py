@@ -52,8 +52,9 @@ def commands() -> list[str]:
 def folder(demo_checkout: Path) -> Path:
     """With the data of a demo: of the tests before, or of one that is run now."""
     if not (demo_checkout / ".demo" / "summary.json").exists():
-        command = [sys.executable, "-m", "demo", "--seconds", "60"]
-        subprocess.run(command, cwd=demo_checkout, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+        command = [sys.executable, "-m", "demo", "--seconds", "60", "--recordings", "none"]
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        subprocess.run(command, cwd=demo_checkout, env=os.environ | {"PYTHONPATH": path}, check=True)
     return demo_checkout
 
 
