@@ -17,10 +17,12 @@ FAST_TESTS := $(VENV)/.fast-tests-passed
 CHANGED = find . -newer $(FAST_TESTS) -type f -not -path '*/.*' -not -path '*/__pycache__/*' -print -quit
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
+MARP_VERSION := 4.5.1
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
   bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest proto schema pictures plots kafka images images-test env lock clean
   bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest package package-test proto schema pictures plots kafka lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest proto schema pictures diagram slides plots kafka lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -111,6 +113,14 @@ schema: $(VENV)/.installed ## regenerate docs/reactor_config.schema.json
 
 pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (about 4 minutes)
 	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_demo.py::test_claims_hold_when_an_agent_and_the_centre_are_killed
+
+diagram: ## draw docs/architecture_diagram.svg and .png from its text (Graphviz)
+	neato -n2 -Tsvg docs/architecture_diagram.dot -o docs/architecture_diagram.svg
+	neato -n2 -Tpng -Gdpi=110 docs/architecture_diagram.dot -o docs/architecture_diagram.png
+
+slides: ## docs/pm-stack-smr-pitch-deck.pdf from docs/slides.md (npm fetches Marp; Chromium prints)
+	CHROME_PATH=$${CHROME_PATH:-$$(command -v chromium)} npx --yes @marp-team/marp-cli@$(MARP_VERSION) --pdf --allow-local-files \
+	  docs/slides.md -o docs/pm-stack-smr-pitch-deck.pdf
 
 plots: $(VENV)/.installed ## draw each component's life, sound and with each fault, into docs/pictures
 	$(BIN)/python -m demo.plots docs/pictures

@@ -36,11 +36,11 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_demo(checkout: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts the demo in `checkout`; what a failed test leaves running of it is ended."""
+def start_demo() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """Starts the demo in a folder; what a failed test leaves running of it is ended."""
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> subprocess.Popen[str]:
+    def start(checkout: Path) -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         recordings = os.environ.get("SKAB_DIR", str(ROOT.parent / "shared/data/skab"))
         demo = subprocess.Popen(
@@ -111,12 +111,13 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(END_DEADLINE_S)
-def test_claims_hold_when_an_agent_and_the_centre_are_killed(checkout, start_demo):
+def test_claims_hold_when_an_agent_and_the_centre_are_killed(demo_checkout, start_demo):
     """kill -9 of an agent and of the centre during the live run: nothing lost, doubled or misattributed.
 
     The console is watched meanwhile in a real browser.
     """
-    demo = start_demo()
+    checkout = demo_checkout  # whose data the documents' commands ask for afterwards
+    demo = start_demo(checkout)
     said = list(lines_until(demo, "live:"))
     [url] = re.findall(r"console: (http://\S+)", "".join(said))
     kill(checkout, "agent-TX01")
@@ -145,7 +146,7 @@ def test_claims_hold_when_an_agent_and_the_centre_are_killed(checkout, start_dem
 @pytest.mark.timeout(300)
 def test_ctrl_c_ends_everything(checkout, start_demo):
     """In the midst of two trainings and a key ceremony: it says so, and no process is left."""
-    demo = start_demo()
+    demo = start_demo(checkout)
     list(lines_until(demo, "key ceremony"))
     time.sleep(3)
     assert len(processes_of(checkout)) > 2
@@ -159,7 +160,7 @@ def test_ctrl_c_ends_everything(checkout, start_demo):
 def test_a_folder_that_is_not_the_demos_is_never_removed(checkout, start_demo):
     (checkout / ".demo").mkdir()
     (checkout / ".demo" / "mine").write_text("precious")
-    demo = start_demo()
+    demo = start_demo(checkout)
     said, _ = demo.communicate(timeout=ORDERLY_S)
     assert demo.returncode == 1
     assert "was not made by the demo; move it away" in said
