@@ -4,7 +4,8 @@ Kafka -> ingest -> lake -> console, API         inference (gRPC)
                      \\-> audit witness -> fleet service -> sites; enrolment and repositories beside it
 
 Ingest and the web server have threads of their own, so that neither a slow commit nor a page holds up
-a site's stream.
+a site's stream. A part's libraries are imported when that part is started: an installation for inference
+alone has neither the lake's nor the web server's (decision 0035).
 """
 
 import asyncio
@@ -19,23 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
-from deltalake.exceptions import DeltaError
 
-from control_plane.alerts.channels import channels
-from control_plane.alerts.notifier import Notifier
 from control_plane.alerts.settings import NoticeSettings
-from control_plane.audit.archive import LakeArchive
-from control_plane.audit.witness import Witness
 from control_plane.inference_door import InferenceDoor, InferenceSettings
 from control_plane.ingest.routing import Routes
-from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
 from control_plane.release.controller import run_controller
 from control_plane.release.director_keys import DirectorKeys
 from control_plane.release.renewal import keep_fresh
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
-from control_plane.sinks.lake import LakeReader
 from control_plane.site_doors import SiteDoors
 from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
@@ -45,6 +39,8 @@ from shared.reactor_config import FleetConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from control_plane.ingest_part import Influx
 
 WITNESS_PERIOD_S = 5.0  # how often new checkpoints are checked and co-signed
 STOP_DEADLINE_S = 10.0  # for the batch that ingest has in hand
@@ -79,7 +75,7 @@ class CentreSettings:
     enrol_listen: str = "127.0.0.1:50053"
     names: tuple[str, ...] = ()
     parts: frozenset[Part] = frozenset(Part)
-    influx: Influx | None = None
+    influx: "Influx | None" = None
     kafka_client: KafkaClientSettings = field(default_factory=KafkaClientSettings)
     director_keys: DirectorKeys | None = None
     routes: Routes = field(default_factory=Routes)
@@ -162,6 +158,9 @@ class Centre:
 
     async def _tell_people(self, say: Callable[[str], None]) -> None:
         """Notices of alerts, by the channels that are set up; known before anything can be raised."""
+        from control_plane.alerts.channels import channels
+        from control_plane.alerts.notifier import Notifier
+
         ways = channels(self._settings.notices)
         if not ways:
             return
@@ -171,6 +170,8 @@ class Centre:
         say(f"notices of alerts  {', '.join(way.name for way in ways)}")
 
     def _ingest(self, stop: threading.Event) -> None:
+        from control_plane.ingest_part import INFERENCE_TOKEN, IngestSettings, Scoring, run_ingest
+
         own = self._settings
         scoring = Scoring(
             own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
@@ -196,6 +197,12 @@ class Centre:
 
     async def _witness(self, service: FleetService) -> None:
         """Check each site's newest checkpoint against all before it; co-sign, and send it back."""
+        from deltalake.exceptions import DeltaError
+
+        from control_plane.audit.archive import LakeArchive
+        from control_plane.audit.witness import Witness
+        from control_plane.sinks.lake import LakeReader
+
         witness = Witness(
             self._layout.witness_key().private,
             self._layout.witness,

@@ -8,6 +8,7 @@ import faulthandler
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import metadata
 from keyword import iskeyword
 
 import typer
@@ -25,13 +26,18 @@ def run(package: str, commands: Mapping[str, str], about: str) -> None:
     app = typer.Typer(help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(lambda: None)
     called = sys.argv[1] if len(sys.argv) > 1 else None
-    for name, line in commands.items():
-        if name == called:
-            _add(app, package, name, line)
-        else:
-            app.command(name, help=line)(lambda: None)  # listed; never called
     try:
+        for name, line in commands.items():
+            if name == called:
+                _add(app, package, name, line)
+            else:
+                app.command(name, help=line)(lambda: None)  # listed; never called
         app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(("shared", package.partition(".")[0])):
+            raise  # a mistake of ours, not an installation that was made small
+        sys.stderr.write(f"{error.name} is not installed here: {called} needs {_extras(package)}\n")
+        sys.exit(EXIT_CONFIG)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIG)
@@ -44,6 +50,13 @@ def console() -> Console:
     """Where tables are printed: wide enough for a digest where there is no terminal to measure."""
     found = Console()
     return found if found.is_terminal else Console(width=PIPE_COLUMNS)
+
+
+def _extras(package: str) -> str:
+    """Which optional parts the distribution of `package` has."""
+    distribution = f"pm-stack-smr-{package.partition('.')[0].replace('_', '-')}"
+    names = metadata(distribution).get_all("Provides-Extra") or []
+    return f"an extra of {distribution} ({', '.join(names)})"
 
 
 def _python_name(name: str) -> str:

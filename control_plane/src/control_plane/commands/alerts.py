@@ -1,6 +1,5 @@
 """`control-plane alerts`."""
 
-import getpass
 import json
 from typing import Annotated
 
@@ -10,14 +9,13 @@ from rich.table import Table
 
 from control_plane.alerts.models import AlertStatus, AlertView
 from control_plane.api.alert_desk import AlertDesk
-from control_plane.commands.options import DataDir, Json
+from control_plane.commands.options import DataDir, Json, me
 from control_plane.layout import Layout
 from shared.command_line import console
 from shared.schemas import Severity
 from shared.schemas.alert import OPERATOR_CHARS_MAX, REASON_CHARS_MAX
 
 app = typer.Typer(no_args_is_help=True)
-ME = getpass.getuser()
 ID_DIGITS = 8  # enough to tell alerts apart by eye; acknowledge takes the beginning of an id
 
 
@@ -52,7 +50,9 @@ def list_(
 def acknowledge(
     alert: Annotated[list[str], typer.Argument(help="alert ids, or their beginnings, as `list` shows them")],
     data_dir: DataDir,
-    by: Annotated[str, typer.Option(envvar="PM_USER", help="who takes it on, for the record")] = ME,
+    by: Annotated[
+        str, typer.Option(envvar="PM_USER", default_factory=me, help="who takes it on, for the record")
+    ],
     note: Annotated[str, typer.Option(help="what is being done about it")] = "",
     as_json: Json = False,
 ) -> None:

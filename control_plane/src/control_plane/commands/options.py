@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import getpass
 import os
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,15 @@ InfluxUrl = Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="Infl
 InfluxOrg = Annotated[str, typer.Option(envvar="INFLUXDB_ORG")]
 InfluxBucket = Annotated[str, typer.Option(envvar="INFLUXDB_BUCKET")]
 InfluxToken = Annotated[str, typer.Option(envvar="INFLUXDB_TOKEN", show_default=False)]
+
+
+def me() -> str:
+    """The login name of who asks; ConfigError where there is none, as for a container's user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        problem = f"user id {os.getuid()} has no name here; give --by, or set PM_USER, for the record"
+        raise ConfigError("--by", [problem]) from error
 
 
 def passphrase(of: Path | str) -> str:

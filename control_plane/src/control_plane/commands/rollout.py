@@ -1,6 +1,5 @@
 """`control-plane rollout`."""
 
-import getpass
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from control_plane.api.rollout_view import ring_rows, site_rows
-from control_plane.commands.options import DataDir, Json, passphrase
+from control_plane.commands.options import DataDir, Json, me, passphrase
 from control_plane.layout import Layout
 from control_plane.release.controller import Controller, controller_lock
 from control_plane.release.director_keys import DirectorKeys
@@ -29,15 +28,15 @@ _COLOURS = {
 }  # fmt: skip
 
 RolloutId = Annotated[str, typer.Argument(help="as `rollout start` prints it")]
-By = Annotated[str, typer.Option(envvar="PM_USER", help="who asks, for the record")]
+By = Annotated[str, typer.Option(envvar="PM_USER", default_factory=me, help="who asks, for the record")]
 Because = Annotated[str, typer.Option(help="why, for the record")]
-ME = getpass.getuser()
 
 
 @app.command()
 def start(
     releases: Annotated[list[str], typer.Argument(help="NAME/VERSION of published releases")],
     data_dir: DataDir,
+    by: By,
     site: Annotated[
         list[str] | None,
         typer.Option(help="may be repeated; without it all, and those enrolled later"),
@@ -46,7 +45,6 @@ def start(
     keys: Annotated[
         Path | None, typer.Option(help="folder with director-<site>.pem, where no `serve` carries it on")
     ] = None,
-    by: By = ME,
     as_json: Json = False,
 ) -> None:
     """Roll releases out: canary sites first, then ring after ring; prints each roll-out's id.
@@ -67,7 +65,7 @@ def start(
 
 
 @app.command()
-def pause(rollout_id: RolloutId, data_dir: DataDir, by: By = ME, because: Because = "") -> None:
+def pause(rollout_id: RolloutId, data_dir: DataDir, by: By, because: Because = "") -> None:
     """Hold every step forward; sites that were told already go on, and the way back stays open.
 
     Example: control-plane rollout pause coolant_pump-2-1a2b3c4d --because "outage at ID01" --data-dir data
@@ -77,7 +75,7 @@ def pause(rollout_id: RolloutId, data_dir: DataDir, by: By = ME, because: Becaus
 
 
 @app.command()
-def resume(rollout_id: RolloutId, data_dir: DataDir, by: By = ME, because: Because = "") -> None:
+def resume(rollout_id: RolloutId, data_dir: DataDir, by: By, because: Because = "") -> None:
     """Go on after a pause.
 
     Example: control-plane rollout resume coolant_pump-2-1a2b3c4d --data-dir data
@@ -87,7 +85,7 @@ def resume(rollout_id: RolloutId, data_dir: DataDir, by: By = ME, because: Becau
 
 
 @app.command()
-def abort(rollout_id: RolloutId, data_dir: DataDir, by: By = ME, because: Because = "") -> None:
+def abort(rollout_id: RolloutId, data_dir: DataDir, by: By, because: Because = "") -> None:
     """Stop, and take every site that was told back to what it ran before; also once completed.
 
     Example: control-plane rollout abort coolant_pump-2-1a2b3c4d --because "wrong plant data" --data-dir data
@@ -97,7 +95,7 @@ def abort(rollout_id: RolloutId, data_dir: DataDir, by: By = ME, because: Becaus
 
 
 @app.command()
-def promote(rollout_id: RolloutId, data_dir: DataDir, by: By = ME, because: Because = "") -> None:
+def promote(rollout_id: RolloutId, data_dir: DataDir, by: By, because: Because = "") -> None:
     """Let the newest ring pass although its gate is inconclusive. A gate that fails is nobody's to pass.
 
     Example: control-plane rollout promote coolant_pump-2-1a2b3c4d --because "ID01 is down" --data-dir data

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -24,26 +24,34 @@ from control_plane.commands.options import (
 )
 from control_plane.inference_door import InferenceSettings
 from control_plane.ingest.routing import load_routes
-from control_plane.ingest_part import Influx
 from control_plane.layout import Layout
-from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
 from control_plane.release.director_keys import DirectorKeys
 from shared.errors import ConfigError
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
 
+if TYPE_CHECKING:
+    from control_plane.registry.mlflow_registry import RegistryAliases
+
 CentreName = Annotated[
     list[str] | None,
-    typer.Option(help="host name or address that sites dial; may be repeated. Enrolled sites only, over TLS"),
+    typer.Option(
+        envvar="PM_CENTRE_NAME",
+        help="host name or address that sites dial; may be repeated. Enrolled sites only, over TLS",
+    ),
 ]
 InferenceTokens = Annotated[
     Path | None,
-    typer.Option(help="file of `control-plane token`: predictions for who shows one of its tokens"),
+    typer.Option(
+        envvar="PM_INFERENCE_TOKENS",
+        help="file of `control-plane token`: predictions for who shows one of its tokens",
+    ),
 ]
 InferenceAlias = Annotated[
     str | None,
     typer.Option(
-        help="MLflow alias, for example champion: of the published releases, serve the one that has it"
+        envvar="PM_INFERENCE_ALIAS",
+        help="MLflow alias, for example champion: of the published releases, serve the one that has it",
     ),
 ]
 
@@ -56,20 +64,29 @@ def serve(
     kafka: Kafka = "127.0.0.1:9092",
     kafka_client_config: KafkaClientConfig = None,
     listen: Annotated[
-        str, typer.Option(help="HOST:PORT of console and API; of the repositories too without --centre-name")
+        str,
+        typer.Option(
+            envvar="PM_LISTEN",
+            help="HOST:PORT of console and API; of the repositories too without --centre-name",
+        ),
     ] = "127.0.0.1:8080",
-    fleet_listen: Annotated[str, typer.Option(help="HOST:PORT for the sites")] = "127.0.0.1:50052",
+    fleet_listen: Annotated[
+        str, typer.Option(envvar="PM_FLEET_LISTEN", help="HOST:PORT for the sites")
+    ] = "127.0.0.1:50052",
     centre_name: CentreName = None,
     repository_listen: Annotated[
-        str, typer.Option(help="HOST:PORT of the repositories, with --centre-name")
+        str,
+        typer.Option(envvar="PM_REPOSITORY_LISTEN", help="HOST:PORT of the repositories, with --centre-name"),
     ] = "127.0.0.1:8443",
     enrol_listen: Annotated[
-        str, typer.Option(help="HOST:PORT of enrolment, with --centre-name")
+        str, typer.Option(envvar="PM_ENROL_LISTEN", help="HOST:PORT of enrolment, with --centre-name")
     ] = "127.0.0.1:50053",
-    inference_listen: Annotated[str, typer.Option(help="HOST:PORT for predictions")] = "127.0.0.1:50051",
+    inference_listen: Annotated[
+        str, typer.Option(envvar="PM_INFERENCE_LISTEN", help="HOST:PORT for predictions")
+    ] = "127.0.0.1:50051",
     inference_tokens: InferenceTokens = None,
     inference_metrics: Annotated[
-        str | None, typer.Option(help="HOST:PORT for Prometheus, on loopback")
+        str | None, typer.Option(envvar="PM_INFERENCE_METRICS", help="HOST:PORT for Prometheus, on loopback")
     ] = None,
     inference_alias: InferenceAlias = None,
     tracking_uri: Annotated[
@@ -79,7 +96,11 @@ def serve(
     influx_org: InfluxOrg = "pm-stack-smr",
     influx_bucket: InfluxBucket = "telemetry",
     director_keys: Annotated[
-        Path | None, typer.Option(help="folder with director-<site>.pem: the fleet part carries roll-outs on")
+        Path | None,
+        typer.Option(
+            envvar="PM_DIRECTOR_KEYS",
+            help="folder with director-<site>.pem: the fleet part carries roll-outs on",
+        ),
     ] = None,
     influx_token: InfluxToken = "",
     routes: RoutesFile = None,
@@ -98,7 +119,11 @@ def serve(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
     if influx_url and not influx_token:
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
-    influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
+    influx = None
+    if influx_url:
+        from control_plane.ingest_part import Influx
+
+        influx = Influx(influx_url, influx_token, influx_org, influx_bucket)
     names = tuple(centre_name or ())
     aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
     inference = InferenceSettings(inference_listen, names, inference_tokens, inference_metrics, aliases)
@@ -113,9 +138,13 @@ def serve(
     asyncio.run(_until_told(Centre(settings, fleet)))
 
 
-def aliases_of(name: str | None, tracking_uri: str) -> RegistryAliases | None:
+def aliases_of(name: str | None, tracking_uri: str) -> "RegistryAliases | None":
     """What asks MLflow for the alias; None without one, so that MLflow is not needed."""
-    return RegistryAliases(ModelRegistry(tracking_uri), name) if name else None
+    if name is None:
+        return None
+    from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
+
+    return RegistryAliases(ModelRegistry(tracking_uri), name)
 
 
 async def _until_told(centre: Centre) -> None:

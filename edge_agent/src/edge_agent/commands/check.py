@@ -14,8 +14,10 @@ from shared.opcua_nodes import COUNTER
 from shared.reactor_config import Component, Site, load_fleet
 from shared.schemas import ComponentId
 
-ConfigOption = Annotated[Path, typer.Option(help="the fleet: reactor_config.yaml")]
-SiteOption = Annotated[str, typer.Option(help="id of the site in the file, for example TX01")]
+ConfigOption = Annotated[Path, typer.Option(envvar="EDGE_CONFIG", help="the fleet: reactor_config.yaml")]
+SiteOption = Annotated[
+    str, typer.Option(envvar="EDGE_SITE", help="id of the site in the file, for example TX01")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 
 

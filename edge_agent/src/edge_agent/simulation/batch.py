@@ -1,4 +1,7 @@
-"""Simulated histories as files: what training reads (PRD 1.4). Labels stand last, apart from the tags."""
+"""Simulated histories as files: what training reads (PRD 1.4). Labels stand last, apart from the tags.
+
+pyarrow comes with the extra `batch`: a site makes no histories, and goes without its 150 MB.
+"""
 
 import os
 import zlib
@@ -6,12 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from edge_agent.simulation.components import FloatArray
 from edge_agent.simulation.generators import Columns
@@ -21,6 +21,9 @@ from edge_agent.simulation.reactor import Reactor, with_upstream
 from shared.errors import ConfigError
 from shared.reactor_config import Component
 from shared.schemas import ComponentId
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LABELS = ("performance", "true_RUL", "fault")
 SUFFIXES = (".csv", ".parquet")
@@ -54,7 +57,7 @@ class Batch:
         """As many as `histories` gives when no run ends early."""
         return self.runs * -(-self.cycles // CHUNK_CYCLES)
 
-    def histories(self) -> Iterator[pa.Table]:
+    def histories(self) -> "Iterator[pa.Table]":
         """Each run as tables of at most CHUNK_CYCLES rows: identity, `run`, `cycle`, tags, labels.
 
         The same arguments, the same bits; the whole of a long run is never in memory.
@@ -71,7 +74,7 @@ class Batch:
         chance = np.random.Generator(np.random.PCG64([self.seed, key, _SPREAD_STREAM]))
         return exp(self.decay_spread * standard_normal(chance, self.runs))
 
-    def _chunks(self, run: int, reactor: Reactor) -> Iterator[pa.Table]:
+    def _chunks(self, run: int, reactor: Reactor) -> "Iterator[pa.Table]":
         for done in range(0, self.cycles, CHUNK_CYCLES):
             columns = reactor.simulate(min(CHUNK_CYCLES, self.cycles - done))[self.component_id]
             table = self._table(run, columns)
@@ -79,7 +82,9 @@ class Batch:
             if self.stop_at_failure and table["true_RUL"][-1].as_py() == 0:
                 return
 
-    def _table(self, run: int, columns: Columns) -> pa.Table:
+    def _table(self, run: int, columns: Columns) -> "pa.Table":
+        import pyarrow as pa
+
         count = self._kept(columns)
         columns = {name: column[:count] for name, column in columns.items()}
         identity = {name: [value] * count for name, value in self.component_id._asdict().items()}
@@ -95,7 +100,7 @@ class Batch:
         return len(columns["cycle"])
 
 
-def in_one(batches: Sequence[Batch]) -> Iterator[pa.Table]:
+def in_one(batches: Sequence[Batch]) -> "Iterator[pa.Table]":
     """The tables of all batches with the same columns: those of every tag, null where there is none.
 
     Runs are numbered on from batch to batch, so that a run is one history in the whole file.
@@ -126,13 +131,15 @@ def write_each(batches: Iterable[Batch], folder: Path) -> int:
     return rows
 
 
-def _with_columns(table: pa.Table, names: list[str]) -> pa.Table:
+def _with_columns(table: "pa.Table", names: list[str]) -> "pa.Table":
+    import pyarrow as pa
+
     missing = pa.nulls(table.num_rows, pa.float64())
     found = {name: table[name] if name in table.column_names else missing for name in names}
     return pa.table(found)
 
 
-def write(tables: Iterable[pa.Table], path: Path) -> int:
+def write(tables: "Iterable[pa.Table]", path: Path) -> int:
     """Write the tables as one CSV or Parquet file, whole or not at all; returns the rows written."""
     if path.suffix not in SUFFIXES:
         raise ConfigError("--output-path", [f"found {path.name!r}; it must end in .csv or .parquet"])
@@ -152,7 +159,9 @@ def write(tables: Iterable[pa.Table], path: Path) -> int:
     return rows
 
 
-def _writer(suffix: str, path: Path, schema: pa.Schema) -> Any:
+def _writer(suffix: str, path: Path, schema: "pa.Schema") -> Any:
+    from pyarrow import csv, parquet
+
     if suffix == ".csv":
-        return pa.csv.CSVWriter(path, schema, write_options=pa.csv.WriteOptions(quoting_style="none"))
-    return pa.parquet.ParquetWriter(path, schema)
+        return csv.CSVWriter(path, schema, write_options=csv.WriteOptions(quoting_style="none"))
+    return parquet.ParquetWriter(path, schema)
