@@ -17,7 +17,7 @@ def written(tmp_path, text):
 
 
 def test_tags_are_found_whatever_stands_beside_and_between_them(tmp_path):
-    """Columns in any order, a column of times, a byte order mark, blank lines; an empty cell is a bad value."""
+    """Columns in any order, a column of times, a byte order mark, blank lines; an empty cell is a bad one."""
     text = "\ufefftimestamp, speed ,flow\n2026-01-01,1485,412\n\n2026-01-02,,411.5\n2026-01-03,nan,1e99\n"
     found = read_window_file(written(tmp_path, text), TAGS)
     assert found.tags == TAGS

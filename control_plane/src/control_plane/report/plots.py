@@ -150,7 +150,7 @@ def _row(row: Row, x: Scale, y: float) -> str:
     name = row.name if len(row.name) <= NAME_CHARS_MAX else f"{row.name[: NAME_CHARS_MAX - 1]}…"
     parts = [f'<text x="{NAME_WIDTH - 10}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>']
     if row.value is None or row.low is None or row.high is None:
-        parts.append(f'<text x="{NAME_WIDTH + 8}" y="{y + 4:.1f}" opacity="0.8">{escape(row.words)}</text>')
+        parts.append(f'<text x="{NAME_WIDTH + 8}" y="{y + 4:.1f}">{escape(row.words)}</text>')
     else:
         width = max(x(row.high) - x(row.low), 1.0)
         parts += [

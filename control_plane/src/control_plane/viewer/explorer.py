@@ -1,6 +1,7 @@
 """Asks the inference server about variations, as exploration; what goes wrong is said with its remedy."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import grpc
@@ -19,7 +20,8 @@ class Trouble(NamedTuple):
     remedy: str
 
 
-class Result(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)  # Gradio takes the hash of what it keeps
+class Result:
     """What became of a variation: one of `answer` and `trouble`."""
 
     variation: Variation
@@ -81,15 +83,15 @@ _AWAY = (
     "Start the inference server (control-plane serve --part inference) or give its address to "
     "control-plane viewer --inference. Then predict again; nothing that you changed is lost."
 )
-_TOKEN = (
+_SHOW_ONE = (
     "Make a token with control-plane token add NAME --file FILE, where FILE is the server's "
     "--inference-tokens, and start the viewer with it in PM_INFERENCE_TOKEN."
 )
 _REMEDIES = {
     grpc.StatusCode.NOT_FOUND: "Publish a release of this component type: control-plane release propose, "
     "approve, publish (docs/release.md). The server takes it up within 2 s.",
-    grpc.StatusCode.UNAUTHENTICATED: _TOKEN,
-    grpc.StatusCode.PERMISSION_DENIED: _TOKEN,
+    grpc.StatusCode.UNAUTHENTICATED: _SHOW_ONE,
+    grpc.StatusCode.PERMISSION_DENIED: _SHOW_ONE,
     grpc.StatusCode.INVALID_ARGUMENT: "Load cycles that fit, or take a change back.",
     grpc.StatusCode.INTERNAL: "The model gave no finite number: bring the values nearer to what is usual.",
 }

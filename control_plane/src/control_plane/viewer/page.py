@@ -21,7 +21,7 @@ Parts = tuple[Any, ...]
 
 
 class Page:
-    """Gradio calls the methods on its threads; what a person has loaded and asked is kept for that page alone."""
+    """Gradio calls the methods on its threads; what somebody loaded and asked is kept for that page alone."""
 
     def __init__(self, sources: Sources, explorer: Explorer) -> None:
         self._sources, self._explorer = sources, explorer
@@ -55,7 +55,7 @@ class Page:
         with gr.Tab("A CSV file"):
             kind = gr.Dropdown(self._sources.types(), label="Component type", value=None)
             file = gr.File(
-                label="CSV: a header of tags, a row a cycle, oldest first", file_types=[".csv"], height=130
+                label="CSV: a header of tags, a row a cycle, oldest first", file_types=[".csv"], height=160
             )
             gr.Button("Load the file").click(self.load_file, [file, kind], outputs, api_visibility="private")
 
@@ -65,21 +65,25 @@ class Page:
             if found is None:
                 gr.HTML('<p class="quiet">Load cycles first; then each tag has a field here.</p>')
                 return
-            fields = [_field(tag, found) for tag in found.window.tags[:TAGS_MAX]]
+            gr.HTML(
+                '<p class="quiet">The newest value of each tag. An empty field: the sensor gave none.</p>'
+            )
+            fields = _fields(found)
+            most = found.manifest.feature_spec.window_cycles
             cycles = gr.Slider(
-                1, found.manifest.feature_spec.window_cycles, found.manifest.feature_spec.window_cycles, step=1,
-                label="In how many of the last cycles",
-                info="A changed tag is shifted there until its newest value is the one given; its noise stays.",
+                1, most, most, step=1, label="In how many of the last cycles",
+                info="A changed tag is shifted there until its newest value is the given one.",
+                interactive=True,
             )  # fmt: skip
             name = gr.Textbox(label="Name of the variation", placeholder="named by its changes if left empty",
-                              max_length=NAME_CHARS_MAX)  # fmt: skip
+                              max_length=NAME_CHARS_MAX, interactive=True)  # fmt: skip
             gr.HTML("<h2>3. Predict</h2>")
             with gr.Row():
                 gr.Button("Predict", variant="primary").click(
                     self.predict, [loaded, results, name, cycles, *fields], [results, *answers],
                     api_visibility="private",
                 )  # fmt: skip
-                gr.Button("Forget the variations").click(
+                gr.Button("Start over").click(
                     lambda: ([], "", ""), None, [results, *answers], api_visibility="private"
                 )
 
@@ -136,7 +140,8 @@ def _pair(results: Sequence[Result], found: Loaded) -> str:
     shown = [results[0], results[-1]] if len(results) > 1 else list(results)
     if len(shown) > 1 and shown[0].trouble and shown[0].trouble == shown[1].trouble:
         return words.trouble(shown[0].trouble)
-    return f'<div class="pair">{"".join(f"<section>{words.answer(each, found)}</section>" for each in shown)}</div>'
+    sections = "".join(f"<section>{words.answer(each, found)}</section>" for each in shown)
+    return f'<div class="pair">{sections}</div>'
 
 
 def _name(wanted: str, results: Sequence[Result]) -> str:
@@ -146,6 +151,15 @@ def _name(wanted: str, results: Sequence[Result]) -> str:
     return next(name for name in (wanted, *numbered) if name not in taken)
 
 
+def _fields(found: Loaded) -> list[gr.Number]:
+    """Two beside each other."""
+    tags, fields = found.window.tags[:TAGS_MAX], []
+    for pair in range(0, len(tags), 2):
+        with gr.Row():
+            fields += [_field(tag, found) for tag in tags[pair : pair + 2]]
+    return fields
+
+
 def _field(tag: str, found: Loaded) -> gr.Number:
     reference = found.manifest.references.get(tag)
     return gr.Number(
@@ -153,5 +167,7 @@ def _field(tag: str, found: Loaded) -> gr.Number:
         label=words.tag_label(tag, found.tags, reference.unit if reference else ""),
         info=words.tag_info(tag, found),
         placeholder="no reading",
+        interactive=True,
+        min_width=140,
         elem_id=f"tag-{tag}",
     )

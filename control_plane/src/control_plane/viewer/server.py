@@ -1,4 +1,4 @@
-"""Serves the page: on loopback in clear, beyond it over TLS to who shows a token. Asks nobody else anything."""
+"""Serves the page: on loopback in clear, beyond it over TLS to who shows a token. Asks nobody else."""
 
 import os
 import tempfile
@@ -19,8 +19,8 @@ KEPT_S = 3600  # of an uploaded file; looked for as often
 
 # Whatever the libraries of the page would like to fetch, the browser asks this server alone.
 _POLICY = (
-    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'self'"
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self'; "
+    "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
 )
 _HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
@@ -94,14 +94,24 @@ def _mounted(blocks: Any, tokens: TokenFile | None) -> Any:
         FastAPI(openapi_url=None), blocks, path="/",
         auth=None if tokens is None else lambda _, token: tokens.holds(token),
         auth_message="Any name, and a token of `control-plane token add` as the password.",
-        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css=CSS, footer_links=[], max_file_size=UPLOAD_BYTES_MAX, ssr_mode=False, enable_monitoring=False, pwa=False,
+        theme=_theme(),
+        css=CSS, footer_links=[], max_file_size=UPLOAD_BYTES_MAX,
+        ssr_mode=False, enable_monitoring=False, pwa=False,
     )  # fmt: skip
 
 
+def _theme() -> Any:
+    """System fonts, and notes that can be read: Gradio's own are grey on grey."""
+    import gradio as gr
+
+    found = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    notes = {"block_info_text_color": "*neutral_700", "block_info_text_color_dark": "*neutral_200"}
+    return found.set(**notes, block_label_text_color="*neutral_800", input_placeholder_color="*neutral_600")
+
+
 def _guarded(inner: App, *, own_hosts: bool) -> App:
-    """`inner` with headers that keep the page to itself; with `own_hosts` it answers to loopback's names alone,
-    so that no page from elsewhere reaches it under a name of its own (DNS rebinding)."""
+    """`inner` with headers that keep the page to itself. With `own_hosts` it answers to loopback's names
+    alone, so that no page from elsewhere reaches it under a name of its own (DNS rebinding)."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):

@@ -1,9 +1,10 @@
 """What is looked at: the newest cycles of a component as the lake has them, or those of a CSV file."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ _ROWS = """SELECT timestamp, cycle, metrics, quality FROM telemetry
     ORDER BY timestamp DESC, seq DESC LIMIT $rows"""
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)  # Gradio takes the hash of what it keeps
+class Loaded:
     """A window as long as `manifest`'s release takes, and where it is from, in words.
 
     `tags` are their units and descriptions; `component` the configured one, with its thresholds, None for

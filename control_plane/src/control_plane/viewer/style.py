@@ -21,11 +21,16 @@ CSS = """
 .flags li.over { border-color: #d03a2f } .flags span { opacity: .85 }
 .gradio-container table.why, .gradio-container table.compare { border-collapse: collapse; width: 100%;
   font-size: .87rem; margin: .3rem 0 }
-.why th, .why td, .compare th, .compare td { text-align: left; padding: .25rem .6rem .25rem 0; font-weight: 400;
-  border-bottom: 1px solid rgb(128 128 128 / 30%); vertical-align: top }
+.why th, .why td, .compare th, .compare td { text-align: left; padding: .25rem .6rem .25rem 0;
+  font-weight: 400; border: 0 !important; border-bottom: 1px solid rgb(128 128 128 / 30%) !important;
+  vertical-align: top }
 .why tr:first-child th, .compare tr:first-child th { font-weight: 600 }
-.why .bar { width: 30% } .why .bar span { display: block; height: 11px; border-radius: 2px; min-width: 2px }
+.gradio-container .why tr, .gradio-container .compare tr { border: 0 !important }
+.why td:nth-child(4) { white-space: nowrap } .why .bar { width: 24% }
+.why .bar span { display: block; height: 11px; border-radius: 2px; min-width: 2px }
 .why .less { background: #d9822b } .why .more { background: #1f6feb }
 .model { font-size: .8rem; opacity: .9; margin: .7rem 0 0; overflow-wrap: anywhere }
+.gradio-container button[role=tab].selected, .gradio-container .min_value, .gradio-container .max_value {
+  color: inherit }
 .wide { overflow-x: auto } .loaded { margin: .2rem 0 }
 """

@@ -25,7 +25,7 @@ class Variation(NamedTuple):
 
 def varied(window: Window, changes: Changes, cycles: int) -> Window:
     """The window whose last `cycles` have each changed tag shifted until its newest good value is the given
-    one, so that its noise stays; None takes the readings away. A tag that had no number stands still at it."""
+    one, so that its noise stays; None takes the readings away. A tag without a number stands still at it."""
     values = window.values.copy()
     for tag, wanted in changes.items():
         column = values[:, window.tags.index(tag)]

@@ -16,8 +16,8 @@ from shared.wording import MINUS, withheld
 SHORT_DIGITS = 12  # of a SHA-256; the whole stands in its title
 
 BANNER = (
-    '<div class="explore" role="note"><strong>Exploration.</strong> Nothing on this page is the plant\'s. Answers '
-    "are kept on the audit record as <em>exploration</em>; they reach no alarm, no dashboard and no report.</div>"
+    '<div class="explore" role="note"><strong>Exploration.</strong> No answer on this page is the plant\'s; '
+    "they are on the audit record as <em>exploration</em>, and no alarm, dashboard or report sees them.</div>"
 )
 _HEADLINES = {
     RulState.BEYOND_HORIZON: "Beyond the horizon",
@@ -38,8 +38,8 @@ def loaded(found: Loaded) -> str:
     """What was loaded, and for which model."""
     manifest = found.manifest
     return (
-        f'<p class="loaded">{escape(found.source)}. For <strong>{escape(manifest.folder)}</strong>, which looks at '
-        f"{manifest.feature_spec.window_cycles} cycles of {len(manifest.feature_spec.tags)} tags.</p>"
+        f'<p class="loaded">{escape(found.source)}. For <strong>{escape(manifest.folder)}</strong>, which '
+        f"looks at {manifest.feature_spec.window_cycles} cycles.</p>"
     )
 
 
@@ -73,8 +73,8 @@ def headline(said: Answer) -> str:
 def flags(said: Answer) -> str:
     """Anomaly and distance from the training data, each against its threshold."""
     found = [
-        _flag("Anomaly", said.anomaly_score, said.anomaly_threshold, "abnormal", "normal"),
-        _flag("Unlike training", said.ood_score, said.ood_threshold, "unlike", "alike"),
+        _flag("Behaviour", "abnormal", "normal", said.anomaly_score, said.anomaly_threshold),
+        _flag("Input", "unlike the training data", "as in training", said.ood_score, said.ood_threshold),
     ]
     return f'<ul class="flags">{"".join(found)}</ul>'
 
@@ -111,10 +111,20 @@ def comparison(results: Sequence[Result], found: Loaded) -> str:
             Limit(thresholds.rul_alarm, f"alarm at {thresholds.rul_alarm:g} cycles", "alarm"),
         ]
     plot = intervals("Remaining useful life of each variation, in cycles, with its interval", rows, limits)
-    heads = ("Variation", "RUL", "Interval", "Against as loaded", "Anomaly", "Unlike training", "Said")
+    heads = (
+        "Variation",
+        "RUL",
+        "Interval",
+        "Against as loaded",
+        "Anomaly score",
+        "Distance from training",
+        "Model",
+    )
     lines = "".join(_line(result, results[0].answer) for result in results)
     head = "".join(f"<th>{each}</th>" for each in heads)
-    return f'<h3>Side by side</h3>{plot}<div class="wide"><table class="compare"><tr>{head}</tr>{lines}</table></div>'
+    dashed = f'<p class="quiet">Dashed: {", ".join(limit.text for limit in limits)}.</p>' if limits else ""
+    table = f'<div class="wide"><table class="compare"><tr>{head}</tr>{lines}</table></div>'
+    return f"<h3>Side by side: remaining useful life, in cycles</h3>{plot}{dashed}{table}"
 
 
 def tag_label(tag: str, known: Mapping[str, Tag], unit_of_release: str) -> str:
@@ -145,20 +155,19 @@ def _reason(said: Answer, state: RulState) -> str:
 
 
 _REMEDIES = {
-    "out_of_distribution": "The model was never shown such values, so its number would be a guess. Bring the changed "
-    "tags nearer to what is usual, or train on data like these.",
+    "out_of_distribution": "The model was never shown such values, so its number would be a guess. Bring the "
+    "changed tags nearer to what is usual, or train on data like these.",
     "sensor_invalid": "Give the sensor a value, or change fewer of the last cycles.",
     "sensor_stuck": "A sound sensor never stands still for so long. Load cycles in which it moves.",
     "no_reading": "Give at least one sensor a value.",
 }
 
 
-def _flag(name: str, score: float, threshold: float, above: str, below: str) -> str:
+def _flag(name: str, above: str, below: str, score: float, threshold: float) -> str:
     over = score > threshold
     kind, word = ("over", above) if over else ("under", below)
-    return (
-        f'<li class="{kind}">{name}: <b>{word}</b> <span>{score:.2f}, threshold {threshold:.4g}</span></li>'
-    )
+    numbers = f"(score {score:.2f}, threshold {threshold:.4g})"
+    return f'<li class="{kind}">{name}: <b>{word}</b> <span>{numbers}</span></li>'
 
 
 def _model(said: Answer, found: Loaded) -> str:
@@ -198,8 +207,8 @@ def _row(result: Result) -> Row:
 def _line(result: Result, first: Answer | None) -> str:
     said = result.answer
     if said is None:
-        what = result.trouble.what if result.trouble else "no answer"
-        return f'<tr><th scope="row">{escape(result.variation.name)}</th><td colspan="6">{escape(what)}</td></tr>'
+        what = escape(result.trouble.what if result.trouble else "no answer")
+        return f'<tr><th scope="row">{escape(result.variation.name)}</th><td colspan="6">{what}</td></tr>'
     known = said.rul_state == RulState.OK
     both = known and first is not None and first is not said and first.rul_state == RulState.OK
     away = f"{said.predicted_rul - first.predicted_rul:+.0f}".replace("-", MINUS) if both and first else ""
