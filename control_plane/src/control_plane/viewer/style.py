@@ -25,12 +25,13 @@ CSS = """
   font-weight: 400; border: 0 !important; border-bottom: 1px solid rgb(128 128 128 / 30%) !important;
   vertical-align: top }
 .why tr:first-child th, .compare tr:first-child th { font-weight: 600 }
-.gradio-container .why tr, .gradio-container .compare tr { border: 0 !important }
+.gradio-container :is(.why, .compare), .gradio-container :is(.why, .compare) :is(tbody, tr) {
+  border: 0 !important }
 .why td:nth-child(4) { white-space: nowrap } .why .bar { width: 24% }
 .why .bar span { display: block; height: 11px; border-radius: 2px; min-width: 2px }
 .why .less { background: #d9822b } .why .more { background: #1f6feb }
 .model { font-size: .8rem; opacity: .9; margin: .7rem 0 0; overflow-wrap: anywhere }
 .gradio-container button[role=tab].selected, .gradio-container .min_value, .gradio-container .max_value {
-  color: inherit }
+  color: inherit !important }
 .wide { overflow-x: auto } .loaded { margin: .2rem 0 }
 """
