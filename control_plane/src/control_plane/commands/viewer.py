@@ -20,8 +20,6 @@ from shared.errors import ConfigError
 from shared.listen import is_loopback, parse_endpoint
 from shared.reactor_config import load_fleet
 
-Existing = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
-
 
 def viewer(
     config: Annotated[Path, typer.Option(envvar="PM_CONFIG", help="the fleet's reactor_config.yaml")],
@@ -63,14 +61,15 @@ def viewer(
     settings = ViewerSettings(listen, tls_certificate, tls_key, tokens)
     settings.check()
     sources = Sources(Layout(data_dir), load_fleet(config))
-    explorer = Explorer(_client(inference, inference_ca))
+    explorer = Explorer(client_of(inference, inference_ca))
     try:
         serve(lambda: _page(sources, explorer), settings, lambda text: print(text, flush=True))
     finally:
         explorer.close()
 
 
-def _client(address: str, authority: Path | None) -> RULInferenceClient:
+def client_of(address: str, authority: Path | None) -> RULInferenceClient:
+    """One whose calls are exploration; ConfigError for a server beyond loopback without TLS."""
     host, _ = parse_endpoint(address, "--inference")
     credentials = None
     if authority is not None:

@@ -68,7 +68,7 @@ def serve(blocks: Callable[[], Any], settings: ViewerSettings, say: Callable[[st
         tempfile.TemporaryDirectory(prefix="pm-viewer-") as folder,
     ):
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads end with the viewer
-        app = _guarded(_mounted(blocks(), tokens), own_hosts=not tls)
+        app = guarded(_mounted(blocks(), tokens), own_hosts=not tls)
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=STOP_DEADLINE_S, server_header=False,
             ssl_certfile=settings.certificate, ssl_keyfile=settings.key,
@@ -109,7 +109,7 @@ def _theme() -> Any:
     return found.set(**notes, block_label_text_color="*neutral_800", input_placeholder_color="*neutral_600")
 
 
-def _guarded(inner: App, *, own_hosts: bool) -> App:
+def guarded(inner: App, *, own_hosts: bool) -> App:
     """`inner` with headers that keep the page to itself. With `own_hosts` it answers to loopback's names
     alone, so that no page from elsewhere reaches it under a name of its own (DNS rebinding)."""
 
