@@ -72,7 +72,8 @@ def viewer(tmp_path_factory) -> Iterator[Viewer]:
     ConsoleLake(centre.layout.lake).create().write(*golden.readings())
     (folder / "fleet.yaml").write_text(CONFIG)
     address, port = list[str](), free_port()
-    with inference(centre, address) as end:
+    with pytest.MonkeyPatch.context() as patch, inference(centre, address) as end:
+        patch.setenv("TMPDIR", str(folder))  # it is killed, and leaves its uploads
         options = ["--config", str(folder / "fleet.yaml"), "--data-dir", str(centre.layout.data_dir)]
         where = ["--inference", address[0], "--listen", f"127.0.0.1:{port}"]
         with running("control-plane", "viewer", *options, *where, port=port):

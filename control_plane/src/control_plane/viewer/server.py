@@ -1,10 +1,11 @@
 """Serves the page: on loopback in clear, beyond it over TLS to who shows a token. Asks nobody else."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from control_plane.serving.tokens import TokenFile
 from control_plane.serving.window_file import FILE_BYTES_MAX
@@ -62,6 +63,10 @@ def serve(blocks: Callable[[], Any], settings: ViewerSettings, say: Callable[[st
     import uvicorn
 
     settings.check()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(
+            number, _end
+        )  # uvicorn gives it back when it has stopped; the default would leave the folder
     tls, tokens = settings.certificate is not None, _tokens(settings)
     with (
         listener(settings.listen, OPTION, tls=tls) as taken,
@@ -75,6 +80,10 @@ def serve(blocks: Callable[[], Any], settings: ViewerSettings, say: Callable[[st
         )  # fmt: skip
         say(f"viewer  {'https' if tls else 'http'}://{settings.listen}/")
         uvicorn.Server(config).run(sockets=[taken])
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _tokens(settings: ViewerSettings) -> TokenFile | None:
