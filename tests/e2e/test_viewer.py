@@ -80,6 +80,13 @@ def viewer(tmp_path_factory) -> Iterator[Viewer]:
             yield Viewer(f"http://127.0.0.1:{port}", centre, end)
 
 
+@pytest.fixture(scope="module")
+def found(viewer) -> Iterator[Page]:
+    """One browser for all tests of this file."""
+    with page(height=1000) as opened:
+        yield opened
+
+
 def load_file(found: Page, path: Path, rows: list[list[object]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([TAGS, *rows])
@@ -116,27 +123,27 @@ def hotter(rows: list[list[object]], to: float) -> list[list[object]]:
     return [[*row[:at], row[at] + by if row[at] != "" else "", *row[at + 1 :]] for row in rows]
 
 
-def test_a_file_is_loaded_changed_predicted_and_compared(viewer, tmp_path):
+def test_a_file_is_loaded_changed_predicted_and_compared(viewer, found, tmp_path):
     """PRD 6.4: RUL with interval, model and reasons; variations side by side; on the record as exploration,
     and nowhere else; not a request to anybody but the viewer; readable with a screen reader."""
-    with page(height=1000) as found:
-        found.goto(viewer.url)
-        expect(found.get_by_role("note")).to_contain_text("No answer on this page is the plant's")
-        load_file(found, tmp_path / "pumps.csv", READINGS)
-        predict(found, bearing_temperature="85")
-        sections = found.locator("#answers section")
-        expect(sections).to_have_count(2, timeout=SEEN_WITHIN_MS)
-        expect(sections.first).to_contain_text(told(READINGS))
-        expect(sections.last).to_contain_text("Bearing temperature 85 °C" + told(hotter(READINGS, 85.0)))
-        expect(sections.last).to_contain_text("What the RUL hangs on")
-        expect(sections.last.get_by_title(golden.release()[0].sha256)).to_be_visible()
-        predict(found, bearing_temperature="95")
-        compared = found.locator("#compared")
-        expect(compared.locator("table tr")).to_have_count(4, timeout=SEEN_WITHIN_MS)
-        expect(compared.locator("svg rect")).to_have_count(3)
-        expect(compared).to_contain_text("Bearing temperature 95 °C")
-        violations = Axe().run(found).response["violations"]
-        assert [v["help"] for v in violations if v["impact"] in ("serious", "critical")] == []
+    found.goto(viewer.url)
+    expect(found.get_by_role("note")).to_contain_text("No answer on this page is the plant's")
+    load_file(found, tmp_path / "pumps.csv", READINGS)
+    predict(found, bearing_temperature="85")
+    sections = found.locator("#answers section")
+    expect(sections).to_have_count(2, timeout=SEEN_WITHIN_MS)
+    expect(sections.first).to_contain_text(told(READINGS))
+    expect(sections.last).to_contain_text("Bearing temperature 85 °C" + told(hotter(READINGS, 85.0)))
+    expect(sections.last).to_contain_text("What the RUL hangs on")
+    expect(sections.last.get_by_title(golden.release()[0].sha256)).to_be_visible()
+    predict(found, bearing_temperature="95")
+    compared = found.locator("#compared")
+    expect(compared.locator("table tr")).to_have_count(4, timeout=SEEN_WITHIN_MS)
+    expect(compared.locator("svg rect")).to_have_count(3)
+    expect(compared).to_contain_text("Bearing temperature 95 °C")
+    picture(found, "viewer")
+    violations = Axe().run(found).response["violations"]
+    assert [v["help"] for v in violations if v["impact"] in ("serious", "critical")] == []
     rows = on_record(viewer.centre, 3)
     assert {(row["mode"], row["subject"]) for row in rows} == {
         ("exploration", "exploration/csv/coolant_pump")
@@ -156,28 +163,26 @@ def on_record(centre: Centre, predictions: int) -> list[dict[str, object]]:
     raise TimeoutError(f"not {predictions} predictions on the record")
 
 
-def test_what_is_wrong_is_said_with_its_remedy(viewer, tmp_path):
+def test_what_is_wrong_is_said_with_its_remedy(viewer, found, tmp_path):
     """A file too short, a type without a model, input unlike the training data, a server that is away."""
-    with page(height=1000) as found:
-        found.goto(viewer.url)
-        load_file(found, tmp_path / "short.csv", READINGS[:5])
-        alert = found.get_by_role("alert")
-        expect(alert).to_contain_text("short.csv: found 5 cycles: too few.", timeout=SEEN_WITHIN_MS)
-        choose(found, "TX01/R1/heat_exchanger")
-        expect(alert).to_contain_text("no published model", timeout=SEEN_WITHIN_MS)
-        expect(alert).to_contain_text("control-plane release propose")
-        choose(found, golden.PUMP.key)
-        expect(found.locator("#told")).to_contain_text("newest 30 cycles", timeout=SEEN_WITHIN_MS)
-        predict(found, vibration_rms="60")
-        last = found.locator("#answers section").last
-        expect(last).to_contain_text("No number", timeout=SEEN_WITHIN_MS)
-        expect(last).to_contain_text("Withheld: input unlike the training data")
-        expect(last).not_to_contain_text("cycles of remaining useful life")
-        picture(found, "viewer")
-        viewer.end_inference.set()
-        predict(found, vibration_rms="61")
-        expect(alert).to_contain_text("control-plane serve --part inference", timeout=SEEN_WITHIN_MS)
-        expect(found.locator("#tag-vibration_rms input")).to_have_value("61")
+    found.goto(viewer.url)
+    load_file(found, tmp_path / "short.csv", READINGS[:5])
+    alert = found.get_by_role("alert")
+    expect(alert).to_contain_text("short.csv: found 5 cycles: too few.", timeout=SEEN_WITHIN_MS)
+    choose(found, "TX01/R1/heat_exchanger")
+    expect(alert).to_contain_text("no published model", timeout=SEEN_WITHIN_MS)
+    expect(alert).to_contain_text("control-plane release propose")
+    choose(found, golden.PUMP.key)
+    expect(found.locator("#told")).to_contain_text("newest 30 cycles", timeout=SEEN_WITHIN_MS)
+    predict(found, vibration_rms="60")
+    last = found.locator("#answers section").last
+    expect(last).to_contain_text("No number", timeout=SEEN_WITHIN_MS)
+    expect(last).to_contain_text("Withheld: input unlike the training data")
+    expect(last).not_to_contain_text("cycles of remaining useful life")
+    viewer.end_inference.set()
+    predict(found, vibration_rms="61")
+    expect(alert).to_contain_text("control-plane serve --part inference", timeout=SEEN_WITHIN_MS)
+    expect(found.locator("#tag-vibration_rms input")).to_have_value("61")
 
 
 def choose(found: Page, component: str) -> None:

@@ -41,6 +41,7 @@ def centre(tmp_path_factory):
         answer = prediction(PUMP, when, number, 118.0 - number, state).model_copy(update={"model": ref})
         entry = record.log.append(AuditEvent.PREDICTION, answer.key, when, prediction=answer)
         rows += [telemetry(PUMP, when, number, quality=bad), answer, entry]
+    rows.append(record.log.append(AuditEvent.ALERT, PUMP.key, NOW))
     shadow = prediction(PUMP, NOW, POLLS, 7.0, mode="shadow")
     lake.write(*rows, shadow, record.log.checkpoint(NOW), status("TX01", NOW))
     lake.write(alert(PUMP, NOW, message=HOSTILE))
@@ -86,7 +87,7 @@ def test_what_it_shows_is_proven(page):
     assert manifest.sha256 in text
     assert manifest.training_data_version in text
     assert f"mae_cycles {manifest.metrics['mae_cycles']:.4g}" in text
-    assert f"TX01 lake {POLLS} 1" in text
+    assert f"TX01 lake {POLLS + 1} 1" in text
     assert text.count(" 0 holds") == 2
     assert "store-TX01" in text
 
