@@ -117,7 +117,7 @@ def told(rows: list[list[object]]) -> str:
 
 
 def hotter(rows: list[list[object]], to: float) -> list[list[object]]:
-    """Bearing temperature shifted until its newest is `to`."""
+    """Bearing metal temperature shifted until its newest is `to`."""
     at = TAGS.index("bearing_temperature")
     by = to - rows[-1][at]
     return [[*row[:at], row[at] + by if row[at] != "" else "", *row[at + 1 :]] for row in rows]
@@ -133,14 +133,14 @@ def test_a_file_is_loaded_changed_predicted_and_compared(viewer, found, tmp_path
     sections = found.locator("#answers section")
     expect(sections).to_have_count(2, timeout=SEEN_WITHIN_MS)
     expect(sections.first).to_contain_text(told(READINGS))
-    expect(sections.last).to_contain_text("Bearing temperature 85 °C" + told(hotter(READINGS, 85.0)))
+    expect(sections.last).to_contain_text("Bearing metal temperature 85 °C" + told(hotter(READINGS, 85.0)))
     expect(sections.last).to_contain_text("What the RUL hangs on")
     expect(sections.last.get_by_title(golden.release()[0].sha256)).to_be_visible()
     predict(found, bearing_temperature="95")
     compared = found.locator("#compared")
     expect(compared.locator("table tr")).to_have_count(4, timeout=SEEN_WITHIN_MS)
     expect(compared.locator("svg rect")).to_have_count(3)
-    expect(compared).to_contain_text("Bearing temperature 95 °C")
+    expect(compared).to_contain_text("Bearing metal temperature 95 °C")
     picture(found, "viewer")
     violations = Axe().run(found).response["violations"]
     assert [v["help"] for v in violations if v["impact"] in ("serious", "critical")] == []

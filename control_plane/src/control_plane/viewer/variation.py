@@ -55,10 +55,15 @@ def name_of(changes: Changes, tags: Mapping[str, Tag]) -> str:
     return ", ".join(_named(tag, value, tags.get(tag)) for tag, value in changes.items())
 
 
+def tag_words(name: str, tag: Tag | None) -> str:
+    """What is measured: in the words of the configuration, else by the tag's name."""
+    return tag.description if tag is not None and tag.description else title(name)
+
+
 def _named(name: str, value: float | None, tag: Tag | None) -> str:
     written = (
         "away"
         if value is None
         else f"{number(value).rstrip('0').rstrip('.')} {unit(tag.unit) if tag else ''}"
     )
-    return f"{title(name)} {written}".strip()
+    return f"{tag_words(name, tag)} {written}".strip()

@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from control_plane.console.wording import number, title, unit
+from control_plane.console.wording import number, unit
 from control_plane.report.plots import Limit, Row, intervals
 from control_plane.serving.client import Answer
 from control_plane.viewer.explorer import Result, Trouble
 from control_plane.viewer.sources import Loaded
+from control_plane.viewer.variation import tag_words
 from shared.reactor_config import Tag
 from shared.schemas import RulState
 from shared.wording import MINUS, withheld
@@ -79,7 +80,7 @@ def flags(said: Answer) -> str:
     return f'<ul class="flags">{"".join(found)}</ul>'
 
 
-def why(said: Answer) -> str:
+def why(said: Answer, known: Mapping[str, Tag]) -> str:
     """Which tags the number hangs on, at most three, with bars of their size."""
     if not said.contributions:
         return (
@@ -87,7 +88,7 @@ def why(said: Answer) -> str:
         )
     most = max(abs(each.effect) for each in said.contributions) or 1.0
     lines = [
-        f'<tr><th scope="row">{escape(title(c.tag))}</th><td>{_value(c.value, c.unit)}</td>'
+        f'<tr><th scope="row">{escape(tag_words(c.tag, known.get(c.tag)))}</th><td>{_value(c.value, c.unit)}</td>'
         f"<td>{_value(c.normal, c.unit)}</td><td>{_effect(c.effect, c.of)}</td>"
         f'<td class="bar"><span style="width:{abs(c.effect) / most:.0%}" '
         f'class="{"less" if c.effect < 0 else "more"}"></span></td></tr>'
@@ -129,7 +130,7 @@ def comparison(results: Sequence[Result], found: Loaded) -> str:
 
 def tag_label(tag: str, known: Mapping[str, Tag], unit_of_release: str) -> str:
     """A tag in the words of the configuration, with its unit."""
-    words = known[tag].description if tag in known and known[tag].description else title(tag)
+    words = tag_words(tag, known.get(tag))
     written = unit(known[tag].unit if tag in known else unit_of_release)
     return f"{words}, {written}" if written else words
 
