@@ -112,6 +112,7 @@ schema: $(VENV)/.installed ## regenerate docs/reactor_config.schema.json
 	$(BIN)/python -c 'import json; from shared.reactor_config import json_schema; print(json.dumps(json_schema(), indent=2))' > docs/reactor_config.schema.json
 
 pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (about 4 minutes)
+	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_viewer.py
 	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_demo.py::test_claims_hold_when_an_agent_and_the_centre_are_killed
 
 diagram: ## draw docs/architecture_diagram.svg and .png from its text (Graphviz)

@@ -21,6 +21,8 @@ TOGETHER = (
     "test_release_commands",
     "test_workflow_registry",
     "test_workflow_training",
+    "e2e/test_viewer",
+    "test_report",
 )
 
 

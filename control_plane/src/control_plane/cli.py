@@ -24,6 +24,8 @@ COMMANDS = {
     "maintain": "Join the lake's small files and remove replaced ones.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
     "alerts": "The operator's alarm list: what needs someone, and acknowledging it.",
+    "report": "A component's report: one HTML page that opens and prints without a server.",
+    "viewer": "A page to try out what a model would say of changed values (needs the extra `viewer`).",
     "predict": "Ask the inference server about one window in a CSV file.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }

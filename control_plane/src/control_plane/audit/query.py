@@ -23,7 +23,8 @@ Row = dict[str, Any]
 
 class Question(NamedTuple):
     """What entries must have; None asks for nothing. `model_version` may be `7` or `name/7`; times are
-    aware, `since` included, `until` not. `log` is a site, or `inference` for the centre's own."""
+    aware, `since` included, `until` not. `log` is a site, or `inference` for the centre's own. `mode` is
+    `active`, `shadow` or `exploration`: what somebody tried out in the viewer, nothing of the plant's."""
 
     log: str | None = None
     site: str | None = None
@@ -34,6 +35,7 @@ class Question(NamedTuple):
     flag: str | None = None
     event: str | None = None
     prediction_id: str | None = None
+    mode: str | None = None
 
 
 _ASKED = """
@@ -45,6 +47,7 @@ SELECT * FROM ({tables}) WHERE ($log IS NULL OR log = $log)
     AND ($model_version IS NULL OR $model_version IN (model_version, model_name || '/' || model_version))
     AND ($flag IS NULL OR list_contains(flags, $flag))
     AND ($event IS NULL OR event = $event)
+    AND ($mode IS NULL OR mode = $mode)
     AND ($prediction_id IS NULL OR prediction_id = $prediction_id)
 ORDER BY timestamp DESC, log, "index" DESC {limit}
 """

@@ -1,29 +1,16 @@
 """An export's report: one page of HTML that needs no server, no script and nothing from elsewhere."""
 
 from collections import Counter
-from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
 from control_plane.audit.audit_table import INFERENCE_LOG
+from control_plane.report.html import STYLE, table
 
 if TYPE_CHECKING:
     from control_plane.audit.export import Export
 
 PROBLEMS_MAX = 20
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 62rem;
-  margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2rem }
-.verdict { padding: .7rem 1rem; border-left: 6px solid; margin: 1.2rem 0 }
-.good { border-color: #1a7f4b; background: #e9f6ef } .bad { border-color: #b3261e; background: #fcebea }
-table { border-collapse: collapse; width: 100%; font-size: .88rem } th { text-align: left }
-th, td { padding: .3rem .6rem .3rem 0; border-bottom: 1px solid #d7dde3; vertical-align: top }
-code, pre { font: .85rem ui-monospace, monospace; overflow-wrap: anywhere }
-pre { background: #f3f5f7; padding: .7rem 1rem; white-space: pre-wrap } .wrong { color: #b3261e }
-@media print { body { margin: 0 } }
-"""
 
 _LIMITS = (
     "The log proves that entries stand in this order and were not changed since the checkpoint over them was "
@@ -49,7 +36,7 @@ def report(made: "Export") -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Audit record of {site}</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
 <h1>Audit record of {site}</h1>
 <p>Exported {made.made:%Y-%m-%d %H:%M:%S} UTC by pm-stack-smr</p>
 <p class="verdict {kind}"><strong>{verdict}</strong> Repeat the checks below on a machine that you trust.</p>
@@ -62,7 +49,7 @@ def report(made: "Export") -> str:
 <h2>Proofs in this folder</h2>
 {_proofs(made)}
 <h2>Public keys</h2>
-{_table(("of", "verifier key"), ((name, str(key)) for name, key in made.keys.items()))}
+{table(("of", "verifier key"), ((name, str(key)) for name, key in made.keys.items()))}
 <h2>What this does not show</h2>
 <ul>{"".join(f"<li>{limit}</li>" for limit in _LIMITS)}</ul>
 </body></html>
@@ -104,13 +91,13 @@ def _logs(made: "Export") -> str:
         "against its signatures; once as the centre's tables have the log, once at the centre as files, and "
         "once as the files in this folder.</p>"
     )
-    return steps + _table(heads, rows) + wrong
+    return steps + table(heads, rows) + wrong
 
 
 def _counts(made: "Export") -> str:
     found = Counter((row["log"], row["event"]) for row in made.rows)
     names = {INFERENCE_LOG: "inference (the centre's)"}
-    return _table(
+    return table(
         ("log", "event", "entries"),
         ((names.get(log, log), event, number) for (log, event), number in sorted(found.items())),
     )
@@ -118,7 +105,7 @@ def _counts(made: "Export") -> str:
 
 def _proofs(made: "Export") -> str:
     heads = ("time (UTC)", "component", "prediction", "model", "RUL, cycles", "verdict")
-    return _table(heads, (_proof(each.row, each.problem) for each in made.proofs))
+    return table(heads, (_proof(each.row, each.problem) for each in made.proofs))
 
 
 def _proof(row: dict[str, object], problem: str | None) -> tuple[object, ...]:
@@ -127,9 +114,3 @@ def _proof(row: dict[str, object], problem: str | None) -> tuple[object, ...]:
     model = f"{row['model_name']}/{row['model_version']}"
     time = f"{row['timestamp']:%Y-%m-%d %H:%M:%S}"
     return time, row["subject"], row["prediction_id"], model, shown, problem or "holds"
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
-    lines = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

@@ -33,6 +33,7 @@ def query(
     event: Annotated[str | None, typer.Option(help="prediction, model_committed, audit_failure")] = None,
     prediction: Annotated[str | None, typer.Option(help="a prediction's id")] = None,
     log: Annotated[str | None, typer.Option(help="a site's log, or `inference` for the centre's own")] = None,
+    mode: Annotated[str | None, typer.Option(help="active, shadow, or exploration: the viewer's")] = None,
     to: Annotated[
         Path | None, typer.Option(help="write all that fits, .parquet or .sqlite, and print nothing")
     ] = None,
@@ -44,7 +45,7 @@ def query(
     Example: control-plane audit query --data-dir data --site TX01 --flag anomaly --since 2026-11-01
     """
     begin, end = _time("--since", since), _time("--until", until)
-    question = Question(log, site, component, begin, end, model_version, flag, event, prediction)
+    question = Question(log, site, component, begin, end, model_version, flag, event, prediction, mode)
     layout = Layout(data_dir)
     if to is not None:
         write(ask(layout, question), to)
@@ -134,6 +135,7 @@ def _show(rows: list[Row]) -> None:
     table = Table("time (UTC)", "log", "entry", "event", "subject", "model", "RUL", "flags", "prediction")
     for row in rows:
         model = f"{row['model_name']}/{row['model_version']}" if row["model_name"] else ""
+        model += f" ({row['mode']})" if row["mode"] not in (None, "active") else ""
         rul = row["rul_state"] or ""
         if row["predicted_rul"] is not None:
             rul = f"{row['predicted_rul']:.1f}"

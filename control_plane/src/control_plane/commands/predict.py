@@ -1,23 +1,21 @@
 """`control-plane predict`."""
 
-import csv
 import json
 import math
 import os
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from control_plane.commands.options import Json
 from control_plane.ingest_part import INFERENCE_TOKEN
 from control_plane.serving.client import Answer, RULInferenceClient
+from control_plane.serving.window_file import read_window_file
 from shared.errors import Rejected
 from shared.listen import parse_endpoint
 from shared.schemas import ComponentId, Window, utc_now
 
-ROWS_MAX = 1_000  # cycles of the longest window that a release takes
 MEANING = {
     "ok": "",
     "beyond_horizon": "beyond the horizon: healthy further than the model can see",
@@ -47,29 +45,10 @@ def predict(
     except ValueError as error:
         raise Rejected(f"--component: found {component!r}; expected site/reactor/component") from error
     with RULInferenceClient(inference, token=os.environ.get(INFERENCE_TOKEN, "")) as client:
-        answer = client.predict(_window(window, place, component_type or place.component))
+        tags, values = read_window_file(window)
+        kind = component_type or place.component
+        answer = client.predict(Window(place, kind, None, utc_now(), tags, values))
     print(json.dumps(_fields(answer)) if as_json else _told(answer))
-
-
-def _window(path: Path, place: ComponentId, component_type: str) -> Window:
-    """Rejected names the line and cell that is no number."""
-    with path.open(newline="") as file:
-        tags, *rows = list(csv.reader(file, strict=True)) or [[]]
-    if not 1 <= len(rows) <= ROWS_MAX:
-        raise Rejected(
-            f"{path}: found {len(rows)} rows after the header; expected 1 to {ROWS_MAX}, one a cycle"
-        )
-    values = np.full((len(rows), len(tags)), np.nan, np.float32)
-    for number, row in enumerate(rows):
-        if len(row) != len(tags):
-            raise Rejected(f"{path}, line {number + 2}: found {len(row)} cells; the header has {len(tags)}")
-        for column, cell in enumerate(row):
-            try:
-                values[number, column] = float(cell) if cell.strip() else math.nan
-            except ValueError as error:
-                where = f"{path}, line {number + 2}, {tags[column]}"
-                raise Rejected(f"{where}: found {cell[:40]!r}; expected a number, or nothing") from error
-    return Window(place, component_type, None, utc_now(), tuple(tags), values)
 
 
 def _fields(answer: Answer) -> dict[str, object]:

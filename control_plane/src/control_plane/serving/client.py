@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import grpc
 
+from control_plane.serving.caller import PURPOSE
 from shared.errors import PmStackError, Rejected, Retryable
 from shared.schemas import Window
 from shared.wire import rul_pb2, rul_pb2_grpc
@@ -49,10 +50,19 @@ _LATER = {
 Answer = rul_pb2.PredictRULResponse
 
 
+class Refused(Rejected):
+    """The server will not answer this call; `code` is gRPC's."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class RULInferenceClient:
     """One channel, which connects at the first call and again when it must; any thread may use it.
 
-    A context manager. `credentials` are those of TLS, None in clear on loopback; `token` is a bearer token.
+    A context manager. `credentials` are those of TLS, None in clear on loopback; `token` is a bearer token;
+    `purpose` says what its calls are for (`caller.EXPLORATION`), "" for the plant.
     """
 
     def __init__(
@@ -61,6 +71,7 @@ class RULInferenceClient:
         credentials: grpc.ChannelCredentials | None = None,
         *,
         token: str = "",
+        purpose: str = "",
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self.address, self._deadline_s = address, deadline_s
@@ -70,7 +81,8 @@ class RULInferenceClient:
             else grpc.secure_channel(address, credentials, _OPTIONS)
         )
         self._stub = rul_pb2_grpc.RULInferenceServiceStub(self._channel)
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        said = {"authorization": f"Bearer {token}" if token else "", PURPOSE: purpose}
+        self._metadata = tuple((key, value) for key, value in said.items() if value)
 
     def __enter__(self) -> Self:
         return self
@@ -85,14 +97,19 @@ class RULInferenceClient:
             raise found
         return found
 
-    def predict_many(self, windows: Iterable[Window]) -> Iterator[Answer | PmStackError]:
-        """For each window in turn its answer, or what `predict` would raise; many calls are open at once."""
+    def predict_many(
+        self, windows: Iterable[Window], *, explain: bool = False
+    ) -> Iterator[Answer | PmStackError]:
+        """For each window in turn its answer, or what `predict` would raise; many calls are open at once.
+
+        `explain` asks for contributions also where nothing is flagged.
+        """
         calls: deque[Any] = deque()
         try:
             for window in windows:
                 if len(calls) == OPEN_CALLS_MAX:
                     yield self._outcome(calls.popleft())
-                request = rul_pb2.PredictRULRequest(window=_message(window))
+                request = rul_pb2.PredictRULRequest(window=_message(window), explain=explain)
                 calls.append(
                     self._stub.PredictRUL.future(request, timeout=self._deadline_s, metadata=self._metadata)
                 )
@@ -111,7 +128,7 @@ class RULInferenceClient:
             answer: Answer = call.result()
         except grpc.RpcError:
             code, said = call.code(), f"{self.address}: {call.code().name}: {call.details()}"
-            return Retryable(said) if code in _LATER else Rejected(said)
+            return Retryable(said) if code in _LATER else Refused(code, said)
         return answer
 
 

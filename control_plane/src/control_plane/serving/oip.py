@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from control_plane.audit.prediction_logger import AuditLogger
-from control_plane.serving.caller import SITE, require_own_site
+from control_plane.serving.caller import SITE, mode_of, require_own_site
 from control_plane.serving.engine import Engine, Run
 from control_plane.serving.oip_tensors import answer, metadata, read_windows, requested
 from control_plane.serving.published import NotServed, PublishedModels
@@ -89,6 +89,7 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
         try:
             model = self._model(request.model_name, request.model_version)
             place, when = _place(request, model), _when(request)
+            mode = mode_of(context.invocation_metadata())
             values = read_windows(request, model.manifest.feature_spec)
             chosen = requested(request, model.manifest)
             runs = await self._runs(model, values)
@@ -96,7 +97,7 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
         except (Rejected, Retryable, Untrusted, ValueError) as error:
             await context.abort(status_of(error), str(error))
         for fields, run, window in zip(found, runs, values, strict=True):
-            fields["prediction_id"] = self._recorded(model, place, when, window, run, fields)
+            fields["prediction_id"] = self._recorded(model, place, when, window, run, fields, mode)
         return answer(request, model.manifest, chosen, found)
 
     def _model(self, name: str, number: str) -> OnnxModel:
@@ -111,13 +112,14 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
         return await asyncio.gather(*(self._engine.run(model, window) for window in values))
 
     def _recorded(
-        self, model: OnnxModel, place: ComponentId, when: datetime, values: Floats, run: Run, found: Fields
-    ) -> str:
+        self, model: OnnxModel, place: ComponentId, when: datetime, values: Floats, run: Run, found: Fields,
+        mode: str,
+    ) -> str:  # fmt: skip
         if self._audit is None:
             return ""
         spec = model.manifest.feature_spec
         window = Window(place, spec.component_type, None, when, spec.tags, values)
-        return record(self._audit, model, window, run, found)
+        return record(self._audit, model, window, run, found, mode)
 
 
 def _interpreted(model: OnnxModel, values: Floats, runs: list[Run]) -> list[Fields]:

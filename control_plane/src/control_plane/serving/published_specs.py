@@ -15,6 +15,10 @@ LOOK_PERIOD_S = 2.0  # as the inference server's own
 log = structlog.get_logger()
 
 
+class NoRelease(Rejected):
+    """No release is published for a component type."""
+
+
 class PublishedSpecs:
     """The newest release's of each type; what is published later is taken up without a restart."""
 
@@ -22,14 +26,18 @@ class PublishedSpecs:
         self._repository = repository
         self._seen: int | None = None
         self._look_at = 0.0
-        self._specs: dict[str, FeatureSpec] = {}
+        self._newest: dict[str, Manifest] = {}
 
     def __call__(self, component_type: str) -> FeatureSpec:
-        """Rejected when there is no release for the type."""
+        """NoRelease when there is none for the type."""
+        return self.manifest(component_type).feature_spec
+
+    def manifest(self, component_type: str) -> Manifest:
+        """All that the release says of itself; NoRelease when there is none for the type."""
         self._refresh()
-        if component_type not in self._specs:
-            raise Rejected(f"no published model for component type {component_type!r}")
-        return self._specs[component_type]
+        if component_type not in self._newest:
+            raise NoRelease(f"no published model for component type {component_type!r}")
+        return self._newest[component_type]
 
     def _refresh(self) -> None:
         if time.monotonic() < self._look_at:
@@ -49,5 +57,5 @@ class PublishedSpecs:
             known = newest.get(manifest.component_type)
             if known is None or known.version < manifest.version:
                 newest[manifest.component_type] = manifest
-        self._specs = {kind: manifest.feature_spec for kind, manifest in newest.items()}
+        self._newest = newest
         self._seen = stamp

@@ -1,6 +1,7 @@
 """Puts what was answered on the record of the centre's inference, one entry a window."""
 
 from control_plane.audit.prediction_logger import AuditLogger
+from control_plane.serving.caller import ACTIVE
 from control_plane.serving.engine import Run
 from shared.interpret import Fields
 from shared.onnx_model import OnnxModel
@@ -9,8 +10,11 @@ from shared.schemas import Window
 FLAGS = {"is_anomaly": "anomaly", "is_ood": "out_of_distribution"}  # word on the record, by field
 
 
-def record(log: AuditLogger, model: OnnxModel, window: Window, run: Run, found: Fields) -> str:
-    """Log one answer; its prediction id. Never raises: the log counts what it could not take."""
+def record(
+    log: AuditLogger, model: OnnxModel, window: Window, run: Run, found: Fields, mode: str = ACTIVE
+) -> str:
+    """Log one answer, in the mode that `caller.mode_of` says; its prediction id. Never raises: the log counts
+    what it could not take."""
     manifest = model.manifest
     return log.log_prediction(
         *window.component,
@@ -21,6 +25,7 @@ def record(log: AuditLogger, model: OnnxModel, window: Window, run: Run, found: 
         component_type=manifest.component_type,
         model_name=manifest.name,
         model_sha256=manifest.sha256,
+        mode=mode,
         feature_spec_sha256=manifest.feature_spec_hash,
         rul_low=found["rul_low"],
         rul_high=found["rul_high"],

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from control_plane.audit.prediction_logger import AuditLogger
-from control_plane.serving.caller import require_own_site
+from control_plane.serving.caller import mode_of, require_own_site
 from control_plane.serving.engine import Engine, Run
 from control_plane.serving.published import NotServed, PublishedModels
 from control_plane.serving.recording import record
@@ -42,6 +42,7 @@ class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
         asked = request.window
         try:
             require_own_site(asked.site_id)
+            mode = mode_of(context.invocation_metadata())
             model = self._models.get(asked.component_type or asked.component)
             window = read_window(asked, model)
             run = await self._engine.run(model, window.values, context.time_remaining())
@@ -52,7 +53,7 @@ class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
             await context.abort(status_of(error), str(error))
         answer = _told(found, model, run)
         if self._audit is not None:
-            answer.prediction_id = record(self._audit, model, window, run, found)
+            answer.prediction_id = record(self._audit, model, window, run, found, mode)
         return answer
 
     async def follow_publications(self, tell: Callable[[], Any]) -> None:
