@@ -45,11 +45,15 @@ def signal(name: str, tag: Tag, limit: Limit) -> timeseries.Panel:
     wanted = {"mean": f'mean("{name}")', "min": f'min("{name}")', "max": f'max("{name}")'}
     title = name.replace("_", " ").capitalize()
     told = f"{tag.description or title}, in {tag.unit}: mean of the interval, with its least and largest as a band."
-    panel = lines(title, told, unit_of(tag.unit), [InfluxQuery(over_time(wanted, "telemetry", [COMPONENT]), "$col")])
+    panel = lines(
+        title, told, unit_of(tag.unit), [InfluxQuery(over_time(wanted, "telemetry", [COMPONENT]), "$col")]
+    )
     coloured(panel, "mean", NEUTRAL)
     for end in ("min", "max"):
         coloured(panel, end, NEUTRAL, judged.prop("custom.lineWidth", 0))
-    panel.override_by_name("max", [judged.prop("custom.fillBelowTo", "min"), judged.prop("custom.fillOpacity", 15)])
+    panel.override_by_name(
+        "max", [judged.prop("custom.fillBelowTo", "min"), judged.prop("custom.fillOpacity", 15)]
+    )
     found = [(None, ALARM if limit.low is not None else "transparent")]
     found += [(limit.low, "transparent")] if limit.low is not None else []
     found += [(limit.high, ALARM)] if limit.high is not None else []

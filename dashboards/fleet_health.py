@@ -28,7 +28,12 @@ def fleet_health(limits: Thresholds) -> Dashboard:
     row = Row("$site").repeat("site").collapsed(False)
     made.with_row(row)
     small = judged.rul(REACTOR, limits, ["component"], "$tag_component", title="$site / $reactor: RUL")
-    made.with_panel(small.repeat("reactor").repeat_direction("h").max_per_row(4).no_value("No data, or no such reactor here"))
+    made.with_panel(
+        small.repeat("reactor")
+        .repeat_direction("h")
+        .max_per_row(4)
+        .no_value("No data, or no such reactor here")
+    )
     by = ("reactor_id", "component")
     alias = "$tag_reactor_id $tag_component"
     made.with_row(Row("All chosen reactors"))
@@ -42,7 +47,13 @@ def fleet_health(limits: Thresholds) -> Dashboard:
 
 def _components() -> stat.Panel:
     query = latest({"score": 'last("anomaly_score")'}, "prediction", [ACTIVE, REACTOR], BY_COMPONENT)
-    return _count("Components heard of", f"Components that a model said something of within {NOW}.", query, '"score" >= 0', NEUTRAL)
+    return _count(
+        "Components heard of",
+        f"Components that a model said something of within {NOW}.",
+        query,
+        '"score" >= 0',
+        NEUTRAL,
+    )
 
 
 def _below(title: str, limit: float, color: str) -> stat.Panel:
@@ -52,13 +63,15 @@ def _below(title: str, limit: float, color: str) -> stat.Panel:
 
 
 def _anomalies() -> stat.Panel:
-    query = latest({"n": 'count("is_anomaly")'}, "prediction", [ACTIVE, '"is_anomaly" = true', REACTOR], BY_COMPONENT)
+    query = latest(
+        {"n": 'count("is_anomaly")'}, "prediction", [ACTIVE, '"is_anomaly" = true', REACTOR], BY_COMPONENT
+    )
     told = f"Components of which the active model called a reading abnormal within {NOW}."
     return _count("Abnormal", told, query, '"n" > 0', ALARM)
 
 
 def _count(title: str, description: str, inner: str, condition: str, color: str) -> stat.Panel:
-    name = inner.split(' AS "')[1].split('"')[0]
+    name = inner.split(' AS "')[1].split('"', maxsplit=1)[0]
     query = f'SELECT count("{name}") AS "components" FROM ({inner}) WHERE {condition}'
     panel = number(title, description, COUNT, [InfluxQuery(query, "$col")]).no_value("0").time_from(NOW)
     panel.thresholds(steps((None, NEUTRAL if color == NEUTRAL else GOOD), (1, color)))

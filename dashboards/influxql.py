@@ -41,7 +41,11 @@ class InfluxQuery(builder.Builder[variants.Dataquery], variants.Dataquery):
 
 
 def over_time(
-    columns: Mapping[str, str], measurement: str, where: Sequence[str], by: Sequence[str] = (), fill: str = "null"
+    columns: Mapping[str, str],
+    measurement: str,
+    where: Sequence[str],
+    by: Sequence[str] = (),
+    fill: str = "null",
 ) -> str:
     """A value per interval: `columns` are expressions by name; no number where there was none."""
     groups = ", ".join(["time($__interval)", *map(quoted, by)])

@@ -72,7 +72,9 @@ def rul_now(where: str, limits: Thresholds, by: Sequence[str], alias: str) -> st
     return panel.thresholds(rul_steps(*limits)).decimals(0).time_from(NOW)
 
 
-def rul(where: str, limits: Thresholds, by: Sequence[str], alias: str, title: str = "RUL") -> timeseries.Panel:
+def rul(
+    where: str, limits: Thresholds, by: Sequence[str], alias: str, title: str = "RUL"
+) -> timeseries.Panel:
     """RUL of several components, with the lines of warning and alarm."""
     query = over_time({"RUL": 'mean("rul")'}, "prediction", [ACTIVE, where], by)
     panel = lines(
@@ -100,7 +102,11 @@ def rul_band(where: str, limits: Thresholds) -> timeseries.Panel:
     )
     coloured(panel, "RUL", NEUTRAL, prop("custom.lineWidth", 2))
     coloured(panel, "low end", QUIET, prop("custom.lineWidth", 0))
-    band = [prop("custom.lineWidth", 0), prop("custom.fillBelowTo", "low end"), prop("custom.fillOpacity", 20)]
+    band = [
+        prop("custom.lineWidth", 0),
+        prop("custom.fillBelowTo", "low end"),
+        prop("custom.fillOpacity", 20),
+    ]
     coloured(panel, "high end", QUIET, *band)
     _colour_limits(panel, limits)
     return panel.min(0).span(WHOLE).height(10)
@@ -194,7 +200,13 @@ def components(where: str, limits: Thresholds, link: str) -> table.Panel:
         panel.override_by_name(name, [prop("unit", CYCLES), prop("decimals", 0)])
     panel.override_by_name("RUL", [prop("thresholds", rul_steps(*limits).build()), *_text_colour()])
     panel.override_by_name(
-        "Health", [prop("unit", PERCENT), prop("decimals", 0), prop("thresholds", _health_steps().build()), *_text_colour()]
+        "Health",
+        [
+            prop("unit", PERCENT),
+            prop("decimals", 0),
+            prop("thresholds", _health_steps().build()),
+            *_text_colour(),
+        ],
     )
     panel.override_by_name("Score", [prop("decimals", 2)])
     panel.override_by_name("Reactor", [prop("links", [{"title": "Open the reactor", "url": link}])])
@@ -244,4 +256,3 @@ def _severity_colours() -> list[DynamicConfigValue]:
     options = {"alarm": {"color": ALARM, "index": 0}, "warning": {"color": WARNING, "index": 1}}
     mapped = [{"type": "value", "options": options}]
     return [prop("mappings", mapped), prop("custom.cellOptions", {"type": "color-text"})]
-

@@ -14,9 +14,7 @@ from shared.schemas import ComponentId
 TAG = "pm-stack-smr"  # by which the dashboards find each other
 REFRESH, RANGE = "10s", "now-6h"
 FLEET, REACTOR, PIPELINE = "pm-fleet-health", "pm-reactor-overview", "pm-pipeline"
-REACTOR_LINK = (
-    f"/d/{REACTOR}?var-site=${{__data.fields.Site}}&var-reactor=${{__data.fields.Reactor}}&${{__url_time_range}}"
-)
+REACTOR_LINK = f"/d/{REACTOR}?var-site=${{__data.fields.Site}}&var-reactor=${{__data.fields.Reactor}}&${{__url_time_range}}"
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,18 @@ from dashboards.looks import THIRD, WHOLE, lines, unit_of
 from dashboards.pages import REACTOR, REACTOR_LINK, page
 
 BY, ALIAS = ("component",), "$tag_component"
-SHARED = {"temperature_out": "degC", "flow_rate": "kg/s", "pressure_drop": "kPa"}  # tags of pumps and exchangers
+SHARED = {
+    "temperature_out": "degC",
+    "flow_rate": "kg/s",
+    "pressure_drop": "kPa",
+}  # tags of pumps and exchangers
 
 
 def reactor_overview(limits: Thresholds) -> Dashboard:
     """One reactor's components in one picture; the boxes choose among them."""
-    made = page(REACTOR, "Reactor Overview", "All components of one reactor: RUL, health, anomalies, quality, alerts.")
+    made = page(
+        REACTOR, "Reactor Overview", "All components of one reactor: RUL, health, anomalies, quality, alerts."
+    )
     made.variables([variables.site(), variables.reactor(), variables.component(several=True)])
     made.annotations(annotations.of_reactor())
     made.with_panel(judged.rul_now(COMPONENT, limits, BY, ALIAS).span(WHOLE))

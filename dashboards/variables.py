@@ -22,7 +22,9 @@ def site(several: bool = False) -> QueryVariable:
 
 def reactor(several: bool = False) -> QueryVariable:
     """The chosen sites' reactors."""
-    return _variable("reactor", "Reactor", "Reactor of the chosen site", tag_values("reactor_id", SITE), several)
+    return _variable(
+        "reactor", "Reactor", "Reactor of the chosen site", tag_values("reactor_id", SITE), several
+    )
 
 
 def component(several: bool = False, names: Sequence[str] = ()) -> QueryVariable:
@@ -36,7 +38,9 @@ def component(several: bool = False, names: Sequence[str] = ()) -> QueryVariable
 def instance(source: DataSourceRef) -> QueryVariable:
     """The agents that Prometheus scrapes."""
     query = {"qryType": 1, "query": "label_values(edge_outbox_rows,instance)", "refId": "instance"}
-    return _variable("instance", "Agent", "Edge agent, by the address that Prometheus scrapes", query, True, source)
+    return _variable(
+        "instance", "Agent", "Edge agent, by the address that Prometheus scrapes", query, True, source
+    )
 
 
 def _variable(
