@@ -12,7 +12,7 @@ from dashboards.looks import ALARM, COUNT, GOOD, HALF, THIRD, WARNING, lines, nu
 from dashboards.pages import PIPELINE, page
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="pm-prometheus")
-AGENT = 'instance=~"${instance:regex}"'
+AGENT = 'instance=~"$instance"'  # not `:regex`, whose backslashes PromQL's strings do not take
 OUTBOX_SHARE, LAG_S, STALLED_S = 0.8, 300, 30  # as the agent's own /healthz judges them (health/judgement.py)
 PER_SECOND, ROWS_PER_SECOND = "suffix: /s", "suffix: rows/s"
 

@@ -43,9 +43,14 @@ def influxql(query: str, variables: Values, span: Range, interval_s: int) -> str
 
 
 def promql(query: str, variables: Values, range_s: int, rate_interval_s: int) -> str:
-    """`$__range`, `$__rate_interval` and `${name:regex}`."""
+    """`$__range`, `$__rate_interval` and `$name`, whose backslashes Grafana doubles for PromQL's strings."""
     found = query.replace("$__range", f"{range_s}s").replace("$__rate_interval", f"{rate_interval_s}s")
-    return _with_values(found, variables)
+    for name, values in variables.items():
+        found = found.replace(f"${name}", as_regex(values).replace("\\", "\\\\"))
+    left = re.search(r"\$[_A-Za-z{]\w*", found)
+    if left:
+        raise ValueError(f"{left.group()} is nothing that Grafana knows here: {found}")
+    return found
 
 
 def _with_values(query: str, variables: Values) -> str:
