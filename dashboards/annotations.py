@@ -3,6 +3,8 @@
 from typing import Any
 
 from grafana_foundation_sdk.builders.dashboard import AnnotationQuery
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard as sdk
 
 from dashboards.influxql import COMPONENT, INFLUXDB, REACTOR, InfluxQuery, model_changes, rows
 from dashboards.looks import ALARM, NEUTRAL, SECOND
@@ -27,12 +29,12 @@ def models(where: str) -> AnnotationQuery:
     return _annotation("Model changes", NEUTRAL, model_changes(where), "version_now", "component")
 
 
-def of_reactor() -> list[AnnotationQuery]:
+def of_reactor() -> list[Builder[sdk.AnnotationQuery]]:
     """All three, for every component of the chosen reactors."""
     return [alerts(REACTOR), faults(REACTOR), models(REACTOR)]
 
 
-def of_component() -> list[AnnotationQuery]:
+def of_component() -> list[Builder[sdk.AnnotationQuery]]:
     """All three, for the chosen component."""
     return [alerts(COMPONENT), faults(COMPONENT), models(COMPONENT)]
 

@@ -6,7 +6,19 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards import annotations, judged, variables
 from dashboards.influxql import ACTIVE, COMPONENT, InfluxQuery, over_time, rows
-from dashboards.looks import ALARM, NEUTRAL, THIRD, WHOLE, coloured, columns, lines, listing, steps, unit_of
+from dashboards.looks import (
+    ALARM,
+    NEUTRAL,
+    THIRD,
+    WHOLE,
+    coloured,
+    columns,
+    lines,
+    listing,
+    prop,
+    steps,
+    unit_of,
+)
 from dashboards.pages import ComponentType, page
 from shared.reactor_config import Limit, Tag
 
@@ -44,17 +56,17 @@ def signal(name: str, tag: Tag, limit: Limit) -> timeseries.Panel:
     """One tag: its mean, least and largest in the interval, in its unit, with its fixed limits."""
     wanted = {"mean": f'mean("{name}")', "min": f'min("{name}")', "max": f'max("{name}")'}
     title = name.replace("_", " ").capitalize()
-    told = f"{tag.description or title}, in {tag.unit}: mean of the interval, with its least and largest as a band."
+    told = (
+        f"{tag.description or title}, in {tag.unit}: mean of the interval, its least and largest as a band."
+    )
     panel = lines(
         title, told, unit_of(tag.unit), [InfluxQuery(over_time(wanted, "telemetry", [COMPONENT]), "$col")]
     )
     coloured(panel, "mean", NEUTRAL)
     for end in ("min", "max"):
-        coloured(panel, end, NEUTRAL, judged.prop("custom.lineWidth", 0))
-    panel.override_by_name(
-        "max", [judged.prop("custom.fillBelowTo", "min"), judged.prop("custom.fillOpacity", 15)]
-    )
-    found = [(None, ALARM if limit.low is not None else "transparent")]
+        coloured(panel, end, NEUTRAL, prop("custom.lineWidth", 0))
+    panel.override_by_name("max", [prop("custom.fillBelowTo", "min"), prop("custom.fillOpacity", 15)])
+    found: list[tuple[float | None, str]] = [(None, ALARM if limit.low is not None else "transparent")]
     found += [(limit.low, "transparent")] if limit.low is not None else []
     found += [(limit.high, ALARM)] if limit.high is not None else []
     if len(found) > 1:

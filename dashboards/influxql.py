@@ -16,7 +16,7 @@ BY_COMPONENT = ("site_id", "reactor_id", "component")
 
 
 class InfluxQuery(builder.Builder[variants.Dataquery], variants.Dataquery):
-    """A query of a panel or a rule, as Grafana's InfluxDB data source keeps one. The SDK has none of its own."""
+    """A query of a panel or a rule, as Grafana's InfluxDB data source keeps one. The SDK has none."""
 
     def __init__(
         self, query: str, alias: str = "", ref_id: str = "A", form: str = "time_series", **more: object

@@ -64,8 +64,8 @@ def rul_now(where: str, limits: Thresholds, by: Sequence[str], alias: str) -> st
     panel = number(
         "RUL now",
         f"Remaining useful life that the active model said last, within {NOW}. Orange at or under "
-        f"{limits.warning:g} cycles, red at or under {limits.alarm:g}. No data: nothing was said, the number is "
-        "withheld, or the component is healthy further than the model can see.",
+        f"{limits.warning:g} cycles, red at or under {limits.alarm:g}. No data: nothing was said, the number "
+        "is withheld, or the component is healthy further than the model can see.",
         CYCLES,
         [InfluxQuery(query, alias)],
     )
@@ -117,7 +117,7 @@ def health(where: str, limits: Thresholds, by: Sequence[str], alias: str) -> tim
     query = over_time({"health index": health_of(limits.warning)}, "prediction", [ACTIVE, where], by)
     panel = lines(
         "Health index",
-        f"100 · RUL / (RUL + {limits.warning:g}) · T² / (T² + score²), T being the anomaly threshold: half is "
+        f"100 · RUL / (RUL + {limits.warning:g}) · T² / (T² + score²), T the anomaly threshold: half is "
         "gone at the RUL's warning, half at the anomaly threshold. For comparing components; alarms go by "
         "RUL and anomaly score themselves. No number where there is no RUL.",
         PERCENT,

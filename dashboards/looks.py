@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common, units
 from grafana_foundation_sdk.models import dashboard as models
 
-# Red and orange are for alarms and warnings alone, on every panel; what is no judgement is blue, purple or grey.
+# Red and orange are for alarms and warnings alone; what is no judgement is blue, purple or grey.
 GOOD, WARNING, ALARM, NEUTRAL, SECOND, QUIET = "green", "orange", "red", "blue", "purple", "#8e8e8e"
 
 CYCLES = "suffix: cycles"  # Grafana has no such unit
@@ -112,6 +112,7 @@ def number(title: str, description: str, unit: str, targets: Sequence[Builder[Da
 def listing(title: str, description: str, targets: Sequence[Builder[Dataquery]]) -> table.Panel:
     """A table."""
     panel = table.Panel().title(title).description(description).height(HEIGHT).span(WHOLE).no_value(NO_DATA)
+    panel.align(common.FieldTextAlignment.AUTO).inspect(False)
     return _asking(panel, targets)
 
 

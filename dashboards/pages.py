@@ -14,7 +14,10 @@ from shared.schemas import ComponentId
 TAG = "pm-stack-smr"  # by which the dashboards find each other
 REFRESH, RANGE = "10s", "now-6h"
 FLEET, REACTOR, PIPELINE = "pm-fleet-health", "pm-reactor-overview", "pm-pipeline"
-REACTOR_LINK = f"/d/{REACTOR}?var-site=${{__data.fields.Site}}&var-reactor=${{__data.fields.Reactor}}&${{__url_time_range}}"
+REACTOR_LINK = (  # of a table's row, whose columns it reads
+    f"/d/{REACTOR}?var-site=${{__data.fields.Site}}&var-reactor=${{__data.fields.Reactor}}"
+    "&${__url_time_range}"
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Page:
 
 @dataclass(frozen=True)
 class ComponentType:
-    """A component type: its tags and limits as they come with the product or as the fleet's first has them."""
+    """A component type: its tags and limits as the fleet's first has them, else the product's."""
 
     name: str
     component: Component

@@ -58,7 +58,8 @@ def _standing() -> list[stat.Panel]:
             f"sum(increase(edge_outbox_rows_dropped_total{{{AGENT}}}[$__range]))", COUNT,
         ).thresholds(worse_above),
         _number(
-            "Dead letters", "Rows that Kafka would never take and messages that ingest could not read, in the time range.",
+            "Dead letters",
+            "Rows that Kafka would never take and messages that ingest could not read, in the time range.",
             f"sum(increase(edge_dead_letters_total{{{AGENT}}}[$__range])) + "
             "(sum(increase(centre_ingest_dead_letters_total[$__range])) or vector(0))", COUNT,
         ).thresholds(worse_above),
@@ -70,16 +71,17 @@ def _plant() -> list[timeseries.Panel]:
         _lines(
             "Polls", "Polls begun, polls that read nothing, and polls left out because the last ran over.",
             PER_SECOND,
-            [(f"sum by (instance) (rate(edge_polls_total{{{AGENT}}}[$__rate_interval]))", "{{instance}} begun"),
-             (f"sum by (instance) (rate(edge_polls_failed_total{{{AGENT}}}[$__rate_interval]))", "{{instance}} failed"),
-             (f"sum by (instance) (rate(edge_polls_missed_total{{{AGENT}}}[$__rate_interval]))", "{{instance}} missed")],
+            [(_rate("edge_polls_total", "instance", AGENT), "{{instance}} begun"),
+             (_rate("edge_polls_failed_total", "instance", AGENT), "{{instance}} failed"),
+             (_rate("edge_polls_missed_total", "instance", AGENT), "{{instance}} missed")],
         ),
         _lines(
             "Values by quality", "Values read each second: good, or why there is no number.", PER_SECOND,
-            [(f"sum by (quality) (rate(edge_values_total{{{AGENT}}}[$__rate_interval]))", "{{quality}}")],
+            [(_rate("edge_values_total", "quality", AGENT), "{{quality}}")],
         ),
         _lines(
-            "A cycle", "From the poll to the row made durable, and how late polls begin: 99 of 100 are faster.",
+            "A cycle",
+            "From the poll to the row made durable, and how late polls begin: 99 of 100 are faster.",
             units.Seconds,
             [(_p99("edge_cycle_seconds", AGENT), "{{instance}} cycle"),
              (_p99("edge_poll_start_delay_seconds", AGENT), "{{instance}} begun late by")],
@@ -94,7 +96,8 @@ def _plant() -> list[timeseries.Panel]:
 def _outbox() -> list[timeseries.Panel]:
     return [
         _lines(
-            "Outbox age", f"Age of the oldest row that Kafka has not taken. An agent calls {LAG_S} s a problem.",
+            "Outbox age",
+            f"Age of the oldest row that Kafka has not taken. An agent calls {LAG_S} s a problem.",
             units.Seconds, [(f"edge_outbox_oldest_age_seconds{{{AGENT}}}", "{{instance}}")],
         ).thresholds(steps((None, GOOD), (LAG_S, WARNING))),
         _lines(
@@ -104,16 +107,17 @@ def _outbox() -> list[timeseries.Panel]:
         ).min(0).max(1).thresholds(steps((None, GOOD), (OUTBOX_SHARE, WARNING))),
         _lines(
             "Forwarded", "Rows that Kafka acknowledged.", ROWS_PER_SECOND,
-            [(f"sum by (instance) (rate(edge_forwarded_rows_total{{{AGENT}}}[$__rate_interval]))", "{{instance}}")],
+            [(_rate("edge_forwarded_rows_total", "instance", AGENT), "{{instance}}")],
         ),
         _lines(
-            "Gaps and dead letters at the sites", "Rows given up because the outbox was full or damaged, and rows "
-            "that Kafka would never take, since the agent's start.", COUNT,
+            "Gaps and dead letters at the sites",
+            "Rows given up because the outbox was full or damaged, and rows that Kafka would never take, since the agent's start.", COUNT,
             [(f"edge_outbox_rows_dropped_total{{{AGENT}}}", "{{instance}} given up"),
              (f"edge_dead_letters_total{{{AGENT}}}", "{{instance}} dead letters")],
         ),
         _lines(
-            "Kafka takes nothing", f"How long Kafka has taken no row while rows wait. Over {STALLED_S} s is a problem.",
+            "Kafka takes nothing",
+            f"How long Kafka has taken no row while rows wait. Over {STALLED_S} s is a problem.",
             units.Seconds, [(f"edge_forward_stalled_seconds{{{AGENT}}}", "{{instance}}")],
         ).thresholds(steps((None, GOOD), (STALLED_S, WARNING))),
     ]  # fmt: skip
@@ -123,7 +127,7 @@ def _ingest() -> list[timeseries.Panel]:
     return [
         _lines(
             "Records into the lake", "New records that every sink took, by kind.", PER_SECOND,
-            [("sum by (schema) (rate(centre_ingest_records_total[$__rate_interval]))", "{{schema}}")],
+            [(_rate("centre_ingest_records_total", "schema"), "{{schema}}")],
         ),
         _lines(
             "Lag by site", "How old a site's newest record in the lake is: the whole way from the plant.",
@@ -134,7 +138,8 @@ def _ingest() -> list[timeseries.Panel]:
             [("sum by (reason) (centre_ingest_gap_rows_total)", "{{reason}}")],
         ),
         _lines(
-            "Dead letters and repeats", "Messages that could not be read, and records that came again and were dropped.",
+            "Dead letters and repeats",
+            "Messages that could not be read, and records that came again and were dropped.",
             PER_SECOND,
             [("sum(rate(centre_ingest_dead_letters_total[$__rate_interval]))", "dead letters"),
              ("sum(rate(centre_ingest_repeats_total[$__rate_interval]))", "repeats")],
@@ -146,18 +151,23 @@ def _inference() -> list[timeseries.Panel]:
     panels = [
         _lines(
             "Calls", "Calls answered, by method and gRPC status.", PER_SECOND,
-            [("sum by (method, code) (rate(centre_inference_calls_total[$__rate_interval]))", "{{method}} {{code}}")],
+            [(_rate("centre_inference_calls_total", "method, code"), "{{method}} {{code}}")],
         ),
         _lines(
             "Time of a call", "From a call's message to its answer: 99 of 100 are faster.", units.Seconds,
             [(_p99("centre_inference_call_seconds", "", "method"), "{{method}}")],
         ),
         _lines(
-            "Not on the record", "Answers that could not be put on the audit record. Anything above 0 needs someone.",
+            "Not on the record",
+            "Answers that could not be put on the audit record. Anything above 0 needs someone.",
             COUNT, [("centre_inference_audit_failures_total", "answers")],
         ).thresholds(steps((None, GOOD), (1, ALARM))),
     ]  # fmt: skip
     return [panel.span(THIRD) for panel in panels]
+
+
+def _rate(name: str, by: str, where: str = "") -> str:
+    return f"sum by ({by}) (rate({name}{{{where}}}[$__rate_interval]))"
 
 
 def _p99(name: str, where: str, by: str = "instance") -> str:

@@ -11,6 +11,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.alerting import RelativeTimeRange
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
+from grafana_foundation_sdk.models.expr import ExprTypeThresholdConditions as Conditions
 
 from dashboards.influxql import ACTIVE, BY_COMPONENT, INFLUXDB, InfluxQuery, latest
 from dashboards.pages import FLEET, REACTOR
@@ -23,7 +24,9 @@ INTERVAL_S = 10  # how often rules are asked; Grafana's least
 WITHIN_S = 600  # a RUL that was said longer ago is no reason to call anybody
 ANOMALY_WITHIN_S, ANOMALIES = 300, 2  # so many abnormal answers within; as the agents' own alarms (on_delay)
 NO_DATA_PERIODS = 3
-NO_DATA_MIN_S = 5  # ingest gathers for 1 s, then InfluxDB follows the lake: up to 4 s under load
+NO_DATA_MIN_S = (
+    3  # ingest gathers for 1 s, and InfluxDB follows the lake: under 2 s where nothing is in the way
+)
 EXPRESSION = DataSourceRef(type_val="__expr__", uid="__expr__")
 
 
@@ -102,7 +105,7 @@ def _silent(fleet: FleetConfig) -> list[alerting.Rule]:
             told = Told(
                 _uid(f"pm-no-data-{site_id}-{reactor_id}"),
                 f"No data: {site_id}/{reactor_id}",
-                f"{site_id}/{reactor_id}: no reading for {after_s} s. What was shown last is no longer the present.",
+                f"{site_id}/{reactor_id}: no reading for {after_s} s; what was shown last is not the present",
                 "alarm",
                 30,  # so that one late batch calls nobody
                 FLEET,
@@ -155,5 +158,5 @@ def _last_of_each() -> expr.TypeReduce:
 def _threshold(condition: Condition) -> expr.TypeThreshold:
     kind: Any = condition.kind
     evaluator = expr.ExprTypeThresholdConditionsEvaluator().type(kind).params([condition.limit])
-    conditions = [expr.ExprTypeThresholdConditions().evaluator(evaluator)]
+    conditions: list[Builder[Conditions]] = [expr.ExprTypeThresholdConditions().evaluator(evaluator)]
     return expr.TypeThreshold().ref_id("C").expression("B").conditions(conditions).datasource(EXPRESSION)

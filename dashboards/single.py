@@ -1,6 +1,7 @@
 """All dashboards as one, for a manual import (PRD 6): Grafana's page asks for the data sources."""
 
 import copy
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,14 @@ from dashboards.pipeline import PROMETHEUS
 
 UID = "pm-stack-smr"
 INPUTS = {INFLUXDB.uid: "DS_INFLUXDB", PROMETHEUS.uid: "DS_PROMETHEUS"}
-HEIGHT = "h"
 
 
 def single(pages: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A folded row for each panel row of each dashboard; nothing in it is asked before it is opened.
 
-    The variables allow several values, as the fleet's do; each of a kind of component has its own.
+    What one dashboard has one of and another several has two variables here: `site`, and `one_site`.
     """
-    found = copy.deepcopy(list(pages))
+    found = [_told_apart(page) for page in pages]
     rows = [row for page in found for row in _folded(page)]
     for number, row in enumerate(rows):
         row["gridPos"] = {"h": 1, "w": 24, "x": 0, "y": number}
@@ -31,10 +31,25 @@ def single(pages: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "links": [],
         "panels": rows,
     }
-    made["templating"] = {"list": _variables(found)}
-    made["annotations"] = {"list": _annotations(found)}
+    made["templating"] = {"list": _firsts(found, "templating")}
+    made["annotations"] = {"list": _firsts(found, "annotations")}
     bound: dict[str, Any] = _asking_for_sources(made)
     return {"__inputs": _inputs(), "__requires": _requires()} | bound
+
+
+def _told_apart(page: dict[str, Any]) -> dict[str, Any]:
+    """The dashboard with `one_` before the names of variables that take one value."""
+    text = json.dumps(page)
+    for variable in page["templating"]["list"]:
+        name = variable["name"]
+        if not variable["multi"]:
+            text = text.replace(f"${{{name}:regex}}", f"${{one_{name}:regex}}")
+    found: dict[str, Any] = json.loads(text)
+    for variable in found["templating"]["list"]:
+        if not variable["multi"]:
+            variable |= {"name": f"one_{variable['name']}", "label": f"One {variable['label'].lower()}"}
+            variable.pop("regex", None)  # which narrows it to one type of component
+    return found
 
 
 def _folded(page: dict[str, Any]) -> list[dict[str, Any]]:
@@ -49,22 +64,12 @@ def _folded(page: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**row, "collapsed": True, "id": None} for row in rows]
 
 
-def _variables(pages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One of each name; the first that allows several values, without what narrows it to one type."""
+def _firsts(pages: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Variables or annotations, the first of each name."""
     found: dict[str, dict[str, Any]] = {}
     for page in pages:
-        for variable in page["templating"]["list"]:
-            if variable["multi"]:
-                found.setdefault(variable["name"], variable)
-    return list(found.values())
-
-
-def _annotations(pages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One of each name, by the reactor: the variables are the same."""
-    found: dict[str, dict[str, Any]] = {}
-    for page in pages:
-        for annotation in page["annotations"].get("list") or ():
-            found.setdefault(annotation["name"], annotation)
+        for each in page[kind].get("list") or ():
+            found.setdefault(each["name"], each)
     return list(found.values())
 
 

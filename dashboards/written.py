@@ -29,8 +29,10 @@ def pages(fleet: FleetConfig) -> list[Page]:
         Page("Fleet", "fleet-health.json", fleet_health(limits)),
         Page("Fleet", "reactor-overview.json", reactor_overview(limits)),
     ]
-    for kind in component_types(fleet, list(builtin_types())):
-        found.append(Page("Components", f"{kind.name.replace('_', '-')}.json", component_detail(kind)))
+    found += [
+        Page("Components", f"{kind.name.replace('_', '-')}.json", component_detail(kind))
+        for kind in component_types(fleet, list(builtin_types()))
+    ]
     return [*found, Page("Pipeline", "pipeline.json", pipeline())]
 
 

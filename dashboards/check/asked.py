@@ -31,7 +31,7 @@ class Variable(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An alert rule: what it asks over the last `within_s`, when its last number fires, what silence means."""
+    """An alert rule: what it asks over the last `within_s`, when its last number fires, what silence is."""
 
     uid: str
     query: str

@@ -57,7 +57,7 @@ def compare_all(filled: Filled, folder: Path) -> Result:
 
 
 class Outcome(NamedTuple):
-    """One query as it was asked: of how many rows InfluxDB's answer is, and how it differs from the lake's."""
+    """One query as it was asked: how many rows InfluxDB's answer has, how it differs from the lake's."""
 
     asked: Asked
     place: str

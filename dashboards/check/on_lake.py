@@ -50,8 +50,8 @@ class Lake:
         reasons = "list_sort([e.key || ': ' || e.value FOR e IN map_entries(quality)])"
         self._make(
             "quality",
-            f"SELECT {place}, cardinality(quality) AS bad_values, array_to_string({reasons}, ', ') AS reasons "
-            "FROM lake_telemetry WHERE cardinality(quality) > 0",
+            f"SELECT {place}, cardinality(quality) AS bad_values, "
+            f"array_to_string({reasons}, ', ') AS reasons FROM lake_telemetry WHERE cardinality(quality) > 0",
         )
         self._make(
             "prediction",

@@ -183,10 +183,10 @@ def _inference() -> CollectorRegistry:
 async def _call(metrics: InferenceMetrics) -> None:
     """One call through the interceptor."""
 
-    async def answered(request: Any, context: Any) -> Any:
+    async def answered(request: Any, _: Any) -> Any:
         return request
 
-    async def found(details: Any) -> Any:
+    async def found(_: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(answered)
 
     details: Any = SimpleNamespace(method="/rul.Inference/Predict")
