@@ -111,8 +111,8 @@ def _outbox() -> list[timeseries.Panel]:
         ),
         _lines(
             "Gaps and dead letters at the sites",
-            "Rows given up because the outbox was full or damaged, and rows that Kafka would never take; since "
-            "the agent's start.",
+            "Rows given up because the outbox was full or damaged, and rows that Kafka would never take; "
+            "since the agent's start.",
             COUNT,
             [(f"edge_outbox_rows_dropped_total{{{AGENT}}}", "{{instance}} given up"),
              (f"edge_dead_letters_total{{{AGENT}}}", "{{instance}} dead letters")],

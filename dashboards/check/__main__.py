@@ -16,6 +16,7 @@ from dashboards.check.day import Day
 from dashboards.check.filled import filled
 from dashboards.check.fired import rules_checked
 from dashboards.check.scraped import pipeline_checked
+from dashboards.check.stopped import stopped_checked
 
 ROOT = Path(__file__).parents[2]
 FOLDER, RULES = ROOT / "infra/grafana/dashboards", ROOT / "infra/grafana/provisioning/alerting/rules.yaml"
@@ -34,6 +35,7 @@ def main() -> int:
             "alert rules": rules_checked(both, RULES, Path(folder)),
         }
         pipeline = next(each for each in dashboards(FOLDER) if each["title"] == "Pipeline")
+        results["silence of a killed agent"] = stopped_checked(both.influx, Path(folder))
         results["Pipeline, by Prometheus"] = pipeline_checked(pipeline, PROMETHEUS, Path(folder))
     print(f"{time.monotonic() - began:6.1f} s  asked")
     return _told(results)

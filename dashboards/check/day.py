@@ -35,7 +35,7 @@ INTERVAL = 0.2  # of the RUL, to each side
 THRESHOLD, NORMAL_SCORE, ABNORMAL_SCORE = 3.0, 0.8, 6.5
 FAULTY = ("TX01", "R1")  # the reactor where wear runs away at noon
 MODEL_CHANGE = 0.25  # of the day: then version 4 answers
-SHADOW_EVERY = 50  # cycles between two answers of a shadow, which no operator's panel may show
+SHADOW_EVERY = 50  # cycles between two answers of a shadow, of an opinion of its own
 
 Row = dict[str, Any]
 
@@ -194,7 +194,7 @@ def _reasons(config: Component, row: Row) -> list[Contribution]:
 
 
 def _shadow_of(answer: PredictionRecord) -> PredictionRecord:
-    """A worse opinion of an unproven model: whatever shows it as the plant's has forgotten the mode."""
+    """A worse opinion of an unproven model, which no panel or rule may show as the plant's."""
     model = answer.model.model_copy(update={"mode": "shadow", "version": 9})
     return answer.model_copy(update={"model": model, "rul": 1.0, "rul_low": 0.0, "rul_high": 2.0})
 

@@ -11,6 +11,7 @@ from dashboards.check.asked import Rule, rules
 from dashboards.check.compared import Failure, Result, differences, normalised
 from dashboards.check.day import FAULTY
 from dashboards.check.filled import Filled
+from dashboards.check.influxd import Influx
 from dashboards.check.macros import Range, influxql
 from dashboards.check.on_lake import Lake
 from dashboards.rules import NO_DATA_PERIODS
@@ -31,14 +32,11 @@ class Fired(NamedTuple):
 def rules_checked(filled: Filled, path: Path, scratch: Path) -> Result:
     """Those of the file for RUL and anomalies; those of the day's own fleet for silence, whose periods
     are the day's."""
-    own = scratch / "rules.yaml"
-    own.write_text(provisioning.as_yaml(provisioning.alert_rules(made_rules(filled.fleet))))
     lake = Lake(filled.lake, filled.faults)
     judged = [_judgement(rule, filled, lake) for rule in rules(path) if rule.silence == "OK"]
     silent = [
         outcome
-        for rule in rules(own)
-        if rule.silence == "Alerting"
+        for rule in silence_rules(filled.fleet, scratch)
         for outcome in _silence(rule, filled, _period_s(filled.fleet))
     ]
     found = [*judged, *silent]
@@ -47,10 +45,17 @@ def rules_checked(filled: Filled, path: Path, scratch: Path) -> Result:
     return Result(len(found), [each for each in found if each])
 
 
-def fires(rule: Rule, filled: Filled, now: datetime) -> Fired:
+def silence_rules(fleet: FleetConfig, scratch: Path) -> list[Rule]:
+    """Those of a fleet, by way of the file that Grafana would read."""
+    own = scratch / "rules.yaml"
+    own.write_text(provisioning.as_yaml(provisioning.alert_rules(made_rules(fleet))))
+    return [rule for rule in rules(own) if rule.silence == "Alerting"]
+
+
+def fires(rule: Rule, influx: Influx, now: datetime) -> Fired:
     """The last number of each series against the threshold, as Grafana reduces and compares."""
     query = influxql(rule.query, {}, Range(now - timedelta(seconds=rule.within_s), now), 1)
-    answer = filled.influx.ask(query)
+    answer = influx.ask(query)
     if not answer:
         return Fired([], True)
     beyond = KINDS[rule.kind]
@@ -67,7 +72,7 @@ def _judgement(rule: Rule, filled: Filled, lake: Lake) -> Failure | None:
     wrong = differences(normalised(filled.influx.ask(query), query), lake.answer(query))
     if wrong:
         return Failure(f"rule {rule.uid}", wrong, query)
-    found = sorted(set(place) for place in fires(rule, filled, now).places)
+    found = sorted(set(place) for place in fires(rule, filled.influx, now).places)
     wanted = [{*FAULTY, "coolant_pump"}, {"RIG01", "LOOP1", "pump_rig"}]
     expected = wanted if rule.uid.startswith("pm-rul") else wanted[:1]
     same = sorted(map(sorted, found)) == sorted(map(sorted, expected))
@@ -77,8 +82,8 @@ def _judgement(rule: Rule, filled: Filled, lake: Lake) -> Failure | None:
 def _silence(rule: Rule, filled: Filled, period_s: int) -> Sequence[Failure | None]:
     """Quiet until the next poll is due, and firing within three periods of the agent's stop."""
     place, end = f"rule {rule.uid}", filled.day.end
-    running = fires(rule, filled, end + timedelta(seconds=period_s) - MOMENT)
-    stopped = fires(rule, filled, end + MOMENT + timedelta(seconds=NO_DATA_PERIODS * period_s))
+    running = fires(rule, filled.influx, end + timedelta(seconds=period_s) - MOMENT)
+    stopped = fires(rule, filled.influx, end + MOMENT + timedelta(seconds=NO_DATA_PERIODS * period_s))
     early = Failure(place, "fires while the reactor sends", rule.query)
     late = Failure(place, f"is quiet {NO_DATA_PERIODS} poll periods after the agent stopped", rule.query)
     quiet = not running.silent and not running.places

@@ -165,6 +165,15 @@ def test_rules_and_contact_points_are_as_the_sdks_types_have_them():
     ]
 
 
+def test_what_a_shadow_says_is_shown_and_told_nowhere():
+    """Every query of predictions asks for the active model's alone."""
+    found = [each.query for path in FILES for each in asked.queries(json.loads(path.read_text()))]
+    found += [rule.query for rule in asked.rules(ROOT / "infra/grafana/provisioning/alerting/rules.yaml")]
+    predictions = [query for query in found if 'FROM "prediction"' in query]
+    assert len(predictions) > 50
+    assert all("\"mode\" = 'active'" in query for query in predictions)
+
+
 def test_no_secret_and_no_address_stands_in_the_data_sources():
     """They come from the environment of Grafana."""
     found = yaml.safe_load((ROOT / "infra/grafana/provisioning/datasources/pm-stack-smr.yaml").read_text())
