@@ -63,11 +63,14 @@ class Lake:
         self._make("fault", f"SELECT {place}, fault, cycle FROM lake_faults")
 
     def answer(self, query: str) -> Answer:
-        """What InfluxDB has to say to it."""
+        """What InfluxDB has to say to it; ValueError where the lake has no such field."""
         parsed = parse(query)
-        sql = self._sql(parsed)
+        try:
+            rows = self._db.execute(self._sql(parsed)).fetchall()
+        except duckdb.Error as error:
+            raise ValueError(f"the lake: {str(error).splitlines()[0]}") from error
         found: Answer = {}
-        for ns, *rest in self._db.execute(sql).fetchall():
+        for ns, *rest in rows:
             tags, values = tuple(rest[: len(parsed.by)]), tuple(rest[len(parsed.by) :])
             if any(value is not None for value in values):
                 found[tags if is_aggregate(parsed) else as_key(values), ns] = values

@@ -1,4 +1,4 @@
-"""A real agent that is killed: plant, agent, Kafka's protocol, ingest, lake, InfluxDB, the rule for silence."""
+"""A real agent that is killed: plant, agent, Kafka's protocol, ingest, lake, InfluxDB, rule for silence."""
 
 import time
 from collections.abc import Iterator
