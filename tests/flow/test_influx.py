@@ -14,7 +14,7 @@ import control_plane.sinks.influx_feed as feed_room
 import control_plane.sinks.lake as sinks_lake
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.influx_feed import FILE_NAME, InfluxFeed
-from control_plane.sinks.influx_points import LINES
+from control_plane.sinks.influx_points import telemetry_line
 from control_plane.sinks.lake_upkeep import maintain
 from shared.errors import Retryable
 from shared.listen import free_port
@@ -93,7 +93,7 @@ def test_a_batch_and_the_lake_make_the_same_points(lake, monkeypatch):
 
 def test_rows_of_one_microsecond_stay_apart_and_a_repeat_stays_one_point():
     """PRD 3.1, timestamp collisions: a later row never replaces an earlier one; the same row is the same."""
-    line_of = LINES[Telemetry.SCHEMA]
+    line_of = telemetry_line
     row = poll("flow_rate", 1).model_dump() | {"seq": 41}
     first, again, other = line_of(row), line_of(dict(row)), line_of(row | {"seq": 42})
     assert first == again != other
@@ -201,7 +201,7 @@ if INFLUX_URL:  # beside the tests above, which have a server of their own
 
         place = [os.environ[f"INFLUX_{name}"] for name in ("TOKEN", "ORG", "BUCKET")]
         own = InfluxWriter(INFLUX_URL, *place)
-        own.write([LINES[Telemetry.SCHEMA](poll("real", n).model_dump() | {"seq": n}) for n in range(10)])
+        own.write([telemetry_line(poll("real", n).model_dump() | {"seq": n}) for n in range(10)])
         flux = f'from(bucket: "{place[2]}") |> range(start: 0) |> filter(fn: (r) => r._field == "real")'
         with InfluxDBClient(INFLUX_URL, place[0], org=place[1]) as client:
             found = [row.get_value() for table in client.query_api().query(flux) for row in table.records]

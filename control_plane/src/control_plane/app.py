@@ -80,6 +80,7 @@ class CentreSettings:
     director_keys: DirectorKeys | None = None
     routes: Routes = field(default_factory=Routes)
     notices: NoticeSettings = field(default_factory=NoticeSettings)
+    ingest_metrics: str | None = None
 
 
 class Centre:
@@ -176,7 +177,9 @@ class Centre:
         scoring = Scoring(
             own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
         )
-        ingest = IngestSettings(self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring)
+        ingest = IngestSettings(
+            self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring, own.ingest_metrics
+        )
         run_ingest(ingest, stop)
 
     def _pages(self) -> "FastAPI":

@@ -26,6 +26,7 @@ COMMANDS = {
     "alerts": "The operator's alarm list: what needs someone, and acknowledging it.",
     "report": "A component's report: one HTML page that opens and prints without a server.",
     "viewer": "A page to try out what a model would say of changed values (needs the extra `viewer`).",
+    "dashboards": "Grafana: all dashboards as one JSON; a simulated plant's faults as marks.",
     "predict": "Ask the inference server about one window in a CSV file.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }

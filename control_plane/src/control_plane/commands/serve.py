@@ -17,6 +17,7 @@ from control_plane.commands.options import (
     InfluxOrg,
     InfluxToken,
     InfluxUrl,
+    IngestMetricsAt,
     Kafka,
     KafkaClientConfig,
     RoutesFile,
@@ -104,6 +105,7 @@ def serve(
     ] = None,
     influx_token: InfluxToken = "",
     routes: RoutesFile = None,
+    ingest_metrics: IngestMetricsAt = None,
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
 
@@ -133,7 +135,7 @@ def serve(
         names, frozenset(part or Part), influx, load_client_settings(kafka_client_config),
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
         load_routes(routes, fleet),
-        notice_settings(os.environ),
+        notice_settings(os.environ), ingest_metrics,
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, fleet)))
 
