@@ -12,24 +12,25 @@ from control_plane.console.alert_rows import AlertRows, Event
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Text, box, visible
 from shared.schemas import Severity
-from shared.schemas.alert import OPERATOR_CHARS_MAX, REASON_CHARS_MAX
+from shared.schemas.alert import REASON_CHARS_MAX
 
 ROWS_MAX = 200
 
-Ask = Callable[[Sequence[str], str, str, datetime], Awaitable[str]]
+Ask = Callable[[Sequence[str], str, datetime], Awaitable[str]]
 
 
 class AlertsPage:
-    """The page; `show` brings it up to date. `ask` acknowledges, and says why it was refused."""
+    """The page; `show` brings it up to date. `ask` acknowledges, and says why it was refused; without it
+    there are no buttons."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask | None) -> None:
         self._frame = Frame("Alerts")
         with self._frame.content:
             with box("page-head"):
                 Text("Alerts", "page-title", "h1")
             Text("Standing", "section-title", "h2")
-            form = AcknowledgeForm(ask)
-            self._standing = AlertRows(ROWS_MAX, "No alert needs anybody.", acknowledge=form.open)
+            acknowledge = AcknowledgeForm(ask).open if ask is not None else None
+            self._standing = AlertRows(ROWS_MAX, "No alert needs anybody.", acknowledge=acknowledge)
             Text("Shelved", "section-title", "h2")
             self._shelved = AlertRows(ROWS_MAX, "No alert is shelved.")
             Text("Cleared", "section-title", "h2")
@@ -50,7 +51,7 @@ def _urgency(alert: AlertView) -> tuple[bool, bool, bool]:
 
 
 class AcknowledgeForm:
-    """Asks for a name and a note; stays where it is while the list behind it is redrawn."""
+    """Asks for a note; stays where it is while the list behind it is redrawn."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -58,7 +59,6 @@ class AcknowledgeForm:
         with box("acknowledge", "form").props('data-testid="acknowledge-form"') as self._box:
             self._what = Text(classes="acknowledge-what")
             with box("acknowledge-fields"):
-                self._who = _field("Your name", OPERATOR_CHARS_MAX, "who")
                 self._note = _field("Note: what is being done", REASON_CHARS_MAX, "note")
                 with box("act", "button").props('type="submit" data-testid="acknowledge-send"'):
                     Text("Acknowledge", tag="span")
@@ -84,14 +84,14 @@ class AcknowledgeForm:
     async def _send(self) -> None:
         seen = max(alert.changed_at for alert in self._event)
         ids = [alert.alert_id for alert in self._event]
-        refused = await self._ask(ids, self._who.value or "", self._note.value or "", seen)
+        refused = await self._ask(ids, self._note.value or "", seen)
         if refused:
             self._refuse(refused)
             return
         self._close()
 
     def _close(self) -> None:
-        self._note.value = ""  # the name stays: whoever acknowledges one alert acknowledges the next
+        self._note.value = ""
         self._refuse("")
         visible(self._box, False)
 
