@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory) -> Iterator[tuple[str, Path]]:
-    """A pump's season, a published release that it runs, its answers on record: the console's address and folder."""
+    """A pump's season, a published release that it runs, its answers on record: address and folder."""
     folder = tmp_path_factory.mktemp("centre")
     made = Centre(folder)
     manifest, model = make_release(metrics={"mae_cycles": 9.5, "coverage": 0.91})

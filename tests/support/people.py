@@ -1,10 +1,13 @@
 """People with accounts at a centre, and their sessions, made as the centre makes them."""
 
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
+from argon2 import PasswordHasher
 from playwright.sync_api import Page
 
+from control_plane.access import passwords
 from control_plane.access.desk import AccessDesk
 from control_plane.access.roles import Role
 from control_plane.layout import Layout
@@ -12,14 +15,16 @@ from control_plane.layout import Layout
 REYES = "A. Reyes"
 PASSWORD = "several words of a person"  # noqa: S105
 COOKIE = "pm-session"
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # a hash that guards nothing
 
 
 def person(data_dir: Path, name: str = REYES, *roles: Role) -> AccessDesk:
     """Where such an account is, with every role unless some are given, its password changed to PASSWORD."""
     desk = Layout(data_dir).access()
     if not desk.accounts.has(name):
-        given = desk.accounts.add(name, roles or tuple(Role), by="the test")
-        desk.accounts.change_password(name, given, PASSWORD)
+        with patch.object(passwords, "_hasher", QUICK):
+            given = desk.accounts.add(name, roles or tuple(Role), by="the test")
+            desk.accounts.change_password(name, given, PASSWORD)
     return desk
 
 

@@ -22,6 +22,7 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from control_plane.access.desk import AccessDesk
+from control_plane.access.oidc_settings import OidcSettings
 from control_plane.alerts.channels import channels
 from control_plane.alerts.notifier import Notifier
 from control_plane.alerts.settings import NoticeSettings
@@ -93,6 +94,7 @@ class CentreSettings:
     routes: Routes = field(default_factory=Routes)
     notices: NoticeSettings = field(default_factory=NoticeSettings)
     web_tls: WebTls | None = None
+    oidc: OidcSettings | None = None
 
 
 class Centre:
@@ -212,7 +214,7 @@ class Centre:
         }
         desks = Desks.over(self._layout, self._fleet)
         view = FleetView(self._layout.lake, self._fleet, desks.alerts.views)
-        return create_app(view, desks, access=access, mounts=mounts)
+        return create_app(view, desks, access=access, oidc=self._settings.oidc, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
         """Check each site's newest checkpoint against all before it; co-sign, and send it back."""

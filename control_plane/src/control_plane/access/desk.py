@@ -29,7 +29,9 @@ class AccessDesk:
 
     def __init__(self, db: AccessDatabase, log: CentreLog) -> None:
         self.accounts, self.sessions, self.tokens = Accounts(db, log), Sessions(db), ApiTokens(db, log)
-        self.refusals = Refusals(log)
+        self._refused_acts, self._refused_strangers, self._refused_sign_ins = (
+            Refusals(log) for _ in range(3)
+        )
         self._log = log
         self._by_account, self._by_address = Tries(PER_ACCOUNT_MAX), Tries(PER_ADDRESS_MAX)
         self._hashing = threading.BoundedSemaphore(HASHING_MAX)
@@ -67,10 +69,17 @@ class AccessDesk:
         return self.tokens.caller(digest(secret)) if token else self.sessions.caller(digest(secret))
 
     def refuse(self, caller: Caller | None, what: str, why: str) -> None:
-        """Put a refused act on the record; each once an hour."""
-        who = "nobody" if caller is None else caller.account
-        by_token = {"token": caller.by_token} if caller is not None and caller.by_token else {}
-        self.refusals.note(CentreAct.ACCESS_REFUSED, who, why, what=what, **by_token)
+        """Put a refused act on the record; the same one once an hour. A flood of strangers hides nobody's."""
+        reason = f"{what}: {why}"
+        if caller is None:
+            self._refused_strangers.note(CentreAct.ACCESS_REFUSED, "nobody", reason)
+            return
+        by_token = {"token": caller.by_token} if caller.by_token else {}
+        self._refused_acts.note(CentreAct.ACCESS_REFUSED, caller.account, reason, **by_token)
+
+    def refused_elsewhere(self, why: str, address: str) -> None:
+        """Put on the record whom the OIDC provider's word did not let in."""
+        self._refused_sign_ins.note(CentreAct.SIGN_IN_REFUSED, "OIDC", f"{why}, from {address}")
 
     def _begin(self, found: Account, address: str, by: str) -> str:
         self._log.note(CentreAct.SIGNED_IN, found.name, address=address, by=by)
@@ -85,7 +94,7 @@ class AccessDesk:
     def _refused_sign_in(self, name: str, address: str, why: str) -> None:
         """Without the name where no account has it: people type passwords there."""
         subject = name if self.accounts.has(name) else "no account's name"
-        self.refusals.note(CentreAct.SIGN_IN_REFUSED, subject, f"{why}, from {address}")
+        self._refused_sign_ins.note(CentreAct.SIGN_IN_REFUSED, subject, f"{why}, from {address}")
 
 
 def _key(name: str) -> str:

@@ -14,6 +14,7 @@ from control_plane.access.callers import Callers, is_bearer
 from control_plane.access.decision import Refusal, decide
 from control_plane.access.desk import AccessDesk
 from control_plane.access.live_page import guarded
+from control_plane.access.origin import SAFE
 from control_plane.access.pages import page
 from control_plane.access.routes import WEBSOCKET, rule_for
 from control_plane.access.visitor import Visitor
@@ -46,7 +47,7 @@ class Gate:
         try:
             caller = await self._callers.of(asked)
             refusal = decide(rule, caller, asked, method)
-            if refusal is not None and refusal.status == 403:
+            if refusal is not None and (refusal.status == 403 or method not in (*SAFE, WEBSOCKET)):
                 await asyncio.to_thread(self._desk.refuse, caller, f"{method} {scope['path']}", refusal.why)
         except PmStackError as error:
             log.error("nobody can be let in", reason=str(error))

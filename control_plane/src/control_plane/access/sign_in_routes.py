@@ -26,8 +26,8 @@ def sign_in_router(desk: AccessDesk, elsewhere: str = "") -> APIRouter:
         return {"status": "ok"}
 
     @router.get("/sign-in")
-    async def sign_in_page(request: Request) -> HTMLResponse:
-        return _sign_in_page(request.query_params.get("next", ""), elsewhere)
+    async def show(request: Request) -> HTMLResponse:
+        return sign_in_page(request.query_params.get("next", ""), elsewhere)
 
     @router.post("/sign-in")
     async def sign_in(request: Request) -> Response:
@@ -36,7 +36,7 @@ def sign_in_router(desk: AccessDesk, elsewhere: str = "") -> APIRouter:
         try:
             secret = await asyncio.to_thread(desk.sign_in, name, password, address)
         except Rejected as error:
-            return _sign_in_page(then, elsewhere, str(error), name, *_how_refused(error))
+            return sign_in_page(then, elsewhere, str(error), name, *_how_refused(error))
         answer = RedirectResponse(own_path(then), 303)
         set_session(answer, request, secret)
         return answer
@@ -95,9 +95,10 @@ def _how_refused(error: Rejected) -> tuple[int, float]:
     return (429, error.wait_s) if isinstance(error, TooManyTries) else (422, 0.0)
 
 
-def _sign_in_page(
+def sign_in_page(
     then: str, elsewhere: str, problem: str = "", name: str = "", status: int = 200, wait_s: float = 0.0
 ) -> HTMLResponse:
+    """The form, with what was wrong the last time."""
     answer = page(
         "sign_in", status, then=own_path(then), elsewhere=elsewhere, problem=problem, name=name[:64]
     )

@@ -8,6 +8,8 @@ from starlette.types import ASGIApp
 from control_plane.access.account_routes import account_router
 from control_plane.access.desk import AccessDesk
 from control_plane.access.gate import Gate
+from control_plane.access.oidc_routes import oidc_router
+from control_plane.access.oidc_settings import OidcSettings
 from control_plane.access.sign_in_routes import sign_in_router
 from control_plane.api.alert_desk import alert_router
 from control_plane.api.desks import Desks
@@ -24,6 +26,7 @@ def create_app(
     desks: Desks,
     *,
     access: AccessDesk,
+    oidc: OidcSettings | None = None,
     extra_routers: Sequence[APIRouter] = (),
     mounts: Mapping[str, ASGIApp] | None = None,
 ) -> FastAPI:
@@ -42,7 +45,8 @@ def create_app(
     app = FastAPI(title="pm-stack-smr", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     for router in (
         *extra_routers,
-        sign_in_router(access),
+        sign_in_router(access, "" if oidc is None else oidc.name),
+        oidc_router(access, oidc),
         account_router(access),
         rollout_router(desks.rollouts),
         alert_router(desks.alerts),
