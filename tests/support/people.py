@@ -1,5 +1,7 @@
 """People with accounts at a centre, and their sessions, made as the centre makes them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import urlsplit
@@ -18,11 +20,18 @@ COOKIE = "pm-session"
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # a hash that guards nothing
 
 
+@contextmanager
+def quick_hashes() -> Iterator[None]:
+    """Passwords are hashed in no time, in this process."""
+    with patch.multiple(passwords, _hasher=QUICK, _NOBODYS=QUICK.hash("nobody's")):
+        yield
+
+
 def person(data_dir: Path, name: str = REYES, *roles: Role) -> AccessDesk:
     """Where such an account is, with every role unless some are given, its password changed to PASSWORD."""
     desk = Layout(data_dir).access()
     if not desk.accounts.has(name):
-        with patch.object(passwords, "_hasher", QUICK):
+        with quick_hashes():
             given = desk.accounts.add(name, roles or tuple(Role), by="the test")
             desk.accounts.change_password(name, given, PASSWORD)
     return desk

@@ -1,12 +1,10 @@
 """Accounts, sessions, API tokens and limits: what is kept, for how long, and what is refused."""
 
 from datetime import UTC, datetime, timedelta
-from unittest.mock import patch
 
 import pytest
 from starlette.requests import HTTPConnection
 
-from control_plane.access import passwords
 from control_plane.access.accounts import ONE_TIME_LIFE, Accounts
 from control_plane.access.api_tokens import ApiTokens
 from control_plane.access.database import AccessDatabase
@@ -14,7 +12,8 @@ from control_plane.access.desk import TooManyTries
 from control_plane.access.limits import KEYS_MAX, PER_ACCOUNT_MAX, WINDOW_S, Tries
 from control_plane.access.oidc_settings import oidc_settings
 from control_plane.access.origin import foreign
-from control_plane.access.roles import Permission, Role
+from control_plane.access.roles import GRANTS, Permission, Role
+from control_plane.access.routes import RULES
 from control_plane.access.sessions import IDLE, LIFE, Sessions
 from control_plane.access.sessions import PER_ACCOUNT_MAX as SESSIONS_MAX
 from control_plane.access.sign_in_routes import own_path
@@ -23,7 +22,7 @@ from control_plane.layout import Layout
 from control_plane.serving.tokens import digest
 from shared.errors import ConfigError, Rejected
 from shared.log_key import LogKey
-from tests.support.people import PASSWORD, QUICK
+from tests.support.people import PASSWORD, quick_hashes
 
 MINUTE = timedelta(minutes=1)
 
@@ -51,7 +50,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def quick():
-    with patch.object(passwords, "_hasher", QUICK):
+    with quick_hashes():
         yield
 
 
@@ -245,6 +244,30 @@ def test_only_a_page_of_this_origin_acts_with_a_browsers_cookie(method, headers,
     raw = [(name.encode(), value.encode()) for name, value in {"host": "centre:8080", **headers}.items()]
     asked = HTTPConnection({"type": "http", "headers": raw, "path": "/"})
     assert bool(foreign(asked, method)) is refused
+
+
+def test_what_a_role_may_beyond_seeing_is_what_its_name_says():
+    """Acknowledging is the operators', roll-outs the engineers', the record the auditors': no others'."""
+    beyond = {role: GRANTS[role] - {Permission.SEE} for role in Role}
+    assert beyond == {
+        Role.VIEWER: set(), Role.OPERATOR: {Permission.ACKNOWLEDGE}, Role.ENGINEER: {Permission.ROLL_OUT},
+        Role.APPROVER: set(), Role.AUDITOR: {Permission.AUDIT},
+    }  # fmt: skip
+    open_to_all = {rule.path for rule in RULES if rule.needs is Permission.OPEN}
+    assert open_to_all == {
+        "/healthz", "/favicon.ico", "/sign-in", "/sign-in/oidc", "/sign-in/oidc/back"
+    }  # fmt: skip
+    acts = {rule.path: rule.needs for rule in RULES if "POST" in rule.methods or "audit" in rule.path}
+    own = dict.fromkeys(
+        ("/sign-out", "/password", "/account/tokens", "/account/tokens/{name}/remove"), Permission.SELF
+    )
+    assert acts == own | {
+        "/sign-in": Permission.OPEN,
+        "/_nicegui_ws/{rest:path}": Permission.SEE,
+        "/api/alerts/{alert_id}/acknowledge": Permission.ACKNOWLEDGE,
+        "/api/audit/predictions": Permission.AUDIT,
+        "/audit": Permission.AUDIT,
+    }
 
 
 def test_an_oidc_provider_that_is_half_set_up_is_told_whole():
