@@ -39,7 +39,7 @@ class Frame:
 
     def __init__(self, here: str) -> None:
         with box("top", "header"):
-            with box("brand", "a").props('href="/"'):
+            with box("brand", "a").props('href="/" aria-label="pm-stack-smr: the fleet"'):
                 box("brand-sign", "span").props("aria-hidden=true")
                 Text("pm-stack-smr", tag="span")
             with box("ways", "nav"):

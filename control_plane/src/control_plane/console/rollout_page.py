@@ -8,7 +8,7 @@ from nicegui import ui
 from control_plane.api.models import FleetSnapshot
 from control_plane.api.rollout_desk import Board, OpenProposal, RolloutCard, Verb
 from control_plane.console.frame import Frame
-from control_plane.console.parts import Text, attribute, box, visible
+from control_plane.console.parts import Text, attribute, box, scrolled, visible
 
 # The console's levels, by word: only what wants a person's eye has a colour.
 LEVELS = {
@@ -38,7 +38,7 @@ class RolloutPage:
             visible(self._answer, False)
             self._cards = box().props("data-testid=rollouts")
             Text("Approvals", "section-title", "h2")
-            self._proposals = box("ledger-scroll")
+            self._proposals = scrolled("proposals")
 
     def show(self, board: Board, snapshot: FleetSnapshot) -> None:
         """Newest roll-out first, then what waits for signatures."""
@@ -78,7 +78,7 @@ class RolloutPage:
             with box("rings"):
                 for ring in card.rings:
                     _ring(ring)
-            with box("ledger-scroll"):
+            with scrolled("sites"):
                 _table(SITE_COLUMNS, [_site_cells(site) for site in card.sites], "rollout-sites")
 
     def _buttons(self, card: RolloutCard, ask: Ask) -> None:
