@@ -1,5 +1,6 @@
 """Accounts, sessions, API tokens and limits: what is kept, for how long, and what is refused."""
 
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from starlette.requests import HTTPConnection
 from control_plane.access.accounts import ONE_TIME_LIFE, Accounts
 from control_plane.access.api_tokens import ApiTokens
 from control_plane.access.database import AccessDatabase
-from control_plane.access.desk import TooManyTries
+from control_plane.access.desk import HASHING_MAX, TooManyTries
 from control_plane.access.limits import KEYS_MAX, PER_ACCOUNT_MAX, WINDOW_S, Tries
 from control_plane.access.oidc_settings import oidc_settings
 from control_plane.access.origin import foreign
@@ -206,6 +207,18 @@ def test_guessing_is_stopped_and_no_word_typed_as_a_name_is_recorded(tmp_path):
         desk.sign_in("ITO", given, "192.0.2.2")
     refused = [e for e in Layout(tmp_path).centre_log().entries() if e.act is CentreAct.SIGN_IN_REFUSED]
     assert {e.subject for e in refused} == {"ito", "no account's name"}
+
+
+def test_more_passwords_than_memory_has_room_for_are_not_hashed_at_once(tmp_path):
+    """The fifth at once is told to come again; when one has ended, there is room."""
+    desk = Layout(tmp_path).access()
+    given = desk.accounts.add("ito", (Role.OPERATOR,), by="test")
+    with ExitStack() as hashing:
+        for _ in range(HASHING_MAX):
+            hashing.enter_context(desk._turn())
+        with pytest.raises(TooManyTries):
+            desk.sign_in("ito", given, "192.0.2.1")
+    assert desk.sign_in("ito", given, "192.0.2.1")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What people do about their own access: sign in and out, change the password, make and remove tokens."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from control_plane.access.accounts import Account, Accounts
 from control_plane.access.api_tokens import ApiTokens
@@ -13,14 +15,14 @@ from control_plane.enrolment import Refusals
 from control_plane.serving.tokens import digest
 from shared.errors import Rejected
 
-HASHING_MAX = 2  # passwords checked at once: each takes 64 MiB
+HASHING_MAX = 4  # passwords checked at once: each takes 64 MiB; the next is told to come again
 
 
 class TooManyTries(Rejected):
     """Not looked at; `wait_s` says how long to wait."""
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"too many tries; the next one is looked at in {max(1, round(wait_s / 60))} min")
+        super().__init__(f"Too many tries: the next one is looked at in {max(1, round(wait_s / 60))} min.")
         self.wait_s = wait_s
 
 
@@ -39,7 +41,7 @@ class AccessDesk:
     def sign_in(self, name: str, password: str, address: str) -> str:
         """The new session's secret."""
         self._require_tries_left(name, address)
-        with self._hashing:
+        with self._turn():
             found = self.accounts.check(name, password)
         if found is None:
             self._refused_sign_in(name, address, "wrong name or password, or one that is over")
@@ -59,7 +61,7 @@ class AccessDesk:
     def change_password(self, caller: Caller, now: str, new: str, address: str) -> str:
         """A new session's secret: those of before have ended, this one too."""
         self._require_tries_left(caller.account, address)
-        with self._hashing:
+        with self._turn():
             self.accounts.change_password(caller.account, now, new)
         self._by_account.forget(_key(caller.account))
         return self.sessions.begin(caller.account)
@@ -90,6 +92,16 @@ class AccessDesk:
         if wait_s:
             self._refused_sign_in(name, address, "too many tries")
             raise TooManyTries(wait_s)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Nobody waits in a thread: a flood of sign-ins would hold up every page."""
+        if not self._hashing.acquire(blocking=False):
+            raise TooManyTries(1.0)
+        try:
+            yield
+        finally:
+            self._hashing.release()
 
     def _refused_sign_in(self, name: str, address: str, why: str) -> None:
         """Without the name where no account has it: people type passwords there."""

@@ -81,7 +81,7 @@ def own_path(then: str) -> str:
 
 
 async def form(request: Request) -> dict[str, str]:
-    """The fields of a form; Rejected where it is longer than a form of ours can be."""
+    """The fields of a form; none of one that is longer than a form of ours can be."""
     body = bytearray()
     async for part in request.stream():
         body += part
