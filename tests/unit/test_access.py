@@ -18,6 +18,7 @@ from control_plane.access.routes import RULES
 from control_plane.access.sessions import IDLE, LIFE, Sessions
 from control_plane.access.sessions import PER_ACCOUNT_MAX as SESSIONS_MAX
 from control_plane.access.sign_in_routes import own_path
+from control_plane.access.visitor import Visitor
 from control_plane.audit.centre_log import CentreAct, CentreLog
 from control_plane.layout import Layout
 from control_plane.serving.tokens import digest
@@ -175,6 +176,23 @@ def test_names_that_could_be_taken_for_another_are_refused(world):
     for name in ("a. reyes", "", "x" * 65, "a/b", "a\nb", " a", "a  b", "<b>"):
         with pytest.raises(Rejected):
             world.accounts.add(name, (Role.VIEWER,), by="test")
+
+
+async def test_a_button_pressed_is_asked_again(tmp_path):
+    """Granted while the session holds the permission; then refused in words, and on the record with the act."""
+    desk = Layout(tmp_path).access()
+    given = desk.accounts.add("ito", (Role.OPERATOR,), by="test")
+    desk.accounts.change_password("ito", given, PASSWORD)
+    person = Visitor(desk.caller(desk.sign_in("ito", PASSWORD, "192.0.2.1"), token=False), desk)
+    assert await person.refusal(Permission.ACKNOWLEDGE, "acknowledge a1") == ""
+    assert "needs the role engineer" in await person.refusal(Permission.ROLL_OUT, "abort r1")
+    desk.accounts.disable("ito", by="test")
+    assert "signed out" in await person.refusal(Permission.ACKNOWLEDGE, "acknowledge a2")
+    refused = [e for e in Layout(tmp_path).centre_log().entries() if e.act is CentreAct.ACCESS_REFUSED]
+    assert [(e.subject, e.detail["reason"]) for e in refused] == [
+        ("ito", "abort r1: needs the role engineer"),
+        ("ito", "acknowledge a2: the session has ended"),
+    ]
 
 
 def test_tries_are_counted_within_a_window_and_memory_is_bounded():
