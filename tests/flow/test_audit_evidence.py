@@ -87,7 +87,7 @@ def test_a_copy_of_the_files_verifies_by_keys_alone(layout, tmp_path):
 def test_each_of_the_two_is_held_against_what_was_signed(layout):
     """An entry changed in the lake, or in the files, is named where it was changed and only there."""
     body = DeltaTable(str(layout.lake / "audit"))
-    body.update(predicate='"index" = 7', new_values={"body": "replace(body, 'kg/s', 'kg/h')"})
+    body.update(predicate='"index" = 7', updates={"body": "replace(body, 'kg/s', 'kg/h')"})
     lake, files = verify_centre(layout, keys_on_file(layout))
     assert files.verified
     assert any("its root is not that of the entries" in each for each in lake.problems)

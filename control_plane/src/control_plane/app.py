@@ -21,8 +21,6 @@ import grpc
 import structlog
 from deltalake.exceptions import DeltaError
 
-from control_plane.alerts.channels import channels
-from control_plane.alerts.notifier import Notifier
 from control_plane.alerts.settings import NoticeSettings
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
@@ -119,9 +117,7 @@ class Centre:
             await inference.open(say)
             self._begin(inference.follow())
         if Part.INGEST in parts:
-            await self._tell_people(say)
-            threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop)))
-            say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
+            threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop, say)))
         try:
             ended = asyncio.create_task(stop.wait())
             await asyncio.wait([ended, *self._tasks, *threads], return_when=asyncio.FIRST_COMPLETED)
@@ -160,23 +156,15 @@ class Centre:
         layout = self._layout
         await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
-    async def _tell_people(self, say: Callable[[str], None]) -> None:
-        """Notices of alerts, by the channels that are set up; known before anything can be raised."""
-        ways = channels(self._settings.notices)
-        if not ways:
-            return
-        notifier = Notifier(self._layout.alert_store(), ways, self._layout.centre_log())
-        await asyncio.to_thread(notifier.follow)
-        self._begin(notifier.run())
-        say(f"notices of alerts  {', '.join(way.name for way in ways)}")
-
-    def _ingest(self, stop: threading.Event) -> None:
+    def _ingest(self, stop: threading.Event, say: Callable[[str], None]) -> None:
         own = self._settings
         scoring = Scoring(
             own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
         )
-        ingest = IngestSettings(self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring)
-        run_ingest(ingest, stop)
+        ingest = IngestSettings(
+            self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring, own.notices
+        )
+        run_ingest(ingest, stop, say)
 
     def _pages(self) -> "FastAPI":
         from starlette.staticfiles import StaticFiles

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from control_plane.alerts.channels import channels
+from control_plane.alerts.notifier import Notifier
+from control_plane.alerts.settings import NoticeSettings
+from control_plane.alerts.store import AlertStore
 from control_plane.ingest.centre_scoring import CentreScoring, standing_alerts
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
@@ -59,6 +63,7 @@ class IngestSettings:
     influx: Influx | None = None
     routes: Routes = field(default_factory=Routes)
     scoring: Scoring | None = None
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
 
     @property
     def lake(self) -> Path:
@@ -66,30 +71,40 @@ class IngestSettings:
         return self.layout.lake
 
 
-def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Consume until `stop`, calling `ready` once the lake is ours; Retryable while another process has it."""
+def run_ingest(own: IngestSettings, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Consume and tell people until `stop`; says so once the lake is ours. Retryable while another process
+    has it: one ingest, so that nobody is told twice."""
     try:
         with lake_lock(own.lake, LAKE_LOCK_WAIT_S), kept_up(own.lake), _feed(own) as feed:
             lake = LakeWriter(own.lake)
             lake.create()
             store = own.layout.alert_store()
             alerts = AlertSink(store)
-            catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
             known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
-            ingest = Ingest(
-                own.kafka,
-                _sinks(own, lake, alerts, feed, known),
-                known,
-                progress=progress,
-                client=own.kafka_client,
-            )
-            ready()
-            ingest.run(stop)
+            sinks = _sinks(own, lake, alerts, feed, known)
+            ingest = Ingest(own.kafka, sinks, known, progress=progress, client=own.kafka_client)
+            with _telling(own, store, say):
+                catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
+                say(f"ingest             {own.kafka} (Kafka) to {own.lake}")
+                ingest.run(stop)
     except Retryable as error:
         raise Retryable(
             f"{error}. One ingest writes to a lake, because what is new is decided in its memory; "
             "end that process, or start this one when it has ended"
         ) from error
+
+
+def _telling(
+    own: IngestSettings, store: AlertStore, say: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    """Notices of alerts, by the channels that are set up; known before anything can be raised."""
+    ways = channels(own.notices)
+    if not ways:
+        return nullcontext()
+    notifier = Notifier(store, ways, own.layout.centre_log())
+    notifier.follow()
+    say(f"notices of alerts  {', '.join(way.name for way in ways)}")
+    return notifier.telling()
 
 
 def _feed(own: IngestSettings) -> AbstractContextManager[InfluxFeed | None]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from control_plane.alerts.settings import notice_settings
 from control_plane.commands.options import (
     DataDir,
     InfluxBucket,
@@ -49,6 +50,8 @@ def ingest(
     It is a consumer group over the five topics: offsets are committed after every sink has accepted, so it
     may be killed at any moment. One process writes to a lake; another one is refused while it runs.
 
+    Whom alerts are told to is set by PM_ALERT_WEBHOOK_URL, PM_ALERT_SMTP_URL and others: docs/alerts.md.
+
     Example: control-plane ingest --data-dir /var/lib/pm-stack-smr --kafka kafka.example:9092
 
     Example: control-plane ingest --data-dir data --routes routes.yaml --config reactor_config.yaml
@@ -65,13 +68,9 @@ def ingest(
     )
     own = IngestSettings(
         layout, kafka, load_client_settings(kafka_client_config), influx, load_routes(routes, fleet),
-        scoring,
+        scoring, notice_settings(os.environ),
     )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-
-    def ready() -> None:
-        print(f"ingest             {kafka} (Kafka) to {own.lake}", flush=True)
-
-    run_ingest(own, stop, ready)
+    run_ingest(own, stop, lambda text: print(text, flush=True))
