@@ -8,7 +8,6 @@ a site's stream.
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -24,9 +23,9 @@ from deltalake.exceptions import DeltaError
 from control_plane.alerts.settings import NoticeSettings
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.witness import Witness
-from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.inference_door import InferenceDoor, InferenceSettings, as_dialled
 from control_plane.ingest.routing import Routes
-from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
+from control_plane.ingest_part import Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
 from control_plane.release.controller import run_controller
 from control_plane.release.director_keys import DirectorKeys
@@ -158,9 +157,10 @@ class Centre:
 
     def _ingest(self, stop: threading.Event, say: Callable[[str], None]) -> None:
         own = self._settings
-        scoring = Scoring(
-            own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
-        )
+        scoring = None
+        if own.routes.names("scoring"):
+            inference = as_dialled(self._layout, own.inference)
+            scoring = Scoring(inference, self._fleet, self._layout.repository)
         ingest = IngestSettings(
             self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring, own.notices
         )

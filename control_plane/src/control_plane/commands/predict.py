@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,8 @@ import numpy as np
 import typer
 
 from control_plane.commands.options import Json
-from control_plane.ingest_part import INFERENCE_TOKEN
 from control_plane.serving.client import Answer, RULInferenceClient
+from control_plane.serving.server_dialled import token_on_hand
 from shared.errors import Rejected
 from shared.listen import parse_endpoint
 from shared.schemas import ComponentId, Window, utc_now
@@ -46,7 +45,7 @@ def predict(
         place = ComponentId.from_key(component)
     except ValueError as error:
         raise Rejected(f"--component: found {component!r}; expected site/reactor/component") from error
-    with RULInferenceClient(inference, token=os.environ.get(INFERENCE_TOKEN, "")) as client:
+    with RULInferenceClient(inference, token=token_on_hand()) as client:
         answer = client.predict(_window(window, place, component_type or place.component))
     print(json.dumps(_fields(answer)) if as_json else _told(answer))
 
