@@ -21,8 +21,7 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from control_plane.alerts.settings import NoticeSettings
-from control_plane.audit.archive import LakeArchive
-from control_plane.audit.witness import Witness
+from control_plane.audit.witness_rounds import WitnessRounds
 from control_plane.inference_door import InferenceDoor, InferenceSettings, as_dialled
 from control_plane.ingest.routing import Routes
 from control_plane.ingest_part import Influx, IngestSettings, Scoring, run_ingest
@@ -32,9 +31,7 @@ from control_plane.release.director_keys import DirectorKeys
 from control_plane.release.renewal import keep_fresh
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
-from control_plane.sinks.lake import LakeReader
 from control_plane.site_doors import SiteDoors
-from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
 from shared.kafka_client import KafkaClientSettings
 from shared.listen import listener
@@ -183,30 +180,20 @@ class Centre:
         return create_app(view, desks, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
-        """Check each site's newest checkpoint against all before it; co-sign, and send it back."""
-        witness = Witness(
-            self._layout.witness_key().private,
-            self._layout.witness,
-            LakeArchive(LakeReader(self._layout.lake)),
-            self._site_key,
-            self._layout.tiles,
-        )
+        """Check each log's newest checkpoint against all before it; co-sign, and send a site's back."""
+        rounds = WitnessRounds(self._layout, self._store)
         while True:
-            for site in await asyncio.to_thread(self._store.sites):
+            for name in await asyncio.to_thread(rounds.logs):
                 try:
-                    found = await asyncio.to_thread(witness.look, site["site_id"])
+                    found = await asyncio.to_thread(rounds.look, name)
                 except (Retryable, DeltaError) as error:
                     log.info("no look at the audit logs", reason=str(error))
                     break
                 if found is not None:
                     service.witnessed(*found)
-            for site_id, finding in witness.findings.items():
-                log.error("audit log contradicts itself; not co-signed", site=site_id, finding=finding)
+            for name, finding in rounds.findings.items():
+                log.error("audit log contradicts itself; not co-signed", log=name, finding=finding)
             await asyncio.sleep(WITNESS_PERIOD_S)
-
-    def _site_key(self, site_id: str) -> VerifierKey | None:
-        text = self._store.audit_key(site_id)
-        return parse_verifier_key(text) if text else None
 
 
 class WebServer:
