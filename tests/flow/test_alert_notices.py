@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from email import message_from_bytes, policy
 
@@ -42,16 +42,12 @@ class Rig:
             self.seq += 1
             self.sink.accept([Arrival(one, b"", Envelope(one.SCHEMA, "TX01", "store-TX01", self.seq, "c0"))])
 
-    @asynccontextmanager
-    async def telling(self, *ways, clock=utc_now):
+    @contextmanager
+    def telling(self, *ways, clock=utc_now):
         notifier = Notifier(self.store, ways, self.layout.centre_log(), clock)
         notifier.follow()
-        task = asyncio.create_task(notifier.run())
-        try:
+        with notifier.telling():
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.fixture
@@ -80,7 +76,7 @@ def letter(envelope):
 
 async def test_each_step_of_an_alert_is_posted_once_in_order_and_signed(rig):
     with hook() as end:
-        async with rig.telling(Webhook(WebhookSettings(end.url, SECRET))):
+        with rig.telling(Webhook(WebhookSettings(end.url, SECRET))):
             rig.tell(alert(PUMP, utc_now(), severity="warning"), alert(PUMP, utc_now(), state="escalated"))
             rig.store.acknowledge(["a1"], "A. Reyes", "crew is on its way")
             rig.tell(alert(PUMP, utc_now(), state="cleared"))
@@ -96,7 +92,7 @@ async def test_each_step_of_an_alert_is_posted_once_in_order_and_signed(rig):
 async def test_a_server_that_refuses_or_is_broken_is_asked_again_and_nothing_is_lost(rig):
     with hook() as end:
         end.answers = [503, 500, 401, 302, 429]
-        async with rig.telling(Webhook(WebhookSettings(end.url, None))):
+        with rig.telling(Webhook(WebhookSettings(end.url, None))):
             rig.tell(alert(PUMP, utc_now()))
             rig.tell(alert(PUMP, utc_now(), state="cleared"))
             await until(lambda: len(end.posts) == 7, "five refusals and two notices")
@@ -111,7 +107,7 @@ async def test_what_was_not_told_when_the_process_ended_is_told_by_the_next(rig)
         rig.store.follow(way.name)
         rig.tell(alert(PUMP, utc_now()))
         rig.store.close()
-        async with rig.telling(way):
+        with rig.telling(way):
             await until(lambda: len(end.posts) == 1, "the notice")
     assert kinds(end) == ["raised"]
 
@@ -119,7 +115,7 @@ async def test_what_was_not_told_when_the_process_ended_is_told_by_the_next(rig)
 async def test_a_message_that_is_refused_as_such_is_given_up_on_the_record_and_the_next_goes_out(rig):
     with hook() as end:
         end.answers = [400]
-        async with rig.telling(Webhook(WebhookSettings(end.url, None))):
+        with rig.telling(Webhook(WebhookSettings(end.url, None))):
             rig.tell(alert(PUMP, utc_now()))
             rig.tell(alert(PUMP, utc_now(), state="cleared"))
             await until(lambda: len(end.posts) == 2, "both notices")
@@ -134,7 +130,7 @@ async def test_a_notice_that_is_a_day_old_is_given_up_unsent(rig):
         rig.store.follow(way.name)
         rig.tell(alert(PUMP, utc_now()))
         later = GIVE_UP_AFTER + timedelta(seconds=1)
-        async with rig.telling(way, clock=lambda: utc_now() + later):
+        with rig.telling(way, clock=lambda: utc_now() + later):
             await until(lambda: rig.store.next_notice(way.name) is None, "given up")
         assert end.posts == []
     assert [e.detail["reason"] for e in rig.layout.centre_log().entries()] == [
@@ -155,7 +151,7 @@ async def test_a_webhook_that_is_away_holds_up_neither_e_mail_nor_ingest(rig):
                 }
             )
         )
-        async with rig.telling(*ways):
+        with rig.telling(*ways):
             rig.tell(alert(PUMP, utc_now(), message="Anomaly\r\nBcc: all@plant.example"))
             await until(lambda: box.letters, "the e-mail")
         [envelope] = box.letters
@@ -174,7 +170,7 @@ async def test_a_mail_server_that_is_busy_is_asked_again_with_the_same_message_i
         way = Email(
             EmailSettings("smtp", "127.0.0.1", port, "", "", "centre@plant.example", ("a@b.example",))
         )
-        async with rig.telling(way):
+        with rig.telling(way):
             rig.tell(alert(PUMP, utc_now()))
             await until(lambda: rig.store.next_notice("email") is None, "the first is settled")
             rig.store.acknowledge(["a1"], "A. Reyes", "")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from control_plane.audit.evidence import keys_on_file, verify_centre, verify_folder
 from control_plane.audit.proofs import check_prediction
 from control_plane.audit.tile_paths import bundle, entries_of
+from control_plane.audit.witness_rounds import WitnessRounds
 from control_plane.commands.audit import app
 from control_plane.layout import Layout
 from control_plane.sinks.lake_tables import TABLES
@@ -87,7 +88,7 @@ def test_a_copy_of_the_files_verifies_by_keys_alone(layout, tmp_path):
 def test_each_of_the_two_is_held_against_what_was_signed(layout):
     """An entry changed in the lake, or in the files, is named where it was changed and only there."""
     body = DeltaTable(str(layout.lake / "audit"))
-    body.update(predicate='"index" = 7', new_values={"body": "replace(body, 'kg/s', 'kg/h')"})
+    body.update(predicate='"index" = 7', updates={"body": "replace(body, 'kg/s', 'kg/h')"})
     lake, files = verify_centre(layout, keys_on_file(layout))
     assert files.verified
     assert any("its root is not that of the entries" in each for each in lake.problems)
@@ -168,19 +169,105 @@ def test_a_prediction_that_is_not_on_the_record_is_said(layout):
     ]  # fmt: skip
 
 
-def test_a_prediction_of_the_centres_own_inference_is_followed_too(layout):
-    """Its entry, window and place in the inference log; and verification covers that log by its key."""
+def infer(layout: Layout, number: int = 1) -> list[str]:
+    """Predictions of the centre's own inference on its record; their ids."""
+    window = np.ones((4, 2), np.float32)
     with layout.audit_logger() as logger:
-        window = np.ones((4, 2), np.float32)
-        found = logger.log_prediction(SITE, "R1", "pump", "1", window, 9.5, "2026-01-01T00:00:00Z")
+        return [
+            logger.log_prediction(SITE, "R1", "pump", "1", window, 9.5 + n, "2026-01-01T00:00:00Z")
+            for n in range(number)
+        ]
+
+
+def look(layout: Layout) -> WitnessRounds:
+    """The witness's round over all logs."""
+    rounds = WitnessRounds(layout, layout.store())
+    for log in rounds.logs():
+        rounds.look(log)
+    return rounds
+
+
+def in_the_log(layout: Layout, sql: str) -> None:
+    """Change the inference log behind everybody's back."""
+    with closing(sqlite3.connect(layout.data_dir / "inference_log" / "log.db")) as db, db:
+        db.executescript(sql)
+
+
+def test_a_prediction_of_the_centres_own_inference_is_followed_to_both_signatures(layout):
+    """It is not proven before the witness has co-signed it, as a site's; then each step holds."""
+    [found] = infer(layout)
+    before = check_prediction(layout, found).steps
+    assert [(step.what, step.missing) for step in before if not step.ok] == [("place in the log", True)]
+    assert not look(layout).findings
     verdict = check_prediction(layout, found)
     assert verdict.ok
-    assert verdict.steps[0].detail == "entry 0 of the centre's inference"
-    keys = keys_on_file(layout)
-    assert [each.source for each in verify_centre(layout, keys)] == ["lake", "tiles", "log"]
-    with closing(sqlite3.connect(layout.data_dir / "inference_log" / "log.db")) as db, db:
-        db.execute("UPDATE entries SET body = replace(body, '9.5', '95')")
-    assert not verify_centre(layout, keys)[-1].verified
-    verdict = check_prediction(layout, found)
-    assert [step.ok for step in verdict.steps] == [True, True, False]
-    assert "its root is not that of the entries" in verdict.steps[-1].detail
+    assert [step.what for step in verdict.steps] == [
+        "entry on the record", "input window", "place in the log", "the log's signature",
+        "the centre's co-signature",
+    ]  # fmt: skip
+    assert verdict.steps[0].detail.startswith("entry 0 of the centre's inference")
+
+
+def test_the_inference_log_verifies_as_the_service_has_it_and_as_files(layout, tmp_path):
+    """Both forms under the co-signed notes; a copy of the files by keys alone; a proof from it too."""
+    [*_, wanted] = infer(layout, 5)
+    look(layout)
+    infer(layout, 2)
+    look(layout)
+    log, files = verify_centre(layout, keys_on_file(layout), "inference")
+    assert (log.source, log.covered, log.witnessed, log.problems) == ("log", 7, 3, [])
+    assert (files.source, files.covered, files.witnessed, files.problems) == ("tiles", 7, 1, [])
+    sources = [each.source for each in verify_centre(layout, keys_on_file(layout))]
+    assert sources == ["lake", "tiles", "log", "tiles"]
+    keys, proof = keys_file(layout), tmp_path / "a.tlog-proof"
+    copy = shutil.copytree(layout.tiles, tmp_path / "copy")
+    proof.write_text(call("prove", wanted, "--data-dir", layout.data_dir)[1])
+    assert proof.read_text() == call(
+        "prove", "--site", "inference", "--index", 4, "--data-dir", layout.data_dir
+    )[1]  # fmt: skip
+    shutil.rmtree(layout.data_dir / "inference_log")
+    assert call("verify", "--files", copy, "--keys", keys)[0] == 0
+    code, said = call("verify-proof", proof, "--keys", keys, "--json")
+    assert (code, json.loads(said)["entry"]["prediction"]["prediction_id"]) == (0, wanted)
+    assert json.loads(said)["signed_by"] == ["pm-stack-smr/inference", "pm-stack-smr/witness"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("UPDATE entries SET body = replace(body, '9.5', '95') WHERE \"index\" = 0", "its root is not that"),
+        (
+            'DELETE FROM entries WHERE "index" > 2; DELETE FROM checkpoints; DELETE FROM tree;',
+            "2 entries under it are missing",
+        ),
+    ],
+)
+def test_an_inference_log_that_was_changed_after_it_was_co_signed_is_named(layout, sql, named):
+    """Its key could sign it anew; the notes and files that the witness kept tell the two apart."""
+    first, *_ = infer(layout, 5)
+    look(layout)
+    in_the_log(layout, sql)
+    log, files = verify_centre(layout, keys_on_file(layout), "inference")
+    assert any(named in problem for problem in log.problems), log.problems
+    assert files.verified
+    if "UPDATE" in sql:
+        wrong = check_prediction(layout, first).steps[-1]
+        assert (wrong.what, wrong.detail) == (
+            "place in the log", "the log holds another entry under this index",
+        )  # fmt: skip
+
+
+def test_an_inference_log_that_was_begun_anew_is_not_co_signed(layout):
+    """The witness goes on only from what it co-signed."""
+    infer(layout, 3)
+    look(layout)
+    (layout.data_dir / "inference_log" / "log.db").unlink()
+    infer(layout, 6)
+    assert "it was co-signed" in look(layout).findings["inference"]
+
+
+def test_keys_of_ones_own_are_the_only_ones_believed_of_the_inference_log(layout):
+    """With a file of keys that has none for it, it is not verified by the key beside it."""
+    infer(layout)
+    others = {name: key for name, key in keys_on_file(layout).items() if name != "inference"}
+    assert "no verifier key" in verify_centre(layout, others)[-1].problems[0]

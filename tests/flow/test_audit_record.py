@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sqlite3
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from control_plane.audit import audit_table
+from control_plane.audit.export import PROOFS_MAX
 from control_plane.audit.query import Question, ask, write
 from control_plane.audit.recorded import draw
 from control_plane.audit.replay_many import replay_many
@@ -71,6 +73,7 @@ def made(tmp_path_factory) -> Path:
             raw = model.run(asked.values[np.newaxis], block)
             run = Run({}, runtime(block), took_ms=0.25)
             record(logger, model, asked, run, interpret(raw, MANIFEST, asked))
+    centre.look()
     return centre.layout.data_dir
 
 
@@ -209,11 +212,16 @@ def test_an_inspector_verifies_the_folder_with_nothing_else(layout, tmp_path):
     folder = tmp_path / "inspection"
     code, said = call("export", "--site", SITE, "--to", folder, "--data-dir", layout.data_dir, "--json")
     assert (code, json.loads(said)["entries"], json.loads(said)["verified"]) == (0, AT_EDGE, True)
+    assert json.loads(said)["proofs"] == PROOFS_MAX + AT_CENTRE
     shutil.rmtree(layout.data_dir)
     verify = "verify", "--files", folder / "audit", "--keys", folder / "keys.json", "--site", SITE
     assert call(*verify)[0] == 0
+    by = []
     for proof in (folder / "proofs").iterdir():
-        assert call("verify-proof", proof, "--keys", folder / "keys.json", "--json")[0] == 0
+        code, said = call("verify-proof", proof, "--keys", folder / "keys.json", "--json")
+        by.append(json.loads(said)["origin"])
+    assert Counter(by) == {"pm-stack-smr/TX01": PROOFS_MAX, "pm-stack-smr/inference": AT_CENTRE}
+    assert not (folder / "audit" / "inference").exists()  # it has other sites' predictions too
     assert len((folder / "entries.jsonl").read_bytes().splitlines()) == AT_EDGE
     assert not any(b"PRIVATE KEY" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
     tile = next((folder / "audit" / SITE / "tile" / "entries").rglob("*.p/*"))

@@ -1,28 +1,36 @@
 """Sites that do not score: the centre predicts from their telemetry, once a row; the lake never waits."""
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import grpc
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from control_plane.ingest.centre_scoring import CentreScoring, standing_alerts
 from control_plane.ingest.completeness import read_accounts
 from control_plane.ingest.known_rows import KnownRows
+from control_plane.ingest.routing import Routes, Rule
+from control_plane.ingest_part import IngestSettings, Scoring, run_ingest
 from control_plane.serving.client import RULInferenceClient
 from control_plane.serving.published_specs import PublishedSpecs
+from control_plane.serving.server_dialled import ServerDialled
+from control_plane.serving.tokens import TokenFile
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from edge_agent.scoring import Scorer
 from edge_agent.window import WindowBuffer
 from shared.envelope import Envelope
-from shared.errors import Retryable
+from shared.errors import ConfigError, Rejected, Retryable
 from shared.listen import free_port
 from shared.reactor_config import parse_fleet
 from shared.schemas import AlertState, ComponentId, Telemetry
 from shared.wire import rul_pb2_grpc
 from tests.support.inference import door, until_served
+from tests.support.kafka_tls import authority
+from tests.support.pipeline import OneThread, broker, forwarding, thread, until
 from tests.support.releases import Centre, make_release, spec
 
 FLEET = parse_fleet({"TX01": {"R1": {"coolant_pump": {}}}}, "test")
@@ -48,7 +56,9 @@ class Site:
     """A centre with a lake and the sink, as ingest makes them at a start."""
 
     def __init__(self, folder) -> None:
-        self.centre, self.folder = Centre(folder), folder / "lake"
+        self.centre = Centre(folder)
+        self.layout = self.centre.layout
+        self.folder = self.layout.lake
         self.centre.publish(*RELEASE)
         self.lake = LakeReader(self.folder)
         self.writer = LakeWriter(self.folder)
@@ -173,3 +183,102 @@ async def test_a_dead_inference_server_costs_a_moment_and_its_windows_alone(site
     window = WindowBuffer(PLACE, "coolant_pump", SPEC)
     [*_, last] = [window.push(arrival.record) for arrival in telemetry(range(1, 114), 5.0)]
     assert (row["seq"], row["window_sha256"]) == (113, last.sha256())
+
+
+@asynccontextmanager
+async def behind_tls(centre):
+    """The real server as it stands beyond loopback; how it is dialled by whoever has all that it takes."""
+    tokens = TokenFile(centre.folder / "tokens")
+    token = tokens.add("ingest")
+    async with door(centre, host="0.0.0.0", names=("127.0.0.1",), tokens=tokens.path) as address:
+        authority = centre.layout.authority().path
+        yield ServerDialled(f"127.0.0.1:{address.rpartition(':')[2]}", token, authority)
+
+
+def answered(server):
+    """Whether the server serves the release to whom the caller shows itself to be."""
+    with server.client(5.0) as client:
+        try:
+            return client.predict(window_of(telemetry(range(1, 13), 5.0))).model_version == RELEASE[0].folder
+        except Rejected:
+            return False
+
+
+def window_of(batch):
+    buffer = WindowBuffer(PLACE, "coolant_pump", SPEC)
+    [*_, last] = [buffer.push(arrival.record) for arrival in batch]
+    return last
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"token": "of-yesterday"}, "UNAUTHENTICATED: this token is not good, or no longer; the token comes"),
+        ({"token": ""}, "UNAUTHENTICATED: send `authorization: Bearer TOKEN`"),
+        ({"authority": "another"}, "its certificate is not signed by the authority that was given for it"),
+    ],
+)
+async def test_a_wrong_token_or_authority_is_named_once_and_costs_windows_alone(site, tmp_path, wrong, said):
+    """It is as a server that is away: no row of a batch is refused; put right, scoring goes on from there."""
+    if "authority" in wrong:
+        wrong = {"authority": authority(tmp_path)}
+    async with behind_tls(site.centre) as right:
+        while not await asyncio.to_thread(answered, right):
+            await asyncio.sleep(0.05)
+        scoring = site.scoring(right.address)
+        scoring._client = right._replace(**wrong).client(5.0)
+        with capture_logs() as log:
+            await accept(scoring, telemetry(range(1, 13), 5.0))
+        assert [line["event"] for line in log] == ["windows not scored"]
+        assert said in log[0]["reason"]
+        assert (scoring.predicted, scoring.unscored) == (0, 3)
+        scoring._client, scoring._away_until = right.client(5.0), 0.0
+        await accept(scoring, telemetry([13], 5.0))
+    [row] = site.predictions()
+    assert row["window_sha256"] == window_of(telemetry(range(1, 14), 5.0)).sha256()
+
+
+async def test_a_token_that_is_taken_back_keeps_the_lake_whole_from_kafka_on(site, tmp_path, monkeypatch):
+    """Ingest as its command runs it, over TLS: each reading is in the lake, each later one is predicted."""
+    monkeypatch.setattr("control_plane.ingest.centre_scoring.AWAY_S", 0.0)
+    monkeypatch.setattr("control_plane.serving.tokens.LOOK_PERIOD_S", 0.0)
+    backlog, tokens = OneThread(tmp_path / "o.db"), site.centre.folder / "tokens"
+    rows = [arrival.record.outgoing() for arrival in telemetry(range(1, 16), 5.0)]
+
+    def taken(readings):
+        backlog.ask(backlog.store.commit, readings)
+        whole = [(1, rows.index(readings[-1]) + 1)]
+        until(lambda: said and site.lake.spans().get(backlog.store_id) == whole)
+        return {store: found for store, found in site.lake.spans().items() if store.startswith("centre-")}
+
+    def all_taken(bus, server, good):
+        routes = Routes([Rule(to=("lake", "scoring", "alerts"))])
+        scoring = Scoring(server, FLEET, site.centre.layout.repository)
+        own = IngestSettings(site.layout, bus, routes=routes, scoring=scoring)
+        with thread(lambda stop: run_ingest(own, stop, said.append)):
+            refused = taken(rows[:12])
+            tokens.write_text(good)
+            return refused, taken(rows[12:])
+
+    said: list[str] = []
+    async with behind_tls(site.centre) as server:
+        while not await asyncio.to_thread(answered, server):
+            await asyncio.sleep(0.05)
+        good = tokens.read_text()
+        TokenFile(tokens).remove("ingest")
+        with broker() as bus, forwarding(backlog, bus):
+            refused, found = await asyncio.to_thread(all_taken, bus, server, good)
+    assert refused == {}
+    assert found == {
+        f"centre-{backlog.store_id}": [(13, 15)],
+        f"centre-alerts-{backlog.store_id}": [(13, 13)],
+    }
+
+
+def test_readings_and_token_never_go_out_in_clear(tmp_path):
+    """Beyond loopback an authority is needed, a real one; ingest says so before it begins."""
+    with pytest.raises(ConfigError, match="beyond loopback inference speaks TLS: give --inference-ca"):
+        ServerDialled("centre.example:50051", "secret").client(1.0)
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(ConfigError, match="cannot be read as certificates in PEM"):
+        ServerDialled("127.0.0.1:50051", "", tmp_path / "ca.pem").client(1.0)

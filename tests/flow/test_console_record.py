@@ -16,6 +16,7 @@ from control_plane.api.desks import Desks
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.model_cards import ModelDesk
 from control_plane.api.record_routes import record_router
+from control_plane.audit.witness_rounds import WitnessRounds
 from control_plane.layout import Layout
 from control_plane.release.image import Candidate
 from control_plane.sinks.lake_tables import TABLES
@@ -140,6 +141,36 @@ def test_an_entry_changed_in_the_lake_or_a_signature_is_red(layout):
     assert (found.verdict, states(found)["the centre's co-signature"]) == ("failed", "fails")
 
 
+def test_a_prediction_of_the_centres_own_inference_is_green_red_or_not_made_yet(layout):
+    """The same steps in the centre's own log; the record shows what the service answered."""
+    manifest, _ = make_release(
+        metrics={"mae_cycles": 9.5, "of_ours_none": 1.0}, references=references(spec())
+    )
+    with layout.audit_logger() as logger:
+        an_id = logger.log_prediction(
+            SITE, "R1", "coolant_pump", "1", [[1.0]], 7.25, "2026-01-01T00:00:00Z",
+            model_name=manifest.name, model_sha256=manifest.sha256,
+        )  # fmt: skip
+
+    def asked() -> AuditedPrediction:
+        found = asyncio.run(AuditDesk(layout).prediction(an_id))
+        assert found is not None
+        return found
+
+    assert (asked().verdict, asked().covered) == ("not_checked", None)
+    WitnessRounds(layout, layout.store()).look("inference")
+    found = asked()
+    assert (found.verdict, found.why) == ("proven", "")
+    assert (found.log, found.site_id, found.index, found.covered) == ("inference", SITE, 0, 1)
+    assert (found.clock, found.prediction) == (None, None)
+    assert found.inference is not None
+    assert found.inference.predicted_rul == 7.25
+    tile = next((layout.tiles / "inference" / "tile" / "entries").rglob("*.p/*"))
+    tile.write_bytes(tile.read_bytes().replace(b"7.25", b"9.25"))
+    assert (asked().verdict, states(asked())["place in the log"]) == ("failed", "fails")
+    assert states(asked())["the log's signature"] == "not_checked"
+
+
 def test_a_card_names_who_approved_where_it_runs_and_what_its_numbers_mean(layout):
     """Signatures that hold, of 3 people 2 needed; sites by their own words; the approved report."""
     found = asyncio.run(ModelDesk(layout).cards())
@@ -201,7 +232,7 @@ HISTORY = "/api/components/TX01/R1/coolant_pump/history"
         (f"{HISTORY}?points=2001", 422, "2000"),
         (f"{HISTORY}?points=9", 422, "10"),
         (f"/api/audit/predictions?id={prediction(3).prediction_id}", 200, '"verdict":"proven"'),
-        ("/api/audit/predictions?id=nobody", 404, "no entry on any site's record"),
+        ("/api/audit/predictions?id=nobody", 404, "no entry on any record"),
         ("/api/audit/predictions", 422, "missing"),
         (f"/api/audit/predictions?id={'x' * 201}", 422, "200"),
         ("/api/audit/predictions?id=%00", 422, "printable"),

@@ -6,13 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from control_plane.audit.archive import LakeArchive
-from control_plane.audit.witness import Witness
+from control_plane.audit.witness_rounds import WitnessRounds
 from control_plane.layout import Layout
 from control_plane.sinks.arrival import Arrival
-from control_plane.sinks.lake import LakeReader, LakeWriter
+from control_plane.sinks.lake import LakeWriter
 from edge_agent.audit import AuditLog
-from shared.checkpoint import parse_verifier_key
 from shared.envelope import Envelope
 from shared.log_key import LogKey
 from shared.schemas import AuditEvent, PredictionRecord, Record
@@ -82,18 +80,12 @@ class AuditedCentre:
         records.append(self.log.checkpoint(BEGIN))
         self.lake.accept([self._arrival(record) for record in records])
 
-    def look(self) -> Witness:
-        """A witness that has looked once."""
-        layout = self.layout
-        witness = Witness(
-            layout.witness_key().private,
-            layout.witness,
-            LakeArchive(LakeReader(layout.lake)),
-            lambda site: parse_verifier_key(layout.store().audit_key(site) or ""),
-            layout.tiles,
-        )
-        witness.look(SITE)
-        return witness
+    def look(self) -> WitnessRounds:
+        """A witness that has looked once at every log."""
+        rounds = WitnessRounds(self.layout, self.layout.store())
+        for log in rounds.logs():
+            rounds.look(log)
+        return rounds
 
     def _arrival(self, record: Record) -> Arrival:
         self._seq += 1

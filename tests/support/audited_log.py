@@ -46,14 +46,14 @@ class Memory:
     def sites(self) -> list[str]:
         return [SITE]
 
-    def leaves(self, site: str, first: int = 0) -> Iterator[Leaf]:
+    def leaves(self, log: str, first: int = 0) -> Iterator[Leaf]:
         return (leaf for leaf in self.kept if leaf.index >= first)
 
-    def checkpoints(self, site: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
+    def checkpoints(self, log: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
         return [note for size, note in zip(self.sizes, self.notes, strict=True) if above < size <= up_to]
 
-    def checkpoint_count(self, site: str, up_to: int) -> int:
-        return len(self.notes) - len(self.checkpoints(site, up_to))
+    def checkpoint_count(self, log: str, up_to: int) -> int:
+        return len(self.notes) - len(self.checkpoints(log, up_to))
 
     def prediction_leaf(self, prediction_id: str) -> bytes | None:
         return None

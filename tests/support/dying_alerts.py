@@ -5,8 +5,8 @@ and tells them to the web server at URL. Events are the beginnings and ends of w
 and of marks. With EVENT 0 nothing is killed, and it ends when all is told.
 """
 
-import asyncio
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,18 +38,17 @@ def transitions() -> list[Alert]:
     ]
 
 
-async def live(layout: Layout, url: str) -> None:
+def live(layout: Layout, url: str) -> None:
     """Take everything, tell everything."""
     store, way = layout.alert_store(), Webhook(WebhookSettings(url, None))
     notifier, sink = Notifier(store, [way], layout.centre_log(), utc_now), AlertSink(layout.alert_store())
     notifier.follow()
-    telling = asyncio.create_task(notifier.run())
-    for seq, one in enumerate(transitions()):
-        envelope = Envelope(one.SCHEMA, "TX01", "store-TX01", seq, "c0ffee")
-        await asyncio.to_thread(sink.accept, [Arrival(one, b"", envelope)])
-    while await asyncio.to_thread(store.next_notice, way.name):
-        await asyncio.sleep(0.01)
-    telling.cancel()
+    with notifier.telling():
+        for seq, one in enumerate(transitions()):
+            envelope = Envelope(one.SCHEMA, "TX01", "store-TX01", seq, "c0ffee")
+            sink.accept([Arrival(one, b"", envelope)])
+        while store.next_notice(way.name):
+            time.sleep(0.01)
 
 
 def main() -> None:
@@ -60,7 +59,7 @@ def main() -> None:
     AlertStore.take = fate.around(AlertStore.take)  # type: ignore[method-assign]
     AlertStore.settle = fate.around(AlertStore.settle)  # type: ignore[method-assign]
     Webhook.send = fate.around(Webhook.send)  # type: ignore[method-assign]
-    asyncio.run(live(Layout(folder), url))
+    live(Layout(folder), url)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ def mailbox(port: int, tls: Path | None = None, password: str = "") -> Iterator[
         found, "127.0.0.1", port, tls_context=context, require_starttls=tls is not None, **settings
     )
     controller.start()
+    found.address = ("127.0.0.1", port)
     try:
         yield found
     finally:

@@ -9,7 +9,6 @@ alone has neither the lake's nor the web server's (decision 0035).
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -23,7 +22,7 @@ import structlog
 
 from control_plane.access.oidc_settings import OidcSettings
 from control_plane.alerts.settings import NoticeSettings
-from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.inference_door import InferenceDoor, InferenceSettings, as_dialled
 from control_plane.ingest.routing import Routes
 from control_plane.layout import Layout
 from control_plane.release.controller import run_controller
@@ -32,7 +31,6 @@ from control_plane.release.renewal import keep_fresh
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
 from control_plane.site_doors import SiteDoors
-from shared.checkpoint import VerifierKey, parse_verifier_key
 from shared.errors import Retryable
 from shared.kafka_client import KafkaClientSettings
 from shared.listen import listener
@@ -123,9 +121,7 @@ class Centre:
             await inference.open(say)
             self._begin(inference.follow())
         if Part.INGEST in parts:
-            await self._tell_people(say)
-            threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop)))
-            say(f"ingest             {own.kafka} (Kafka) to {self._layout.lake}")
+            threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop, say)))
         try:
             ended = asyncio.create_task(stop.wait())
             await asyncio.wait([ended, *self._tasks, *threads], return_when=asyncio.FIRST_COMPLETED)
@@ -179,30 +175,25 @@ class Centre:
         layout = self._layout
         await run_controller(layout.repository, self._store, keys, layout.centre_log())
 
-    async def _tell_people(self, say: Callable[[str], None]) -> None:
-        """Notices of alerts, by the channels that are set up; known before anything can be raised."""
-        from control_plane.alerts.channels import channels
-        from control_plane.alerts.notifier import Notifier
-
-        ways = channels(self._settings.notices)
-        if not ways:
-            return
-        notifier = Notifier(self._layout.alert_store(), ways, self._layout.centre_log())
-        await asyncio.to_thread(notifier.follow)
-        self._begin(notifier.run())
-        say(f"notices of alerts  {', '.join(way.name for way in ways)}")
-
-    def _ingest(self, stop: threading.Event) -> None:
-        from control_plane.ingest_part import INFERENCE_TOKEN, IngestSettings, Scoring, run_ingest
+    def _ingest(self, stop: threading.Event, say: Callable[[str], None]) -> None:
+        from control_plane.ingest_part import IngestSettings, Scoring, run_ingest
 
         own = self._settings
-        scoring = Scoring(
-            own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
-        )
+        scoring = None
+        if own.routes.names("scoring"):
+            inference = as_dialled(self._layout, own.inference)
+            scoring = Scoring(inference, self._fleet, self._layout.repository)
         ingest = IngestSettings(
-            self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring, own.ingest_metrics
+            self._layout,
+            own.kafka,
+            own.kafka_client,
+            own.influx,
+            own.routes,
+            scoring,
+            own.notices,
+            own.ingest_metrics,
         )
-        run_ingest(ingest, stop)
+        run_ingest(ingest, stop, say)
 
     def _pages(self, access: "AccessDesk") -> "FastAPI":
         from starlette.staticfiles import StaticFiles
@@ -221,36 +212,24 @@ class Centre:
         return create_app(view, desks, access=access, oidc=self._settings.oidc, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
-        """Check each site's newest checkpoint against all before it; co-sign, and send it back."""
+        """Check each log's newest checkpoint against all before it; co-sign, and send a site's back."""
         from deltalake.exceptions import DeltaError
 
-        from control_plane.audit.archive import LakeArchive
-        from control_plane.audit.witness import Witness
-        from control_plane.sinks.lake import LakeReader
+        from control_plane.audit.witness_rounds import WitnessRounds
 
-        witness = Witness(
-            self._layout.witness_key().private,
-            self._layout.witness,
-            LakeArchive(LakeReader(self._layout.lake)),
-            self._site_key,
-            self._layout.tiles,
-        )
+        rounds = WitnessRounds(self._layout, self._store)
         while True:
-            for site in await asyncio.to_thread(self._store.sites):
+            for name in await asyncio.to_thread(rounds.logs):
                 try:
-                    found = await asyncio.to_thread(witness.look, site["site_id"])
+                    found = await asyncio.to_thread(rounds.look, name)
                 except (Retryable, DeltaError) as error:
                     log.info("no look at the audit logs", reason=str(error))
                     break
                 if found is not None:
                     service.witnessed(*found)
-            for site_id, finding in witness.findings.items():
-                log.error("audit log contradicts itself; not co-signed", site=site_id, finding=finding)
+            for name, finding in rounds.findings.items():
+                log.error("audit log contradicts itself; not co-signed", log=name, finding=finding)
             await asyncio.sleep(WITNESS_PERIOD_S)
-
-    def _site_key(self, site_id: str) -> VerifierKey | None:
-        text = self._store.audit_key(site_id)
-        return parse_verifier_key(text) if text else None
 
 
 class WebServer:

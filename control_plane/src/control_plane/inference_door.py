@@ -30,6 +30,7 @@ from control_plane.serving.oip import SERVICE as OPEN_INFERENCE
 from control_plane.serving.oip import OpenInferenceService
 from control_plane.serving.published import Aliases
 from control_plane.serving.server import OPTION
+from control_plane.serving.server_dialled import TOKEN, ServerDialled, token_on_hand
 from control_plane.serving.tokens import TokenFile
 from control_plane.site_doors import server_credentials
 from shared.errors import ConfigError
@@ -51,6 +52,20 @@ class InferenceSettings:
     tokens: Path | None = None
     metrics: str | None = None
     aliases: Aliases | None = None
+
+
+def as_dialled(layout: Layout, settings: InferenceSettings) -> ServerDialled:
+    """The door as this machine's own ingest dials it: over TLS where it is open beyond loopback; ConfigError
+    where only the certificate of a site opens it."""
+    host, port = parse_endpoint(settings.listen, OPTION)
+    if is_loopback(host):
+        return ServerDialled(settings.listen, token_on_hand())
+    if settings.tokens is None:
+        problem = f"is not given; beyond loopback the sink scoring shows one of its tokens, from {TOKEN}"
+        raise ConfigError("--inference-tokens", [problem])
+    name = settings.names[0] if settings.names else host
+    shown = f"[{name}]" if ":" in name else name
+    return ServerDialled(f"{shown}:{port}", token_on_hand(), layout.authority().path)
 
 
 class InferenceDoor:

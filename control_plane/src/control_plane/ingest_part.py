@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from control_plane.alerts.channels import channels
+from control_plane.alerts.notifier import Notifier
+from control_plane.alerts.settings import NoticeSettings
+from control_plane.alerts.store import AlertStore
 from control_plane.ingest.centre_scoring import CentreScoring, standing_alerts
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
@@ -16,6 +20,7 @@ from control_plane.ingest.routing import Routed, Routes, SinkName
 from control_plane.layout import Layout
 from control_plane.serving.client import RULInferenceClient
 from control_plane.serving.published_specs import PublishedSpecs
+from control_plane.serving.server_dialled import ServerDialled
 from control_plane.sinks.alerts import AlertSink, catch_up
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.influx import InfluxWriter
@@ -28,7 +33,6 @@ from shared.kafka_client import KafkaClientSettings
 from shared.reactor_config import FleetConfig
 
 SCORING_DEADLINE_S = 2.0  # a server that is away holds up ingest by no more than this, now and then
-INFERENCE_TOKEN = "PM_INFERENCE_TOKEN"  # noqa: S105 - the variable with the bearer token for it
 METRICS_OPTION = "--ingest-metrics"
 LAKE_LOCK_WAIT_S = 15.0  # for the ingest before this one, or an import, to end
 
@@ -43,12 +47,11 @@ class Influx(NamedTuple):
 
 
 class Scoring(NamedTuple):
-    """For the sink `scoring`: HOST:PORT of an inference server, the components, the published releases."""
+    """For the sink `scoring`: the inference server, the components, the published releases."""
 
-    inference: str
+    inference: ServerDialled
     fleet: FleetConfig
     repository: Path
-    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class IngestSettings:
     influx: Influx | None = None
     routes: Routes = field(default_factory=Routes)
     scoring: Scoring | None = None
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
     metrics: str | None = None  # HOST:PORT for Prometheus, on loopback
 
     @property
@@ -69,27 +73,28 @@ class IngestSettings:
         return self.layout.lake
 
 
-def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Consume until `stop`, calling `ready` once the lake is ours; Retryable while another process has it."""
+def run_ingest(own: IngestSettings, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Consume and tell people until `stop`; says so once the lake is ours. Retryable while another process
+    has it: one ingest, so that nobody is told twice."""
     try:
-        with lake_lock(own.lake, LAKE_LOCK_WAIT_S), kept_up(own.lake), _feed(own) as feed:
+        with (
+            lake_lock(own.lake, LAKE_LOCK_WAIT_S),
+            kept_up(own.lake),
+            _feed(own) as feed,
+            _asking(own) as asked,
+        ):
             lake = LakeWriter(own.lake)
             lake.create()
             store = own.layout.alert_store()
             alerts = AlertSink(store)
-            catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
             known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
             counted = IngestMetrics()
-            ingest = Ingest(
-                own.kafka,
-                [*_sinks(own, lake, alerts, feed, known), counted],
-                known,
-                progress=progress,
-                client=own.kafka_client,
-            )
+            sinks = [*_sinks(own, lake, alerts, feed, asked, known), counted]
+            ingest = Ingest(own.kafka, sinks, known, progress=progress, client=own.kafka_client)
             counted.registry.register(IngestState(ingest))
-            with _metrics(own, counted):
-                ready()
+            with _telling(own, store, say), _metrics(own, counted):
+                catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
+                say(f"ingest             {own.kafka} (Kafka) to {own.lake}")
                 ingest.run(stop)
     except Retryable as error:
         raise Retryable(
@@ -110,6 +115,19 @@ def _metrics(own: IngestSettings, counted: IngestMetrics) -> Iterator[None]:
         yield
 
 
+def _telling(
+    own: IngestSettings, store: AlertStore, say: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    """Notices of alerts, by the channels that are set up; known before anything can be raised."""
+    ways = channels(own.notices)
+    if not ways:
+        return nullcontext()
+    notifier = Notifier(store, ways, own.layout.centre_log())
+    notifier.follow()
+    say(f"notices of alerts  {', '.join(way.name for way in ways)}")
+    return notifier.telling()
+
+
 def _feed(own: IngestSettings) -> AbstractContextManager[InfluxFeed | None]:
     """What brings to InfluxDB all that is routed there, once the lake has it."""
     if not own.influx:
@@ -122,8 +140,20 @@ def _feed(own: IngestSettings) -> AbstractContextManager[InfluxFeed | None]:
     return InfluxFeed(own.lake, InfluxWriter(*own.influx), wanted)
 
 
+def _asking(own: IngestSettings) -> AbstractContextManager[RULInferenceClient | None]:
+    """What asks for predictions, where a rule names `scoring`."""
+    if own.scoring is None or not own.routes.names("scoring"):
+        return nullcontext()
+    return own.scoring.inference.client(SCORING_DEADLINE_S)
+
+
 def _sinks(
-    own: IngestSettings, lake: LakeWriter, alerts: Sink, feed: InfluxFeed | None, known: KnownRows
+    own: IngestSettings,
+    lake: LakeWriter,
+    alerts: Sink,
+    feed: InfluxFeed | None,
+    asked: RULInferenceClient | None,
+    known: KnownRows,
 ) -> list[Sink]:
     """The lake comes last: a record that it holds is a repeat after a death, and no other sink would get it.
 
@@ -134,8 +164,8 @@ def _sinks(
         found["influx"] = feed
     found["lake"] = lake
     sinks: list[Sink] = [Routed(name, sink, own.routes) for name, sink in found.items()]
-    if own.scoring is not None and own.routes.names("scoring"):
-        found["scoring"] = _scoring(own, own.scoring, sinks, known)
+    if own.scoring is not None and asked is not None:
+        found["scoring"] = _scoring(own.lake, own.scoring, asked, tuple(sinks), known)
         sinks.insert(0, Routed("scoring", found["scoring"], own.routes))
     missing = [name for name in ("influx", "scoring") if own.routes.names(name) and name not in found]
     if missing:
@@ -143,8 +173,9 @@ def _sinks(
     return sinks
 
 
-def _scoring(own: IngestSettings, how: Scoring, sinks: Sequence[Sink], known: KnownRows) -> CentreScoring:
+def _scoring(
+    lake: Path, how: Scoring, asked: RULInferenceClient, sinks: Sequence[Sink], known: KnownRows
+) -> CentreScoring:
     """Its predictions go the way of all records."""
-    standing = standing_alerts(LakeReader(own.lake))
-    client = RULInferenceClient(how.inference, token=how.token, deadline_s=SCORING_DEADLINE_S)
-    return CentreScoring(client, PublishedSpecs(how.repository), how.fleet, sinks, known, standing)
+    standing = standing_alerts(LakeReader(lake))
+    return CentreScoring(asked, PublishedSpecs(how.repository), how.fleet, sinks, known, standing)

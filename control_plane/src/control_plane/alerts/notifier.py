@@ -1,7 +1,9 @@
 """Tells each channel every notice, in order, until it is told or a day old. Nothing here holds up ingest."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import structlog
@@ -14,13 +16,14 @@ from shared.schemas import utc_now
 
 LOOK_PERIOD_S = 1.0  # how long a notice waits to be seen
 BACK_OFF_FIRST_S, BACK_OFF_MAX_S = 1.0, 60.0  # doubled after each failure
+STOP_DEADLINE_S = 5.0  # for a notice in hand; one that hangs longer is told again at the next start
 GIVE_UP_AFTER = timedelta(hours=24)  # a call that is a day old calls nobody to anything: the list has it
 
 log = structlog.get_logger()
 
 
 class Notifier:
-    """A task per channel, so that a mail server that hangs holds up no webhook."""
+    """A thread per channel, so that a mail server that hangs holds up no webhook."""
 
     def __init__(
         self,
@@ -36,27 +39,39 @@ class Notifier:
         for channel in self._channels:
             self._store.follow(channel.name)
 
-    async def run(self) -> None:
-        """Until cancelled. A notice in hand is told and marked first, in its thread."""
-        async with asyncio.TaskGroup() as tasks:
-            for channel in self._channels:
-                tasks.create_task(self._tell_all(channel))
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Tell people meanwhile; at the end a notice in hand is told and marked first, if that is soon."""
+        stop = threading.Event()
+        threads = [
+            threading.Thread(target=self._tell_all, args=(way, stop), name=f"notices-{way.name}", daemon=True)
+            for way in self._channels
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            deadline = time.monotonic() + STOP_DEADLINE_S
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
 
-    async def _tell_all(self, channel: Channel) -> None:
-        wait_s = BACK_OFF_FIRST_S
-        while True:
+    def _tell_all(self, channel: Channel, stop: threading.Event) -> None:
+        wait_s, back_off_s = 0.0, BACK_OFF_FIRST_S
+        while not stop.wait(wait_s):
             try:
-                while await asyncio.to_thread(self._tell_next, channel):
-                    wait_s = BACK_OFF_FIRST_S
-                await asyncio.sleep(LOOK_PERIOD_S)
+                wait_s = 0.0 if self._tell_next(channel) else LOOK_PERIOD_S
+                back_off_s = BACK_OFF_FIRST_S
                 continue
             except Retryable as error:
-                log.warning("notice not told yet", channel=channel.name, again_in_s=wait_s, reason=str(error))
+                log.warning(
+                    "notice not told yet", channel=channel.name, again_in_s=back_off_s, reason=str(error)
+                )
             except Exception as error:  # a channel that breaks must not end the centre
                 shown = error if not isinstance(error, PmStackError) else None
                 log.error("notices cannot be told", channel=channel.name, reason=str(error), exc_info=shown)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, BACK_OFF_MAX_S)
+            wait_s, back_off_s = back_off_s, min(2 * back_off_s, BACK_OFF_MAX_S)
 
     def _tell_next(self, channel: Channel) -> bool:
         """Tell one notice and mark it; whether there was one."""

@@ -1,4 +1,4 @@
-"""One prediction, as it stands on its site's record, and every step of its proof.
+"""One prediction, as it stands on its site's record or the centre's own, and every step of its proof.
 
 A proof is green only when every step was taken and held. What could not be checked is said to be so: it is
 neither a proof nor a finding.
@@ -6,29 +6,22 @@ neither a proof nor a finding.
 
 import asyncio
 import hashlib
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from control_plane.api.lake_follower import LAKE_ERRORS
-from control_plane.audit.archive import LakeArchive
-from control_plane.audit.proofs import Missing, Step, check_prediction, locate
+from control_plane.audit.inference_entry import Inference, InferenceEntry
+from control_plane.audit.proofs import Missing, Step, check_prediction, locate, step_names
 from control_plane.audit.tiles import TileStore
 from control_plane.layout import Layout
 from control_plane.release.image import ImageRepository
-from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import NoteError, read_checkpoint
 from shared.errors import Rejected, Retryable
 from shared.merkle import leaf_hash
-from shared.schemas import AuditEntry, Frozen, ModelRef, Prediction, UtcTime
+from shared.schemas import AuditEntry, Frozen, Prediction, UtcTime
 
 ID_CHARS_MAX = 200  # an id has 36; a longer one is none
 LOOKUPS_MAX = 2  # at once: each searches the record
-STEPS = (
-    "entry on the record",
-    "input window",
-    "place in the log",
-    "the site's signature",
-    "the centre's co-signature",
-)  # of `check_prediction`, in its order
 MODEL_STEP = "the model's bytes"
 
 State = Literal["holds", "fails", "not_checked"]
@@ -44,22 +37,26 @@ class ProofStep(Frozen):
 
 
 class AuditedPrediction(Frozen):
-    """A prediction's entry, as the site wrote it, and what of it could be proven.
+    """A prediction's entry, as it was written, and what of it could be proven.
 
-    `covered` is how many entries the newest co-signed checkpoint covers; None where there is none.
+    `log` is the site whose log has it, with `prediction`; or `inference`, the centre's own, with `inference`
+    and without a clock state. `covered` is how many entries the newest co-signed checkpoint covers; None
+    where there is none.
     """
 
     prediction_id: str
     verdict: Verdict
     why: str
+    log: str
     site_id: str
     index: int
     covered: int | None
     timestamp: UtcTime
-    clock: str
     leaf_sha256: str
-    prediction: Prediction | None
     steps: list[ProofStep]
+    clock: str | None = None
+    prediction: Prediction | None = None
+    inference: Inference | None = None
 
 
 class AuditDesk:
@@ -81,37 +78,37 @@ class AuditDesk:
 
     def _prediction(self, prediction_id: str) -> AuditedPrediction | None:
         try:
-            entry, data = locate(LakeArchive(LakeReader(self._layout.lake)), prediction_id)
+            found = locate(self._layout, prediction_id)
         except Missing:
             return None
-        steps = proof_steps(check_prediction(self._layout, prediction_id).steps)
-        if entry.prediction is not None:
-            steps.append(self._model_step(entry.prediction.model))
+        steps = proof_steps(check_prediction(self._layout, prediction_id).steps, step_names(found.log))
+        told = _told(found.entry)
+        model = told.pop("model")
+        if model is not None:
+            steps.append(self._model_step(*model))
         verdict, why = verdict_of(steps)
         return AuditedPrediction(
             prediction_id=prediction_id,
             verdict=verdict,
             why=why,
-            site_id=entry.site_id,
-            index=entry.index,
-            covered=self._covered(entry),
-            timestamp=entry.timestamp,
-            clock=entry.clock,
-            leaf_sha256=leaf_hash(data).hex(),
-            prediction=entry.prediction,
+            log=found.log,
+            index=found.index,
+            covered=self._covered(found.log),
+            leaf_sha256=leaf_hash(found.data).hex(),
             steps=steps,
+            **told,
         )
 
-    def _covered(self, entry: AuditEntry) -> int | None:
+    def _covered(self, log: str) -> int | None:
         try:
-            note = TileStore(self._layout.tiles / entry.site_id).checkpoint()
+            note = TileStore(self._layout.tiles / log).checkpoint()
             return None if note is None else read_checkpoint(note).size
         except (OSError, NoteError):
             return None  # the step of the proof says so
 
-    def _model_step(self, model: ModelRef) -> ProofStep:
+    def _model_step(self, release: str, sha256: str) -> ProofStep:
         """Whether the bytes that people approved under this name are those on the record."""
-        image, release = ImageRepository(self._layout.repository), f"{model.name}/{model.version}"
+        image = ImageRepository(self._layout.repository)
         try:
             if release not in image.releases():
                 return ProofStep(
@@ -121,15 +118,31 @@ class AuditDesk:
         except Rejected as error:
             return ProofStep(what=MODEL_STEP, state="fails", detail=str(error))
         found = hashlib.sha256(data).hexdigest()
-        if found != model.sha256:
-            detail = f"the record says {model.sha256[:16]}..., {release} as approved is {found[:16]}..."
+        if found != sha256:
+            detail = f"the record says {sha256[:16]}..., {release} as approved is {found[:16]}..."
             return ProofStep(what=MODEL_STEP, state="fails", detail=detail)
         detail = f"{release} as approved: SHA-256 {found[:16]}..., {len(data):,} bytes"
         return ProofStep(what=MODEL_STEP, state="holds", detail=detail)
 
 
-def proof_steps(taken: list[Step]) -> list[ProofStep]:
-    """Every step that a proof has, those too that were not come to."""
+def _told(entry: AuditEntry | InferenceEntry) -> dict[str, Any]:
+    """What an entry says; `model` is the release and the digest of its bytes, None without a prediction."""
+    made = entry.prediction
+    told: dict[str, Any] = {"timestamp": entry.timestamp}
+    if isinstance(entry, AuditEntry):
+        told |= {"site_id": entry.site_id, "clock": entry.clock, "prediction": made}
+    else:
+        told |= {"site_id": made.site_id if made else "", "inference": made}
+    model = None
+    if isinstance(made, Inference):
+        model = f"{made.model_name}/{made.model_version}", made.model_sha256
+    elif made is not None:
+        model = f"{made.model.name}/{made.model.version}", made.model.sha256
+    return told | {"model": model}
+
+
+def proof_steps(taken: list[Step], names: Sequence[str]) -> list[ProofStep]:
+    """Every step that a proof has, by `names`, those too that were not come to."""
     steps = [
         ProofStep(
             what=step.what,
@@ -138,7 +151,7 @@ def proof_steps(taken: list[Step]) -> list[ProofStep]:
         )
         for step in taken
     ]
-    left = [what for what in STEPS if what not in {step.what for step in steps}]
+    left = [what for what in names if what not in {step.what for step in steps}]
     why = "rests on the step before it"
     return steps + [ProofStep(what=what, state="not_checked", detail=why) for what in left]
 

@@ -50,7 +50,7 @@ def record_router(view: FleetView, desks: Desks) -> APIRouter:
     async def prediction(
         prediction_id: Annotated[str, Query(alias="id", min_length=1, max_length=ID_CHARS_MAX)],
     ) -> AuditedPrediction:
-        """A prediction as it stands on its site's record, and every step of its proof."""
+        """A prediction as it stands on its site's record or the centre's own, and every step of its proof."""
         try:
             found = await desks.audit.prediction(prediction_id)
         except Rejected as error:
@@ -58,7 +58,7 @@ def record_router(view: FleetView, desks: Desks) -> APIRouter:
         except Retryable as error:
             raise HTTPException(503, str(error)) from error
         if found is None:
-            raise HTTPException(404, f"no entry on any site's record holds the prediction {prediction_id}")
+            raise HTTPException(404, f"no entry on any record holds the prediction {prediction_id}")
         return found
 
     @router.get("/models")

@@ -17,17 +17,22 @@ class Leaf:
     data: bytes
 
 
-class AuditArchive(Protocol):
-    """Entries, checkpoints and windows; nothing in it is believed before it is checked.
+class LogArchive(Protocol):
+    """Entries and checkpoints of logs, each by its name; nothing in it is believed before it is checked.
 
     `leaves` come ordered by the index that each claims, from `first` on; `checkpoints` by the size that
     each row claims, those above `above` and not above `up_to`.
     """
 
+    def leaves(self, log: str, /, first: int = 0) -> Iterator[Leaf]: ...
+    def checkpoints(self, log: str, /, above: int = -1, up_to: int = SIZE_MAX) -> list[str]: ...
+    def checkpoint_count(self, log: str, /, up_to: int) -> int: ...
+
+
+class AuditArchive(LogArchive, Protocol):
+    """The sites' logs, named as the sites are, and the windows of their predictions."""
+
     def sites(self) -> list[str]: ...
-    def leaves(self, site: str, first: int = 0) -> Iterator[Leaf]: ...
-    def checkpoints(self, site: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]: ...
-    def checkpoint_count(self, site: str, up_to: int) -> int: ...
     def prediction_leaf(self, prediction_id: str) -> bytes | None: ...
     def window(self, prediction_id: str) -> bytes | None: ...
 
@@ -48,23 +53,23 @@ class LakeArchive:
         found = self._lake.rows("SELECT DISTINCT site_id FROM audit ORDER BY site_id")
         return [row["site_id"] for row in found]
 
-    def leaves(self, site: str, first: int = 0) -> Iterator[Leaf]:
+    def leaves(self, log: str, first: int = 0) -> Iterator[Leaf]:
         """A range of indices at a time: a log may be larger than memory."""
-        [last] = self._lake.rows('SELECT max("index") AS "index" FROM audit WHERE site_id = $site', site=site)
+        [last] = self._lake.rows('SELECT max("index") AS "index" FROM audit WHERE site_id = $site', site=log)
         sql = """SELECT "index", body FROM audit
             WHERE site_id = $site AND "index" >= $first AND "index" < $end ORDER BY "index" """
         for start in range(first, (last["index"] if last["index"] is not None else -1) + 1, LEAVES_PER_QUERY):
-            for row in self._lake.rows(sql, site=site, first=start, end=start + LEAVES_PER_QUERY):
+            for row in self._lake.rows(sql, site=log, first=start, end=start + LEAVES_PER_QUERY):
                 yield Leaf(row["index"], row["body"].encode())
 
-    def checkpoints(self, site: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
+    def checkpoints(self, log: str, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
         sql = """SELECT note FROM checkpoints
             WHERE site_id = $site AND size > $above AND size <= $up_to ORDER BY size, seq"""
-        return [row["note"] for row in self._lake.rows(sql, site=site, above=above, up_to=up_to)]
+        return [row["note"] for row in self._lake.rows(sql, site=log, above=above, up_to=up_to)]
 
-    def checkpoint_count(self, site: str, up_to: int) -> int:
+    def checkpoint_count(self, log: str, up_to: int) -> int:
         sql = "SELECT count(*) AS n FROM checkpoints WHERE site_id = $site AND size <= $up_to"
-        return int(self._lake.rows(sql, site=site, up_to=up_to)[0]["n"])
+        return int(self._lake.rows(sql, site=log, up_to=up_to)[0]["n"])
 
     def prediction_leaf(self, prediction_id: str) -> bytes | None:
         sql = "SELECT body FROM audit WHERE event = 'prediction' AND contains(body, $id)"

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from control_plane.audit.inference_entry import InferenceEntry
-from control_plane.audit.inference_log import InferenceLog
+from control_plane.audit.inference_log import INFERENCE_LOG, InferenceLog
 
 PART_ENTRIES = 50_000  # about 25 MB of entries in memory while a part is written
-INFERENCE_LOG = "inference"  # the `log` of the centre's own entries; of a site's it is the site
 
 _TEXT, _REAL, _TIME = pa.string(), pa.float64(), pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(

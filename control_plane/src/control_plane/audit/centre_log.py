@@ -145,8 +145,8 @@ class CentreLog:
         """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
         unless one is given."""
         result = SiteVerification(CENTRE, "log")
-        notes = self._rows("SELECT note FROM checkpoints ORDER BY size")
-        verify_log(result, self._leaves(), (note for (note,) in notes), key or self.verifier, _entry_problem)
+        notes = [note for (note,) in self._rows("SELECT note FROM checkpoints ORDER BY size")]
+        verify_log(result, self._leaves(), notes, key or self.verifier, _entry_problem)
         return result
 
     def _leaves(self, first: int = 0) -> Iterator[Leaf]:

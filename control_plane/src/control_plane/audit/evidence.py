@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from control_plane.audit.archive import LakeArchive
+from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG, entry_problem
 from control_plane.audit.tile_check import verify_tiles
 from control_plane.audit.tiles import CHECKPOINT, TileStore, read_note
 from control_plane.audit.verify import SiteVerification, site_entry_problem, verify_site
@@ -15,7 +16,6 @@ from shared.checkpoint import NoteError, VerifierKey, parse_verifier_key
 from shared.errors import ConfigError, Retryable
 
 CENTRE_KEY = "centre"  # the names, in a file of keys, of what is no site
-INFERENCE_KEY = "inference"
 WITNESS_KEY = "witness"
 
 Keys = Mapping[str, VerifierKey]
@@ -26,7 +26,7 @@ def keys_on_file(layout: Layout) -> dict[str, VerifierKey]:
     found = {site["site_id"]: parse_verifier_key(site["audit_key"]) for site in layout.store().sites()}
     own = {CENTRE_KEY: layout.centre_log().verifier} if layout.has_centre_log else {}
     if layout.has_inference_log:
-        own[INFERENCE_KEY] = layout.inference_log().verifier
+        own[INFERENCE_LOG] = layout.inference_log().verifier
     return {**found, **own, WITNESS_KEY: layout.witness_key().verifier(WITNESS_NAME)}
 
 
@@ -51,16 +51,39 @@ def verify_folder(
 def verify_centre(
     layout: Layout, keys: Keys, site: str | None = None, kept: Sequence[str] = ()
 ) -> list[SiteVerification]:
-    """Verify each site's log as the lake has it and as the files have it, and the centre's own two."""
+    """Verify each site's log as the lake has it and as the files have it, and the centre's own two.
+
+    `site` may be `INFERENCE_LOG`, which is there twice too: as the service keeps it, and as files.
+    """
+    if site == INFERENCE_LOG:
+        return _inference(layout, keys, kept)
     archive = LakeArchive(LakeReader(layout.lake))
     results = []
     for name in [site] if site else _sites(archive, layout):
         results += _site(archive, layout, name, keys, kept)
     if site is None and (CENTRE_KEY in keys or layout.has_centre_log):
         results.append(layout.centre_log().verify(keys.get(CENTRE_KEY)))
-    if site is None and (INFERENCE_KEY in keys or layout.has_inference_log):
-        results.append(layout.inference_log().verify(keys.get(INFERENCE_KEY)))
+    if site is None and (INFERENCE_LOG in keys or layout.has_inference_log):
+        results += _inference(layout, keys, kept)
     return results
+
+
+def _inference(layout: Layout, keys: Keys, kept: Sequence[str]) -> list[SiteVerification]:
+    """Both forms of the centre's inference log against the same notes."""
+    key = keys.get(INFERENCE_LOG)
+    if key is None:
+        return [_refused(INFERENCE, "log", "no verifier key is known for this log")]
+    folder = layout.tiles / INFERENCE_LOG
+    try:
+        notes = [*_notes(layout.witness / INFERENCE_LOG), *kept]
+        files = TileStore(folder).checkpoint()
+    except (NoteError, OSError) as error:
+        return [_refused(INFERENCE, "tiles", f"{CHECKPOINT}: {error}")]
+    of_files = [files] if files is not None else []
+    log = layout.inference_log().verify(key, [*notes, *of_files], keys.get(WITNESS_KEY))
+    if files is None and not notes:
+        return [log]  # nothing has been co-signed yet
+    return [log, _files(folder, INFERENCE_LOG, keys, notes)]
 
 
 def _site(
@@ -88,7 +111,10 @@ def _site(
 def _files(folder: Path, site: str, keys: Keys, kept: Sequence[str]) -> SiteVerification:
     if site not in keys:
         return _refused(site, "tiles", "no verifier key is known for this site")
-    return verify_tiles(folder, site, keys[site], keys.get(WITNESS_KEY), site_entry_problem(site), kept)
+    name, problem_of = site, site_entry_problem(site)
+    if site == INFERENCE_LOG:
+        name, problem_of = INFERENCE, entry_problem
+    return verify_tiles(folder, name, keys[site], keys.get(WITNESS_KEY), problem_of, kept)
 
 
 def _refused(site: str, source: str, problem: str) -> SiteVerification:
@@ -103,7 +129,7 @@ def _sites(archive: LakeArchive, layout: Layout) -> list[str]:
     """Sites with entries in the lake, files, or co-signed notes; none where the centre alone has acted."""
     kept = {
         path.name for folder in (layout.tiles, layout.witness) for path in folder.glob("*") if path.is_dir()
-    }
+    } - {INFERENCE_LOG}
     try:
         return sorted({*archive.sites(), *kept})
     except Retryable:

@@ -5,7 +5,8 @@
     audit/SITE/            the log as C2SP tlog-tiles, under a co-signed checkpoint
     checkpoints/           every checkpoint of the site that arrived; co-signed/: those the centre signed too
     entries.jsonl          every entry as it arrived, one a line (what the tiles hold, to read)
-    proofs/                proofs of the newest predictions, each with its entry
+    proofs/                proofs of the newest predictions, the site's and those that the centre's inference
+                           made of it, each with its entry
     audit_log.parquet, .sqlite   the same entries, and the centre's own predictions of the site, as a table
 
 Enters: the centre's folder. Leaves: files. Never: a private key, a verdict that was not computed here.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from control_plane.audit.archive import LakeArchive
 from control_plane.audit.evidence import WITNESS_KEY, keys_on_file, verify_centre, verify_folder
+from control_plane.audit.inference_log import INFERENCE_LOG
 from control_plane.audit.proofs import check_prediction, prove
 from control_plane.audit.query import Question, Row, ask, write
 from control_plane.audit.report import report
@@ -30,7 +32,7 @@ from shared.checkpoint import VerifierKey
 from shared.errors import ConfigError, Rejected
 from shared.schemas import utc_now
 
-PROOFS_MAX = 20  # of the newest predictions under a co-signed checkpoint
+PROOFS_MAX = 20  # a log: of the newest predictions under a co-signed checkpoint
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Export:
 def export(layout: Layout, site: str, folder: Path) -> Export:
     """Write the folder, which must not be there yet; ConfigError where it is, Rejected for a site of which
     nothing has been co-signed. What does not hold is in the report, not raised."""
-    keys = {name: key for name, key in keys_on_file(layout).items() if name in (site, WITNESS_KEY)}
+    keys = {
+        name: key for name, key in keys_on_file(layout).items() if name in (site, INFERENCE_LOG, WITNESS_KEY)
+    }
     if site not in keys:
         raise Rejected(f"no verifier key of {site} is on file: it has never called")
     if TileStore(layout.tiles / site).checkpoint() is None:
@@ -82,8 +86,12 @@ def _fill(layout: Layout, site: str, keys: dict[str, VerifierKey], folder: Path)
     rows = ask(layout, Question(site=site))
     for name in ("audit_log.parquet", "audit_log.sqlite"):
         write(rows, folder / name)
-    logs = [*verify_centre(layout, keys, site), *verify_folder(folder / "audit", keys, site)]
-    made = Export(site, utc_now(), keys, logs, _prove(layout, site, rows, folder / "proofs"), rows)
+    own = INFERENCE_LOG if any(row["log"] == INFERENCE_LOG for row in rows) else None
+    logs = [*verify_centre(layout, keys, site), *(verify_centre(layout, keys, own) if own else ())]
+    logs += verify_folder(folder / "audit", keys, site)
+    (folder / "proofs").mkdir()
+    proofs = [each for log in (site, own) if log for each in _prove(layout, log, rows, folder / "proofs")]
+    made = Export(site, utc_now(), keys, logs, proofs, rows)
     (folder / "report.html").write_text(report(made))
     return made
 
@@ -105,13 +113,12 @@ def _write_notes(folder: Path, notes: list[str]) -> None:
         (folder / f"{number:06d}.note").write_text(note)
 
 
-def _prove(layout: Layout, site: str, rows: list[Row], folder: Path) -> list[Checked]:
-    """Write proofs of the newest predictions that are covered, and check each against its window too."""
-    folder.mkdir()
-    store, found = TileStore(layout.tiles / site), list[Checked]()
+def _prove(layout: Layout, log: str, rows: list[Row], folder: Path) -> list[Checked]:
+    """Write proofs of a log's newest predictions that are covered, and check each against its window too."""
+    store, found = TileStore(layout.tiles / log), list[Checked]()
     size = store.size
     for row in rows:
-        covered = row["log"] == site and row["event"] == "prediction" and row["index"] < size
+        covered = row["log"] == log and row["event"] == "prediction" and row["index"] < size
         if not covered or len(found) == PROOFS_MAX:
             continue
         try:

@@ -1,8 +1,9 @@
 """The record of the centre's inference: an RFC 6962 log in one SQLite file, with the windows beside it.
 
 One process writes (see `spool`), any number read. Each group of entries commits together with a C2SP
-checkpoint over it, signed by the log's own key. The key lies on the same machine: whoever owns that can
-write another log, and only a checkpoint that somebody else kept tells the two apart.
+checkpoint over it, signed by the log's own key; the witness co-signs it and keeps it as files, as a site's
+log. Both keys lie at the centre: whoever owns that can write another log, and only a checkpoint that
+somebody else kept tells the two apart.
 """
 
 import sqlite3
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from control_plane.audit.archive import Leaf
+from control_plane.audit.archive import SIZE_MAX, Leaf
 from control_plane.audit.inference_entry import InferenceEntry
 from control_plane.audit.verify import SiteVerification, canonical_problem, verify_log
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
@@ -21,6 +22,7 @@ from shared.log_key import LogKey
 from shared.merkle import Frontier, leaf_hash
 
 ORIGIN = "pm-stack-smr/inference"
+INFERENCE_LOG = "inference"  # its name beside the sites': of its key, its rows and its folder of files
 INFERENCE = "the centre's inference"  # beside sites' names, none of which has a space
 LOCK_TIMEOUT_S = 30.0
 
@@ -83,11 +85,16 @@ class InferenceLog:
             db.execute("REPLACE INTO tree VALUES (1, ?, ?)", (frontier.to_bytes(), segment or last))
             db.execute("COMMIT")
 
-    def verify(self, key: VerifierKey | None = None) -> SiteVerification:
-        """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
-        unless one is given."""
-        result = SiteVerification(INFERENCE, "log")
-        verify_log(result, self.leaves(), self.checkpoints(), key or self.verifier, _entry_problem)
+    def verify(
+        self,
+        key: VerifierKey | None = None,
+        witnessed: Sequence[str] = (),
+        witness_key: VerifierKey | None = None,
+    ) -> SiteVerification:
+        """Recompute the log from its leaves and hold every checkpoint, and every co-signed one, against it;
+        `key` is the log's own unless one is given."""
+        result, own = SiteVerification(INFERENCE, "log"), key or self.verifier
+        verify_log(result, self.leaves(), self.checkpoints(), own, entry_problem, witnessed, witness_key)
         return result
 
     def leaves(self, first: int = 0) -> Iterator[Leaf]:
@@ -100,9 +107,15 @@ class InferenceLog:
         """The same, read."""
         return (InferenceEntry.model_validate_json(leaf.data) for leaf in self.leaves(first))
 
-    def checkpoints(self) -> list[str]:
-        """Signed notes, by size."""
-        return [note for (note,) in self._rows("SELECT note FROM checkpoints ORDER BY size")]
+    def checkpoints(self, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
+        """Signed notes, by size: those above `above` and not above `up_to`."""
+        sql = "SELECT note FROM checkpoints WHERE size > ? AND size <= ? ORDER BY size"
+        return [note for (note,) in self._rows(sql, above, up_to)]
+
+    def checkpoint_count(self, up_to: int) -> int:
+        """How many notes there are of that size or less."""
+        counts = self._rows("SELECT count(*) FROM checkpoints WHERE size <= ?", up_to)
+        return next((count for (count,) in counts), 0)
 
     def prediction_ids(self) -> list[str]:
         """Of every prediction on the record, in order."""
@@ -111,9 +124,14 @@ class InferenceLog:
 
     def find(self, prediction_id: str) -> tuple[InferenceEntry, bytes] | None:
         """A prediction's entry and window."""
-        sql = 'SELECT body, "window" FROM entries WHERE prediction_id = ?'
-        for body, window in self._rows(sql, prediction_id):
-            return InferenceEntry.model_validate_json(body), window
+        found = self.find_leaf(prediction_id)
+        return (InferenceEntry.model_validate_json(found[0].data), found[1]) if found else None
+
+    def find_leaf(self, prediction_id: str) -> tuple[Leaf, bytes] | None:
+        """A prediction's entry as it is, and its window."""
+        sql = 'SELECT "index", body, "window" FROM entries WHERE prediction_id = ?'
+        for index, body, window in self._rows(sql, prediction_id):
+            return Leaf(index, body.encode()), window
         return None
 
     def _rows(self, sql: str, *values: int | str) -> Iterator[Sequence]:  # type: ignore[type-arg]
@@ -148,7 +166,8 @@ def _add(db: sqlite3.Connection, frontier: Frontier, entry: InferenceEntry, wind
     frontier.append(leaf_hash(leaf))
 
 
-def _entry_problem(leaf: Leaf) -> str | None:
+def entry_problem(leaf: Leaf) -> str | None:
+    """The fault in an entry of this log, if there is one."""
     try:
         entry = InferenceEntry.model_validate_json(leaf.data)
     except ValidationError as error:

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from control_plane.audit.archive import AuditArchive, LakeArchive, Leaf
+from control_plane.audit.archive import LakeArchive, Leaf
 from control_plane.audit.inference_entry import InferenceEntry
-from control_plane.audit.inference_log import INFERENCE, InferenceLog
+from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG, entry_problem
 from control_plane.audit.tiles import TileStore
 from control_plane.audit.tlog_proof import Proof, check_proof
 from control_plane.audit.verify import site_entry_problem
@@ -57,30 +58,46 @@ def prove(store: TileStore, index: int) -> Proof:
         raise Rejected(f"{store.folder}: damaged, `audit verify` says where: {error}") from error
 
 
-def locate(archive: AuditArchive, prediction_id: str) -> tuple[AuditEntry, bytes]:
-    """The entry that holds a prediction, as it is and as it is read; Rejected when there is none."""
-    data = archive.prediction_leaf(prediction_id)
+@dataclass(frozen=True)
+class Located:
+    """An entry as it is in its log: a site's, or `INFERENCE_LOG`."""
+
+    log: str
+    index: int
+    data: bytes
+    entry: AuditEntry | InferenceEntry
+
+
+def locate(layout: Layout, prediction_id: str) -> Located:
+    """The entry that holds a prediction; Missing when there is none, Rejected when it cannot be read."""
+    own = layout.inference_log().find_leaf(prediction_id) if layout.has_inference_log else None
+    data = own[0].data if own else LakeArchive(LakeReader(layout.lake)).prediction_leaf(prediction_id)
     if data is None:
         raise Missing(f"no audit entry holds prediction {prediction_id}")
     try:
-        return AuditEntry.model_validate_json(data), data
+        if own is not None:
+            return Located(INFERENCE_LOG, own[0].index, data, InferenceEntry.model_validate_json(data))
+        entry = AuditEntry.model_validate_json(data)
     except ValueError as error:
         raise Rejected(f"the entry of prediction {prediction_id} is no audit entry") from error
+    return Located(entry.site_id, entry.index, data, entry)
+
+
+def step_names(log: str) -> tuple[str, ...]:
+    """What `check_prediction` checks of an entry of this log, in order."""
+    whose = "log" if log == INFERENCE_LOG else "site"
+    return (
+        "entry on the record", "input window", "place in the log", f"the {whose}'s signature",
+        "the centre's co-signature",
+    )  # fmt: skip
 
 
 def check_prediction(layout: Layout, prediction_id: str) -> Verdict:
-    """Is a prediction on its site's record, whole, under a checkpoint that the site and the centre signed?
-
-    One that the centre's own inference made is looked for in its log, which is recomputed as a whole (about
-    40 us an entry). Never raises for what is wrong: the last step says it.
-    """
+    """Is a prediction on its site's record, or that of the centre's inference, whole, under a checkpoint that
+    the log and the centre's witness signed? Never raises for what is wrong: the last step says it."""
     steps: list[Step] = []
-    found = layout.inference_log().find(prediction_id) if layout.has_inference_log else None
     with suppress(_Stopped):
-        if found is not None:
-            _check_inference(layout.inference_log(), *found, steps)
-        else:
-            _check(layout, LakeArchive(LakeReader(layout.lake)), prediction_id, steps)
+        _check(layout, prediction_id, steps)
     return Verdict(steps)
 
 
@@ -88,47 +105,31 @@ class _Stopped(Exception):
     """A step did not hold."""
 
 
-def _check(layout: Layout, archive: AuditArchive, prediction_id: str, steps: list[Step]) -> None:
+def _check(layout: Layout, prediction_id: str, steps: list[Step]) -> None:
     with _step(steps, "entry on the record") as said:
-        entry, data = locate(archive, prediction_id)
-        site = entry.site_id
-        _refuse(site_entry_problem(site)(Leaf(entry.index, data)))
-        said.append(f"entry {entry.index} of {site}, {len(data):,} bytes")
-    with _step(steps, "input window", needed=False) as said:
-        if entry.prediction is None:
-            raise Rejected("the entry holds no prediction")
-        said.append(_digest(archive.window(prediction_id), entry.prediction.window_sha256))
-    with _step(steps, "place in the log") as said:
-        proof = prove(TileStore(layout.tiles / site), entry.index)
-        _refuse(None if proof.entry == data else "the log holds another entry under this index")
+        found = locate(layout, prediction_id)
+        own = found.log == INFERENCE_LOG
+        problem_of = entry_problem if own else site_entry_problem(found.log)
+        _refuse(problem_of(Leaf(found.index, found.data)))
+        whose = INFERENCE if own else found.log
+        said.append(f"entry {found.index} of {whose}, {len(found.data):,} bytes")
+    _, window, place, signature, co_signature = step_names(found.log)
+    with _step(steps, window, needed=False) as said:
+        said.append(_window(layout, found, prediction_id))
+    with _step(steps, place) as said:
+        proof = prove(TileStore(layout.tiles / found.log), found.index)
+        _refuse(None if proof.entry == found.data else "the log holds another entry under this index")
         said.append(
             f"{len(proof.path)} hashes lead from it to the root of {read_checkpoint(proof.note).size}"
         )
-    with _step(steps, "the site's signature") as said:
-        key = _site_key(layout, site)
+    with _step(steps, signature) as said:
+        key = layout.inference_log().verifier if own else _site_key(layout, found.log)
         check_proof(proof, key, None)
         said.append(f"{key.name}+{key.key_id.hex()}")
-    with _step(steps, "the centre's co-signature") as said:
+    with _step(steps, co_signature) as said:
         witness = layout.witness_key().verifier(WITNESS_NAME)
         open_note(proof.note, witness)
         said.append(f"{witness.name}+{witness.key_id.hex()}")
-
-
-def _check_inference(log: InferenceLog, entry: InferenceEntry, window: bytes, steps: list[Step]) -> None:
-    with _step(steps, "entry on the record") as said:
-        if entry.prediction is None:
-            raise Rejected("the entry holds no prediction")
-        said.append(f"entry {entry.index} of {INFERENCE}")
-    with _step(steps, "input window") as said:
-        said.append(_digest(window, entry.prediction.window_sha256))
-    with _step(steps, "place in the log") as said:
-        result = log.verify()
-        _refuse(result.problems[0] if result.problems else None)
-        if entry.index >= result.covered:
-            raise Missing("no checkpoint covers it yet")
-        said.append(f"under a checkpoint of {result.covered} entries")
-    with _step(steps, "the log's signature") as said:
-        said.append(f"{log.verifier.name}+{log.verifier.key_id.hex()}")
 
 
 @contextmanager
@@ -151,11 +152,20 @@ def _refuse(problem: str | None) -> None:
         raise Rejected(problem)
 
 
-def _digest(window: bytes | None, recorded: str) -> str:
+def _window(layout: Layout, found: Located, prediction_id: str) -> str:
+    """The stored window against the entry's digest."""
+    told = found.entry.prediction
+    if told is None:
+        raise Rejected("the entry holds no prediction")
+    if found.log == INFERENCE_LOG:
+        own = layout.inference_log().find_leaf(prediction_id)
+        window = own[1] if own else None
+    else:
+        window = LakeArchive(LakeReader(layout.lake)).window(prediction_id)
     if window is None:
         raise Missing("has not arrived")
     digest = hashlib.sha256(window).hexdigest()
-    if digest != recorded:
+    if digest != told.window_sha256:
         raise Rejected("the stored window is not the one on the record")
     return f"SHA-256 {digest[:16]}..., {len(window):,} bytes"
 

@@ -4,7 +4,7 @@ from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
-from control_plane.audit.audit_table import INFERENCE_LOG
+from control_plane.audit.inference_log import INFERENCE_LOG
 from control_plane.report.html import STYLE, table
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ _LIMITS = (
     "Times are those of the site's clock; each entry says whether the operating system held it synchronised.",
     "The keys in this folder come from the machine that made it. Compare them with keys that you noted "
     "before, or the checks say only that the folder agrees with itself.",
-    "Entries of the log <code>inference</code> in the table are of the centre's own log, which is not in "
-    "this folder: it is checked at the centre with <code>control-plane audit verify</code>.",
+    "Entries of the log <code>inference</code> in the table are of the centre's own log. It holds what was "
+    "asked of other sites too, so only the proofs of its newest entries are in this folder; it is checked as "
+    "a whole at the centre with <code>control-plane audit verify --site inference</code>.",
 )
 
-_PLACES = {"lake": "the centre's tables", "tiles": "files at the centre"}
+_PLACES = {"lake": "the centre's tables", "log": "the service's own file", "tiles": "files at the centre"}
 
 
 def report(made: "Export") -> str:
@@ -88,8 +89,8 @@ def _logs(made: "Export") -> str:
     wrong = "".join(f'<p class="wrong">{escape(problem)}</p>' for problem in problems[:PROBLEMS_MAX])
     steps = (
         "<p>Every entry was hashed again (RFC 6962), every checkpoint held against the entries under it and "
-        "against its signatures; once as the centre's tables have the log, once at the centre as files, and "
-        "once as the files in this folder.</p>"
+        "against its signatures; once as the centre's tables, or the service, have the log, once at the "
+        "centre as files, and the site's once as the files in this folder.</p>"
     )
     return steps + table(heads, rows) + wrong
 

@@ -1,6 +1,6 @@
 """Does a log hold? Needs its entries, its checkpoints and public keys, nothing else."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -53,26 +53,27 @@ def verify_site(
     witness_key: VerifierKey | None = None,
 ) -> SiteVerification:
     """Recompute the log from its leaves and hold every checkpoint, and every co-signed one, against it."""
-    result = SiteVerification(site)
-    notes = archive.checkpoints(site)
-    co_signed = list(witnessed) if witness_key is not None else []
-    claims = [claim(f"checkpoint {n} of {len(notes)}", note, key) for n, note in enumerate(notes, 1)]
-    claims += [claim("co-signed checkpoint", note, key, witness_key) for note in co_signed]
-    held = _hold(result, archive.leaves(site), claims, key.name, site_entry_problem(site))
-    result.checkpoints, result.witnessed = sum(held[: len(notes)]), sum(held[len(notes) :])
+    result, notes = SiteVerification(site), archive.checkpoints(site)
+    problem_of = site_entry_problem(site)
+    verify_log(result, archive.leaves(site), notes, key, problem_of, witnessed, witness_key)
     return result
 
 
 def verify_log(
     result: SiteVerification,
     leaves: Iterable[Leaf],
-    notes: Iterable[str],
+    notes: Sequence[str],
     key: VerifierKey,
     entry_problem: EntryProblem,
+    witnessed: Iterable[str] = (),
+    witness_key: VerifierKey | None = None,
 ) -> None:
-    """Hold `notes` against a log of any kind of entries, into `result`."""
-    claims = [claim(f"checkpoint {n}", note, key) for n, note in enumerate(notes, 1)]
-    result.checkpoints = sum(_hold(result, leaves, claims, key.name, entry_problem))
+    """Hold `notes` and co-signed ones against a log of any kind of entries, into `result`."""
+    co_signed = list(witnessed) if witness_key is not None else []
+    claims = [claim(f"checkpoint {n} of {len(notes)}", note, key) for n, note in enumerate(notes, 1)]
+    claims += [claim("co-signed checkpoint", note, key, witness_key) for note in co_signed]
+    held = _hold(result, leaves, claims, key.name, entry_problem)
+    result.checkpoints, result.witnessed = sum(held[: len(notes)]), sum(held[len(notes) :])
 
 
 def checkpoint_problem(checkpoint: Checkpoint, origin: str, entries: int, root: bytes | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from control_plane.audit.archive import AuditArchive
+from control_plane.audit.archive import LogArchive
 from control_plane.audit.tile_writer import TileWriter
 from control_plane.audit.tiles import TileStore, read_note, written_alone
 from control_plane.audit.verify import checkpoint_problem
@@ -55,7 +55,7 @@ class Witness:
         self,
         key: Ed25519PrivateKey,
         folder: Path,
-        archive: AuditArchive,
+        archive: LogArchive,
         key_of: Callable[[str], VerifierKey | None],
         tiles: Path,
     ) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from control_plane.audit.archive import LakeArchive
 from control_plane.audit.evidence import WITNESS_KEY, read_keys
 from control_plane.audit.proofs import locate
 from control_plane.audit.proofs import prove as prove_entry
@@ -14,7 +13,6 @@ from control_plane.audit.tiles import TileStore
 from control_plane.audit.tlog_proof import check_proof, parse_proof
 from control_plane.commands.options import DataDir, Json
 from control_plane.layout import Layout
-from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import NoteError, read_checkpoint
 from shared.errors import ConfigError, Untrusted
 
@@ -22,10 +20,12 @@ from shared.errors import ConfigError, Untrusted
 def prove(
     data_dir: DataDir,
     prediction_id: Annotated[str | None, typer.Argument(help="as a prediction's record names it")] = None,
-    site: Annotated[str | None, typer.Option(help="instead of a prediction: whose log")] = None,
+    site: Annotated[
+        str | None, typer.Option(help="instead of a prediction: whose log; `inference` is the centre's own")
+    ] = None,
     index: Annotated[int | None, typer.Option(min=0, help="and which entry of it")] = None,
 ) -> None:
-    """Print the proof that an entry is on its site's record: a C2SP tlog-proof, with the entry in it.
+    """Print the proof that an entry is on the record: a C2SP tlog-proof, with the entry in it.
 
     Whoever has the public keys checks it with `audit verify-proof`, without this machine.
 
@@ -35,8 +35,8 @@ def prove(
     """
     layout = Layout(data_dir)
     if prediction_id is not None and site is None and index is None:
-        entry, _ = locate(LakeArchive(LakeReader(layout.lake)), prediction_id)
-        site, index = entry.site_id, entry.index
+        found = locate(layout, prediction_id)
+        site, index = found.log, found.index
     if site is None or index is None:
         raise ConfigError("audit prove", ["needs a prediction's id, or --site and --index"])
     print(prove_entry(TileStore(layout.tiles / site), index).text, end="")

@@ -9,6 +9,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from control_plane.alerts.settings import notice_settings
 from control_plane.commands.options import (
     DataDir,
     InfluxBucket,
@@ -21,8 +22,9 @@ from control_plane.commands.options import (
     RoutesFile,
 )
 from control_plane.ingest.routing import load_routes
-from control_plane.ingest_part import INFERENCE_TOKEN, Influx, IngestSettings, Scoring, run_ingest
+from control_plane.ingest_part import Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
+from control_plane.serving.server_dialled import ServerDialled, token_on_hand
 from shared.errors import ConfigError
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
@@ -40,6 +42,10 @@ def ingest(
         str | None,
         typer.Option(help="HOST:PORT of inference, for routes to scoring; needs --config"),
     ] = None,
+    inference_ca: Annotated[
+        Path | None,
+        typer.Option(envvar="PM_INFERENCE_CA", help="PEM file of who signed its certificate: TLS"),
+    ] = None,
     influx_url: InfluxUrl = None,
     influx_org: InfluxOrg = "pm-stack-smr",
     influx_bucket: InfluxBucket = "telemetry",
@@ -51,6 +57,9 @@ def ingest(
     It is a consumer group over the five topics: offsets are committed after every sink has accepted, so it
     may be killed at any moment. One process writes to a lake; another one is refused while it runs.
 
+    A bearer token for inference is taken from PM_INFERENCE_TOKEN.
+    Whom alerts are told to is set by PM_ALERT_WEBHOOK_URL, PM_ALERT_SMTP_URL and others: docs/alerts.md.
+
     Example: control-plane ingest --data-dir /var/lib/pm-stack-smr --kafka kafka.example:9092
 
     Example: control-plane ingest --data-dir data --routes routes.yaml --config reactor_config.yaml
@@ -60,20 +69,13 @@ def ingest(
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
     layout, fleet = Layout(data_dir), load_fleet(config) if config else None
-    scoring = (
-        Scoring(inference, fleet, layout.repository, os.environ.get(INFERENCE_TOKEN, ""))
-        if inference and fleet
-        else None
-    )
+    server = ServerDialled(inference, token_on_hand(), inference_ca) if inference else None
+    scoring = Scoring(server, fleet, layout.repository) if server and fleet else None
     own = IngestSettings(
         layout, kafka, load_client_settings(kafka_client_config), influx, load_routes(routes, fleet),
-        scoring, ingest_metrics,
+        scoring, notice_settings(os.environ), ingest_metrics,
     )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-
-    def ready() -> None:
-        print(f"ingest             {kafka} (Kafka) to {own.lake}", flush=True)
-
-    run_ingest(own, stop, ready)
+    run_ingest(own, stop, lambda text: print(text, flush=True))

@@ -2,15 +2,14 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from control_plane.commands.options import Json
-from control_plane.ingest_part import INFERENCE_TOKEN
 from control_plane.serving.client import Answer, RULInferenceClient
+from control_plane.serving.server_dialled import token_on_hand
 from control_plane.serving.window_file import read_window_file
 from shared.errors import Rejected
 from shared.listen import parse_endpoint
@@ -44,7 +43,7 @@ def predict(
         place = ComponentId.from_key(component)
     except ValueError as error:
         raise Rejected(f"--component: found {component!r}; expected site/reactor/component") from error
-    with RULInferenceClient(inference, token=os.environ.get(INFERENCE_TOKEN, "")) as client:
+    with RULInferenceClient(inference, token=token_on_hand()) as client:
         tags, values = read_window_file(window)
         kind = component_type or place.component
         answer = client.predict(Window(place, kind, None, utc_now(), tags, values))

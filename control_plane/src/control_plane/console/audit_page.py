@@ -1,4 +1,4 @@
-"""`/audit`: a prediction on its site's record, and its proof step by step."""
+"""`/audit`: a prediction on its site's record or the centre's own, and its proof step by step."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,6 +8,8 @@ from nicegui import ui
 
 from control_plane.api.audit_desk import ID_CHARS_MAX, AuditedPrediction, ProofStep, State, Verdict
 from control_plane.api.models import FleetSnapshot
+from control_plane.audit.inference_entry import Inference
+from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG
 from control_plane.console import wording
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Text, attribute, box, facts_table, visible
@@ -69,7 +71,7 @@ class AuditPage:
         self._result.clear()
         visible(self._problem, False)
         self._status.show("Checking…")
-        found, problem = None, f"No entry on any site's record holds the prediction {wanted}. "
+        found, problem = None, f"No entry on any record holds the prediction {wanted}. "
         problem += "A prediction's entry arrives with it or within seconds; an older id may be mistyped."
         try:
             found = await self._ask(wanted)
@@ -122,15 +124,42 @@ def _step(step: ProofStep) -> None:
 
 def _record(found: AuditedPrediction) -> None:
     covered = "none yet" if found.covered is None else f"the first {found.covered} entries"
+    own = found.log == INFERENCE_LOG
+    clock = "" if found.clock is None else f", clock {found.clock}"
     rows = [
         ("Prediction", found.prediction_id),
-        ("Record", f"entry {found.index} of {found.site_id}"),
+        ("Record", f"entry {found.index} of {INFERENCE if own else found.log}"),
         ("Co-signed checkpoint covers", covered),
-        ("Written", f"{found.timestamp:%Y-%m-%d %H:%M:%S} UTC, clock {found.clock}"),
+        ("Of the time" if own else "Written", f"{found.timestamp:%Y-%m-%d %H:%M:%S} UTC{clock}"),
         ("Leaf hash", found.leaf_sha256),
     ]
+    rows += _answer(found.prediction) if found.prediction else []
+    rows += _own_answer(found.inference) if found.inference else []
     Text("On the record", "section-title", "h2")
-    facts_table(rows + (_answer(found.prediction) if found.prediction else []), "audit-record")
+    facts_table(rows, "audit-record")
+
+
+def _own_answer(made: Inference) -> list[tuple[str, str]]:
+    """What the centre's inference answered."""
+    took = wording.NOTHING if made.inference_time_ms is None else f"{made.inference_time_ms:.3g} ms"
+    return [
+        ("Component", f"{made.site_id} / {made.reactor_id} / {made.component}"),
+        ("Model", f"{made.model_name} v{made.model_version}, {made.mode}"),
+        ("Model's SHA-256", made.model_sha256),
+        ("Feature spec", made.feature_spec_sha256),
+        ("Input window's SHA-256", made.window_sha256),
+        ("RUL", _own_rul(made)),
+        ("Flags", ", ".join(made.flags) or "none"),
+        ("Raw output", "; ".join(f"{name} {values}" for name, values in made.raw.items())),
+        ("Computed", f"by {made.runtime} in {took}"),
+    ]
+
+
+def _own_rul(made: Inference) -> str:
+    if made.predicted_rul is None:
+        return made.rul_state.replace("_", " ") or wording.NOTHING
+    ends = (wording.NOTHING if value is None else f"{value:.4g}" for value in (made.rul_low, made.rul_high))
+    return f"{made.predicted_rul:.4g} cycles, interval {' to '.join(ends)}"
 
 
 def _answer(made: Prediction) -> list[tuple[str, str]]:

@@ -45,6 +45,7 @@ _LATER = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNAUTHENTICATED,  # a person puts that right, and the same window is answered
 }
 
 Answer = rul_pb2.PredictRULResponse
@@ -91,7 +92,8 @@ class RULInferenceClient:
         self.close()
 
     def predict(self, window: Window) -> Answer:
-        """Retryable when the server is away, too busy or too slow; Rejected when it refuses the window."""
+        """Retryable when the server is away, too busy or too slow, is another one than was meant, or takes
+        no such token; Rejected when it refuses the window."""
         [found] = self.predict_many([window])
         if isinstance(found, PmStackError):
             raise found
@@ -127,9 +129,18 @@ class RULInferenceClient:
         try:
             answer: Answer = call.result()
         except grpc.RpcError:
-            code, said = call.code(), f"{self.address}: {call.code().name}: {call.details()}"
+            code, said = call.code(), f"{self.address}: {call.code().name}: {call.details()}{_hint(call)}"
             return Retryable(said) if code in _LATER else Refused(code, said)
         return answer
+
+
+def _hint(call: Any) -> str:
+    """What would be right, where the other side's words leave it open."""
+    if "CERTIFICATE_VERIFY_FAILED" in (call.details() or ""):
+        return "; its certificate is not signed by the authority that was given for it, or is of another name"
+    if call.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return "; the token comes from PM_INFERENCE_TOKEN"
+    return ""
 
 
 def _message(window: Window) -> rul_pb2.SensorWindow:
