@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,7 +25,14 @@ ORIGIN = "pm-stack-smr/inference"
 INFERENCE = "the centre's inference"  # beside sites' names, none of which has a space
 LOCK_TIMEOUT_S = 30.0
 
-Written = tuple[InferenceEntry, bytes | None]  # and the window, of a prediction
+
+class Written(NamedTuple):
+    """An entry's leaf; of a prediction also its id and its window."""
+
+    leaf: bytes
+    prediction_id: str | None = None
+    window: bytes | None = None
+
 
 _TABLES = """
 PRAGMA journal_mode = WAL;
@@ -74,8 +82,8 @@ class InferenceLog:
                 db.execute("ROLLBACK")
                 return
             before = frontier.size
-            for entry, window in entries_from(before):
-                _add(db, frontier, entry, window)
+            for entry in entries_from(before):
+                _add(db, frontier, entry)
             if frontier.size > before:
                 text = Checkpoint(ORIGIN, frontier.size, frontier.root()).text
                 note = sign_note(text, ORIGIN, self._key.private)
@@ -141,11 +149,10 @@ def _tree(db: sqlite3.Connection) -> tuple[Frontier, int]:
     return frontier, segment
 
 
-def _add(db: sqlite3.Connection, frontier: Frontier, entry: InferenceEntry, window: bytes | None) -> None:
-    leaf = entry.leaf()
-    found = entry.prediction.prediction_id if entry.prediction else None
-    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (entry.index, found, leaf.decode(), window))
-    frontier.append(leaf_hash(leaf))
+def _add(db: sqlite3.Connection, frontier: Frontier, entry: Written) -> None:
+    row = (frontier.size, entry.prediction_id, entry.leaf.decode(), entry.window)
+    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", row)
+    frontier.append(leaf_hash(entry.leaf))
 
 
 def _entry_problem(leaf: Leaf) -> str | None:

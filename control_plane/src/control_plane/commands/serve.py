@@ -8,6 +8,7 @@ from typing import Annotated
 
 import structlog
 import typer
+import uvloop
 
 from control_plane.alerts.settings import notice_settings
 from control_plane.app import Centre, CentreSettings, Part
@@ -110,7 +111,7 @@ def serve(
         load_routes(routes, fleet),
         notice_settings(os.environ),
     )  # fmt: skip
-    asyncio.run(_until_told(Centre(settings, fleet)))
+    uvloop.run(_until_told(Centre(settings, fleet)))
 
 
 def aliases_of(name: str | None, tracking_uri: str) -> RegistryAliases | None:
