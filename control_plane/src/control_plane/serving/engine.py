@@ -1,7 +1,7 @@
 """Runs models on the windows of many callers: those that come together, together.
 
-Who comes is put in a queue, and the queue is run at the end of the same turn of the event loop: all of it
-that is for one model, interpreted in one go. Nobody waits for company. A short run is made on the loop
+Who comes is put in a queue, and the queue is run at the end of the same turn of the event loop, or a moment
+later (see `company`): all of it that is for one model, interpreted in one go. A short run is made on the loop
 itself, a long one on a thread; who comes meanwhile is in the next.
 """
 
@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from control_plane.serving.company import Company
 from shared.errors import Rejected, Retryable
 from shared.interpret import Fields, interpret_many
 from shared.onnx_model import BLOCK_WINDOWS, FEW_WINDOWS, OnnxModel, runtime
@@ -72,7 +73,7 @@ class Engine:
         self._meter = meter
         self._waiting: deque[_Asked] = deque()
         self._bytes = self._apart = 0
-        self._busy = False
+        self._busy, self._company = False, Company()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._took_s: WeakKeyDictionary[OnnxModel, float] = WeakKeyDictionary()
 
@@ -96,8 +97,7 @@ class Engine:
         self._waiting.append(asked)
         self._bytes += values.nbytes
         if not self._busy:
-            self._busy = True
-            loop.call_soon(self._next)
+            self._begin()
         return await asked.answer
 
     async def apart(self, work: Callable[..., T], *given: object) -> T:
@@ -120,17 +120,26 @@ class Engine:
         if self.waiting >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX:
             raise Retryable(f"{self.waiting} windows wait already; call again in a moment")
 
+    def _begin(self) -> None:
+        """Have a run made when nobody else is expected."""
+        self._busy = True
+        self._company.begin()
+        asyncio.get_running_loop().call_soon(self._next)
+
     def _next(self) -> None:
-        """Start the run of those that wait."""
+        """Start the run of those that wait, or wait for another turn."""
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) < BLOCK_WINDOWS and self._company.expected(len(self._waiting)):
+            loop.call_soon(self._next)
+            return
         batch = self._take()
         if not batch:
             self._busy = False
             return
         model, windows = batch[0].model, [asked.values for asked in batch]
-        loop = asyncio.get_running_loop()
         if self._took_s.get(model, 0.0) * len(batch) <= INLINE_S_MAX:
             self._settle(batch, _runs(model, windows))
-            loop.call_soon(self._next)
+            self._go_on()
             return
         try:
             running = loop.run_in_executor(self._thread, _runs, model, windows)
@@ -157,7 +166,14 @@ class Engine:
                 asked.answer.cancel()
             return
         self._settle(batch, done.result())
-        self._next()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """A run is over."""
+        if self._waiting:
+            self._begin()
+        else:
+            self._busy = False
 
     def _settle(self, batch: Sequence[_Asked], found: Sequence[Run | Exception]) -> None:
         self._note(batch[0].model, found)

@@ -122,11 +122,8 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
 
 def _place(request: oip.ModelInferRequest, model: OnnxModel) -> ComponentId:
     """Whose windows they are; ValueError when a name is none, Untrusted when it is another site's."""
-    said = {
-        name: request.parameters[name].string_param
-        for name in ComponentId._fields
-        if name in request.parameters
-    }
+    given = request.parameters
+    said = {name: given[name].string_param for name in ComponentId._fields if name in given} if given else {}
     place = ComponentId(
         said.get("site_id", SITE.get() or NOT_SAID),
         said.get("reactor_id", NOT_SAID),

@@ -89,9 +89,10 @@ def read_window(asked: rul_pb2.SensorWindow, model: OnnxModel) -> Window:
         )
     values = np.array(asked.features, dtype=np.float32).reshape(spec.window_cycles, len(spec.tags))
     finite = np.isfinite(values)
-    if not finite.any():
-        raise ValueError("features: not one finite number")
-    values[~finite] = np.nan
+    if not finite.all():
+        values[~finite] = np.nan
+        if not finite.any():
+            raise ValueError("features: not one finite number")
     return Window(_place(asked), spec.component_type, None, _when(asked.timestamp), spec.tags, values)
 
 
