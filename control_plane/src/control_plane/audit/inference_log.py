@@ -82,8 +82,8 @@ class InferenceLog:
                 db.execute("ROLLBACK")
                 return
             before = frontier.size
-            for entry in entries_from(before):
-                _add(db, frontier, entry)
+            rows = _rows(frontier, entries_from(before))
+            db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
             if frontier.size > before:
                 text = Checkpoint(ORIGIN, frontier.size, frontier.root()).text
                 note = sign_note(text, ORIGIN, self._key.private)
@@ -149,10 +149,11 @@ def _tree(db: sqlite3.Connection) -> tuple[Frontier, int]:
     return frontier, segment
 
 
-def _add(db: sqlite3.Connection, frontier: Frontier, entry: Written) -> None:
-    row = (frontier.size, entry.prediction_id, entry.leaf.decode(), entry.window)
-    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", row)
-    frontier.append(leaf_hash(entry.leaf))
+def _rows(frontier: Frontier, entries: Iterable[Written]) -> Iterator[tuple[object, ...]]:
+    """Rows of the table, as each entry becomes a leaf of the tree."""
+    for leaf, prediction_id, window in entries:
+        yield frontier.size, prediction_id, leaf.decode(), window
+        frontier.append(leaf_hash(leaf))
 
 
 def _entry_problem(leaf: Leaf) -> str | None:

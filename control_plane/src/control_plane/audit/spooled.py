@@ -72,6 +72,8 @@ def _z(time: datetime) -> str:
 
 
 def _text(given: Any) -> str:
+    if type(given) is str and given.isascii() and len(given) <= TEXT_CHARS_MAX:  # as nearly all are
+        return given
     return str(given)[:TEXT_CHARS_MAX].encode(errors="replace").decode()
 
 
