@@ -1,16 +1,16 @@
 """How long a run waits for more windows: not at all, unless that has lately brought some.
 
-`grpc.aio` takes one call after the other from its queue, a turn of the event loop each. Callers of the same
-moment so come some 20 us apart, and a run that begins with the first has it alone. Who waits for them pays
-where nobody comes: so it is tried now and then, and done while it pays.
+`grpc.aio` takes one call after the other from its queue, a turn of the event loop and a hop to its own thread
+each. Callers of the same moment so reach the engine one after the other, and a run that begins with the first
+has it alone. Who waits for them pays where nobody comes: so it is tried now and then, and done while it pays.
 """
 
 import time
 
-QUIET_S_MAX = 0.000_05  # without a newcomer, then the run begins: two to three turns of a busy loop
-TRIED_EVERY = 32  # runs: what a lone caller waits in vain is 1.5 us on average
-LEARNED = 0.1  # weight of the newest wait in the share of those that brought somebody
-PAYS_MIN = 0.3  # of the waits bring somebody: two windows in one run save 60 us, waiting costs 50 us
+QUIET_S_MAX = 0.000_1  # without a newcomer, then the run begins: a few turns of a busy loop
+TRIED_EVERY = 32  # runs: what a lone caller waits in vain is 3 us on average
+LEARNED = 0.2  # weight of the newest wait in the share of those that brought somebody
+PAYS_MIN = 0.3  # of the waits bring somebody: of 16 windows in one run each saves 60 us
 
 
 class Company:
