@@ -218,7 +218,7 @@ async def test_beyond_loopback_it_does_not_start_without_tls(centre):
     file.add("dashboard")
     for tokens_file in (None, file.path):
         settings = InferenceSettings(f"0.0.0.0:{free_port()}", tokens=tokens_file)
-        with pytest.raises(ConfigError, match="--centre-name"):
+        with pytest.raises(ConfigError, match="beyond loopback it speaks TLS: give --centre-name"):
             await InferenceDoor(centre.layout, settings, None).open(print)
 
 

@@ -12,13 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from control_plane import inference_door
 from control_plane.serving import engine as engines
 from control_plane.serving import server, service
+from control_plane.serving.engine import Engine
 from control_plane.serving.server import REQUEST_BYTES_MAX
 from control_plane.serving.service import SERVICE
 from shared.onnx_model import OnnxModel
 from shared.wire import rul_pb2, rul_pb2_grpc
-from tests.support.inference import VALUES, code_of, door, request, until_served
+from tests.support.inference import VALUES, code_of, door, request, until, until_served
 from tests.support.releases import Centre, make_release
 
 Code = grpc.StatusCode
@@ -96,21 +98,31 @@ def hold_runs(monkeypatch) -> threading.Event:
     return go_on
 
 
-async def test_a_call_whose_deadline_passed_in_the_queue_is_not_run(called, monkeypatch):
+async def test_a_call_whose_deadline_passed_in_the_queue_is_not_run(centre, monkeypatch):
     """DEADLINE_EXCEEDED for the caller, no run for nobody."""
-    _, stub = called
-    runs, real = [], engines._run
-    monkeypatch.setattr(engines, "_run", lambda *given: runs.append(1) or real(*given))
-    go_on = hold_runs(monkeypatch)
-    first = asyncio.create_task(outcome(stub.PredictRUL(request())))
-    while not runs:
-        await asyncio.sleep(0.01)
-    late = await asyncio.gather(*(outcome(stub.PredictRUL(request(), timeout=0.3)) for _ in range(5)))
-    assert late == [Code.DEADLINE_EXCEEDED] * 5
-    await asyncio.sleep(0.2)  # the server's clock for these calls began when they arrived
-    go_on.set()
-    assert await first is Code.OK
-    assert await outcome(stub.PredictRUL(request())) is Code.OK
+    made, runs, real = [], [], engines._run
+    monkeypatch.setattr(inference_door, "Engine", lambda meter: made.append(Engine(meter)) or made[0])
+    async with door(centre) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = rul_pb2_grpc.RULInferenceServiceStub(channel)
+        await until_served(stub, "coolant_pump/1")
+        monkeypatch.setattr(engines, "_run", lambda *given: runs.append(1) or real(*given))
+        go_on = hold_runs(monkeypatch)
+        first = asyncio.create_task(outcome(stub.PredictRUL(request())))
+
+        async def begun():
+            return bool(runs)
+
+        async def nobody_waits():  # by the server's clock, which began when the calls arrived
+            return all(asked.given_up() for asked in made[0]._waiting)
+
+        await until(begun)
+        late = await asyncio.gather(*(outcome(stub.PredictRUL(request(), timeout=2.0)) for _ in range(5)))
+        assert late == [Code.DEADLINE_EXCEEDED] * 5
+        assert made[0]._waiting
+        await until(nobody_waits)
+        go_on.set()
+        assert await first is Code.OK
+        assert await outcome(stub.PredictRUL(request())) is Code.OK
     assert len(runs) == 2
 
 

@@ -1,4 +1,4 @@
-"""The engine: who comes alone is run at once, who waits with others; bounded, and nobody waits for ever."""
+"""The engine: who comes together is run together; bounded, and nobody waits for ever."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ import pytest
 from control_plane.serving import engine as rules
 from control_plane.serving.engine import Engine
 from shared.errors import Rejected, Retryable
-from shared.onnx_model import BLOCK_WINDOWS, OnnxModel, recorded_block, runtime
+from shared.onnx_model import BLOCK_WINDOWS, FEW_WINDOWS, OnnxModel, recorded_block, runtime
 from tests.support.releases import make_release, spec
 
 SPEC = spec()
@@ -32,6 +32,11 @@ class Watched(OnnxModel):
         return super().run(values, block)
 
 
+def raw(run):
+    """The model's outputs for one window, as they go on the record."""
+    return run.found["raw"]
+
+
 @pytest.fixture
 def engine():
     made = Engine()
@@ -40,17 +45,16 @@ def engine():
 
 
 @pytest.fixture
-async def held(engine):
-    """A model that has run thrice, the last two on the engine's thread, where it is held until `go_on`."""
+async def held(engine, monkeypatch):
+    """A model whose runs count as long: the first of them stays on the engine's thread until `go_on`."""
+    monkeypatch.setattr(rules, "INLINE_S_MAX", -1.0)
     model = Watched()
-    first = [asyncio.create_task(engine.run(model, VALUES)) for _ in range(3)]  # the first is run at once
-    await asyncio.sleep(0)
     model.go_on.clear()
-    model.began.clear()
+    first = asyncio.create_task(engine.run(model, VALUES))
     await asyncio.to_thread(model.began.wait, 30)
     yield model
     model.go_on.set()
-    await asyncio.gather(*first)
+    await first
 
 
 async def test_a_window_alone_is_run_on_the_loop_in_a_block_of_one(engine):
@@ -61,28 +65,37 @@ async def test_a_window_alone_is_run_on_the_loop_in_a_block_of_one(engine):
     assert recorded_block(found.runtime) == 1
 
 
+async def test_callers_of_the_same_moment_are_run_together(engine):
+    """Micro-batching without waiting: who comes in one turn of the loop is in one run."""
+    model = Watched()
+    await asyncio.gather(*(engine.run(model, VALUES + n) for n in range(7)))
+    assert model.runs == [(7, FEW_WINDOWS, True)]
+
+
 async def test_callers_that_wait_are_run_together(engine, held):
     """Micro-batching: who comes while a run goes on is in the next one, all of them in one."""
     asked = [asyncio.create_task(engine.run(held, VALUES + n)) for n in range(20)]
     await asyncio.sleep(0)
     held.go_on.set()
     found = await asyncio.gather(*asked)
-    assert held.runs[3:] == [(20, BLOCK_WINDOWS, False)]
+    assert held.runs[1:] == [(20, BLOCK_WINDOWS, False)]
     alone = OnnxModel(*make_release()).run(np.stack([VALUES + n for n in range(20)]))
-    assert np.array_equal(np.stack([run.outputs["rul"] for run in found]), alone["rul"])
+    assert [raw(run)["rul"] for run in found] == alone["rul"].tolist()
 
 
-async def test_each_answer_says_how_it_is_computed_again(engine, held):
+async def test_each_answer_says_how_it_is_computed_again(engine):
     """Replay: the runtime on the record leads to the same bits, whoever else called."""
-    asked = [asyncio.create_task(engine.run(held, VALUES * (1 + n / 7))) for n in range(rules.TOGETHER_MIN)]
-    held.go_on.set()
-    found = [*await asyncio.gather(*asked), await engine.run(held, VALUES)]
-    assert {recorded_block(run.runtime) for run in found} == {1, BLOCK_WINDOWS}
-    windows = [VALUES * (1 + n / 7) for n in range(rules.TOGETHER_MIN)] + [VALUES]
-    for run, window in zip(found, windows, strict=True):
-        again = held.run(window[np.newaxis], recorded_block(run.runtime))
-        assert all(np.array_equal(again[name].ravel(), values) for name, values in run.outputs.items())
-        assert run.runtime == runtime(recorded_block(run.runtime))
+    model, blocks = Watched(), set()
+    for together in (1, rules.FEW_MIN, rules.BLOCK_MIN):
+        windows = [VALUES * (1 + n / 7) for n in range(together)]
+        for window, run in zip(
+            windows, await asyncio.gather(*(engine.run(model, each) for each in windows)), strict=True
+        ):
+            again = model.run(window[np.newaxis], recorded_block(run.runtime))
+            assert raw(run) == {name: rows.ravel().tolist() for name, rows in again.items()}
+            assert run.runtime == runtime(recorded_block(run.runtime))
+            blocks.add(recorded_block(run.runtime))
+    assert blocks == {1, FEW_WINDOWS, BLOCK_WINDOWS}
 
 
 async def test_who_gave_up_while_waiting_is_not_run(engine, held):
@@ -93,7 +106,7 @@ async def test_who_gave_up_while_waiting_is_not_run(engine, held):
         each.cancel()
     held.go_on.set()
     await asyncio.wait(asked)
-    assert [size for size, _, _ in held.runs[3:]] == [1]
+    assert [size for size, _, _ in held.runs[1:]] == [1]
 
 
 async def test_who_has_waited_too_long_is_not_run(engine, held):
@@ -102,7 +115,7 @@ async def test_who_has_waited_too_long_is_not_run(engine, held):
     await asyncio.sleep(0)
     held.go_on.set()
     await asyncio.wait([late])
-    assert (late.cancelled(), held.runs[3:]) == (True, [])
+    assert (late.cancelled(), held.runs[1:]) == (True, [])
 
 
 async def test_a_full_queue_refuses_at_once(engine, held, monkeypatch):
@@ -133,7 +146,7 @@ async def test_models_are_not_mixed_in_a_run(engine, held):
     other = Watched(bias=100.0)
     asked = [asyncio.create_task(engine.run(model, VALUES)) for model in (held, other) * 3]
     held.go_on.set()
-    found = [float(run.outputs["rul"][0]) for run in await asyncio.gather(*asked)]
+    found = [raw(run)["rul"][0] for run in await asyncio.gather(*asked)]
     assert found[1::2] == [pytest.approx(each + 100.0) for each in found[::2]]
 
 
@@ -159,7 +172,7 @@ async def test_a_slow_model_leaves_the_loop(engine, monkeypatch):
     model = Watched()
     await engine.run(model, VALUES)
     await engine.run(model, VALUES)
-    assert [inline for _, _, inline in model.runs] == [True, False]
+    assert [inline for _, _, inline in model.runs] == [True, False]  # how long it takes is known after one
 
 
 async def test_closing_cancels_who_waits():
@@ -169,4 +182,5 @@ async def test_closing_cancels_who_waits():
     await asyncio.sleep(0)
     engine.close()
     await asyncio.wait(asked, timeout=30)
-    assert [each.cancelled() for each in asked] == [False, True]
+    assert [each.cancelled() for each in asked] == [True, True]
+    assert model.runs == []

@@ -24,7 +24,7 @@ from control_plane.serving import (
     start_inference_server,
 )
 from control_plane.serving.credentials import CertificateGuard, TokenGuard
-from control_plane.serving.decoding import Decoding
+from control_plane.serving.decoding import forgiving
 from control_plane.serving.metrics import InferenceMetrics, InferenceState, MetricsServer
 from control_plane.serving.oip import SERVICE as OPEN_INFERENCE
 from control_plane.serving.oip import OpenInferenceService
@@ -97,7 +97,7 @@ class InferenceDoor:
             )
             server = await start_inference_server(
                 self._service, own.listen, services=[beside], credentials=credentials,
-                guards=[metrics, Decoding(), *guards], health_told=self._health,
+                guards=guards, wrappers=[metrics.watching, forgiving], health_told=self._health,
             )  # fmt: skip
             opening.push_async_callback(server.stop, STOP_GRACE_S)
             self._open = opening.pop_all()

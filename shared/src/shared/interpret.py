@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shared.errors import Rejected
 from shared.schemas import Manifest, RulState, Window
 from shared.schemas.calibration import HORIZON_FRACTION, Interval
-from shared.sensors import Sensors, look_at
+from shared.sensors import look_at
 
 OUT_OF_DISTRIBUTION = "out_of_distribution"
 
@@ -28,12 +28,12 @@ class Answers:
     """What a model says of `N` windows, by column; rows become the fields of records one by one.
 
     `interval` is in cycles and holds only where `troubles` has no word, `is_ood` and `beyond` are False:
-    `fields` sees to that. It is None where the release has no RUL.
+    `each` sees to that. It is None where the release has no RUL.
     """
 
     manifest: Manifest
     raw: Outputs  # each `(N, k)`
-    sensors: Sensors
+    missing: list[dict[str, int]]
     troubles: list[str | None]
     is_anomaly: list[bool]
     is_ood: list[bool]
@@ -42,21 +42,21 @@ class Answers:
 
     def each(self) -> list[Fields | Rejected]:
         """The fields of every window, or why there is nothing to say of it."""
-        broken = ~np.all([np.isfinite(found).all(axis=1) for found in self.raw.values()], axis=0)
-        return [self._nothing(n) if none else self.fields(n) for n, none in enumerate(broken.tolist())]
+        fine = np.isfinite(np.concatenate(list(self.raw.values()), axis=1)).all(axis=1).tolist()
+        raw = {name: found.tolist() for name, found in self.raw.items()}
+        ends = [] if self.interval is None else np.transpose(self.interval).tolist()
+        return [
+            self._fields(n, {name: rows[n] for name, rows in raw.items()}, ends) if each else self._nothing(n)
+            for n, each in enumerate(fine)
+        ]
 
-    def fields(self, number: int) -> Fields:
-        """Fields of the prediction for one window whose outputs are finite."""
-        raw = {name: found[number].tolist() for name, found in self.raw.items()}
+    def _fields(self, number: int, raw: dict[str, list[float]], ends: list[list[float]]) -> Fields:
+        """Fields of the prediction for one window whose outputs are finite; `ends` by window."""
         state, because = self._state(number)
-        low, median, high = (
-            (float(end[number]) for end in self.interval)
-            if self.interval is not None and state is RulState.OK
-            else (None, None, None)
-        )
+        low, median, high = ends[number] if state is RulState.OK else (None, None, None)
         return {
             "raw": raw,
-            "missing": self.sensors.missing_by_tag(number, self.manifest.feature_spec.tags),
+            "missing": self.missing[number],
             "rul_state": state,
             "rul": median,
             "rul_low": low,
@@ -104,7 +104,7 @@ def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> Answ
     return Answers(
         manifest=manifest,
         raw=raw,
-        sensors=sensors,
+        missing=sensors.missing_by_tag(manifest.feature_spec.tags),
         troubles=sensors.troubles(manifest.feature_spec.tags),
         is_anomaly=(raw["anomaly_score"][:, 0] > manifest.anomaly_threshold).tolist(),
         is_ood=(raw["ood_score"][:, 0] > manifest.ood_threshold).tolist(),

@@ -28,15 +28,19 @@ class Sensors:
     filled: NDArray[np.intp]
     stuck: Bits
 
-    def missing_by_tag(self, window: int, tags: Sequence[str]) -> dict[str, int]:
-        """Values of one window with bad quality by tag, tags without any left out."""
-        counts = self.missing[window]
-        return {tags[tag]: int(counts[tag]) for tag in np.flatnonzero(counts).tolist()}
+    def missing_by_tag(self, tags: Sequence[str]) -> list[dict[str, int]]:
+        """For each window how many values have bad quality by tag, tags without any left out."""
+        found: list[dict[str, int]] = [{} for _ in self.filled]
+        for window, tag in np.argwhere(self.missing).tolist() if self.missing.any() else ():
+            found[window][tags[tag]] = int(self.missing[window, tag])
+        return found
 
     def troubles(self, tags: Sequence[str]) -> list[str | None]:
         """For each window why its numbers are not to be believed; None where they may be."""
-        invalid = self.missing > MISSING_FRACTION_MAX * self.filled[:, np.newaxis]
         found: list[str | None] = [None] * len(self.filled)
+        if self.filled.all() and not (self.missing.any() or self.stuck.any()):  # as of most
+            return found
+        invalid = self.missing > MISSING_FRACTION_MAX * self.filled[:, np.newaxis]
         for window in np.flatnonzero((self.filled == 0) | (invalid | self.stuck).any(axis=1)).tolist():
             found[window] = self._trouble(window, tags, invalid)
         return found
@@ -53,6 +57,9 @@ def look_at(values: Floats, manifest: Manifest) -> Sensors:
     """Judge raw windows `(N, W, T)`; stuck are only tags that never stood still in training."""
     count, rows, tags = values.shape
     present = np.isfinite(values)
+    if present.all():  # as of most, who need not wait for what follows
+        none = np.zeros((count, tags), np.intp)
+        return Sensors(none, np.full(count, rows), _stuck(values, present, manifest))
     row, tag = np.divmod(np.flatnonzero(~present), tags)  # rows of all windows, one after the other
     missing = np.bincount(row // rows * tags + tag, minlength=count * tags).reshape(count, tags)
     empty = np.flatnonzero(np.bincount(row) == tags)
@@ -63,6 +70,8 @@ def look_at(values: Floats, manifest: Manifest) -> Sensors:
 def _stuck(values: Floats, present: Bits, manifest: Manifest) -> Bits:
     """`(N, T)`; what differs in the two newest rows is not looked at twice."""
     known = manifest.references
+    if not known:
+        return np.zeros((len(values), values.shape[2]), np.bool_)
     moves = np.array([tag in known and not known[tag].stands_still for tag in manifest.feature_spec.tags])
     same = values[:, -1] == values[:, -2]
     stuck: Bits = moves & (same | ~(present[:, -1] & present[:, -2]))

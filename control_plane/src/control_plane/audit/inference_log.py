@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -26,7 +27,14 @@ INFERENCE_LOG = "inference"  # its name beside the sites': of its key, its rows 
 INFERENCE = "the centre's inference"  # beside sites' names, none of which has a space
 LOCK_TIMEOUT_S = 30.0
 
-Written = tuple[InferenceEntry, bytes | None]  # and the window, of a prediction
+
+class Written(NamedTuple):
+    """An entry's leaf; of a prediction also its id and its window."""
+
+    leaf: bytes
+    prediction_id: str | None = None
+    window: bytes | None = None
+
 
 _TABLES = """
 PRAGMA journal_mode = WAL;
@@ -76,8 +84,8 @@ class InferenceLog:
                 db.execute("ROLLBACK")
                 return
             before = frontier.size
-            for entry, window in entries_from(before):
-                _add(db, frontier, entry, window)
+            rows = _rows(frontier, entries_from(before))
+            db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", rows)
             if frontier.size > before:
                 text = Checkpoint(ORIGIN, frontier.size, frontier.root()).text
                 note = sign_note(text, ORIGIN, self._key.private)
@@ -159,11 +167,11 @@ def _tree(db: sqlite3.Connection) -> tuple[Frontier, int]:
     return frontier, segment
 
 
-def _add(db: sqlite3.Connection, frontier: Frontier, entry: InferenceEntry, window: bytes | None) -> None:
-    leaf = entry.leaf()
-    found = entry.prediction.prediction_id if entry.prediction else None
-    db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (entry.index, found, leaf.decode(), window))
-    frontier.append(leaf_hash(leaf))
+def _rows(frontier: Frontier, entries: Iterable[Written]) -> Iterator[tuple[object, ...]]:
+    """Rows of the table, as each entry becomes a leaf of the tree."""
+    for leaf, prediction_id, window in entries:
+        yield frontier.size, prediction_id, leaf.decode(), window
+        frontier.append(leaf_hash(leaf))
 
 
 def entry_problem(leaf: Leaf) -> str | None:

@@ -7,7 +7,6 @@ is counted, and that is itself on the record at the next commit.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -15,31 +14,32 @@ from functools import partial
 from itertools import count
 from operator import methodcaller
 from pathlib import Path
+from random import Random
 from threading import Event, Lock, Thread
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from control_plane.audit.inference_entry import InferenceEntry, InferenceEvent
 from control_plane.audit.inference_log import InferenceLog, Written
 from control_plane.audit.spool import Segment, Spool
 from control_plane.audit.spooled import decode
+from control_plane.audit.troubles import Trouble, Troubles, failure
 from shared.errors import PmStackError
-from shared.schemas import utc_now
 
 COMMIT_PERIOD_S = 0.5  # how long an answer waits for its checkpoint at most, when the disk takes it
 RETRY_MAX_S = 30.0  # between tries while the log cannot be written
 PACE_ENTRIES = 8  # about 0.5 ms of work between two pauses
 PACE_S = 0.0002
 CLOSE_TIMEOUT_S = 30.0
-REASON_CHARS_MAX = 300
 
 log = structlog.get_logger()
 
 # numpy's numbers and arrays have `tolist`; whatever else JSON does not know is counted as lost.
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=methodcaller("tolist")).encode
+_CHANCE = Random()  # noqa: S311 - ids are unique, no secrets; seeded by the system, asked no more per call
+
 Features = Sequence[float] | NDArray[np.float32]
 
 
@@ -150,7 +150,7 @@ class AuditLogger:
             self._spool.remove(number)
         troubles = self._troubles.now()
         if troubles:
-            self._record.commit(None, lambda index: map(_failure, count(index), troubles))
+            self._record.commit(None, lambda index: map(failure, count(index), troubles))
             self._troubles.settle(troubles)
 
     def _entries(self, segment: Segment, pace_s: float, first: int) -> Iterator[Written]:
@@ -161,69 +161,15 @@ class AuditLogger:
             try:
                 yield decode(index, record)
             except (ValueError, TypeError) as error:  # pydantic's ValidationError is a ValueError
-                yield _failure(index, Trouble("lost", 1, f"unreadable: {error}"[:REASON_CHARS_MAX]))
+                yield failure(index, Trouble.of("lost", f"unreadable: {error}"))
         if segment.torn_bytes:
-            torn = Trouble("lost", 1, f"a record was cut off after {segment.torn_bytes} bytes")
-            yield _failure(first + len(segment.records), torn)
-
-
-class Trouble(NamedTuple):
-    """`what` is `lost` (no record of a call) or `late` (the log could not be written); the last reason."""
-
-    what: str
-    times: int
-    reason: str
-
-
-class Troubles:
-    """What went wrong and is not on the record yet."""
-
-    def __init__(self) -> None:
-        self.failed = 0
-        self._lock = Lock()
-        self._open: dict[str, Trouble] = {}
-
-    def note(self, what: str, error: Exception) -> None:
-        """One more."""
-        reason = f"{type(error).__name__}: {error}"[:REASON_CHARS_MAX]
-        with self._lock:
-            times = self._open[what].times if what in self._open else 0
-            self._open[what] = Trouble(what, times + 1, reason.encode(errors="replace").decode())
-            self.failed += what == "lost"
-
-    def now(self) -> list[Trouble]:
-        """All of them."""
-        with self._lock:
-            return list(self._open.values())
-
-    def settle(self, recorded: list[Trouble]) -> None:
-        """Forget those that are on the record; what came meanwhile stays."""
-        with self._lock:
-            for each in recorded:
-                left = self._open[each.what].times - each.times
-                if left:
-                    self._open[each.what] = self._open[each.what]._replace(times=left)
-                else:
-                    del self._open[each.what]
-
-
-def _failure(index: int, trouble: Trouble) -> Written:
-    now = utc_now()
-    return (
-        InferenceEntry(
-            index=index,
-            timestamp=now,
-            logged_at=now,
-            event=InferenceEvent.AUDIT_FAILURE,
-            detail=trouble._asdict(),
-        ),
-        None,
-    )
+            torn = Trouble.of("lost", f"a record was cut off after {segment.torn_bytes} bytes")
+            yield failure(first + len(segment.records), torn)
 
 
 def _new_id(now_s: float) -> str:
     """A UUID of version 7 (RFC 9562): ids that grow with time keep the index of the log small to write."""
-    rest = bytearray(os.urandom(10))
-    rest[0], rest[2] = rest[0] & 0x0F | 0x70, rest[2] & 0x3F | 0x80
-    text = (int(now_s * 1000).to_bytes(6, "big") + rest).hex()
+    drawn = _CHANCE.getrandbits(74)
+    number = int(now_s * 1000) << 80 | 0x7 << 76 | drawn >> 62 << 64 | 0b10 << 62 | drawn & (1 << 62) - 1
+    text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

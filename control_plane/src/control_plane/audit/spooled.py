@@ -1,4 +1,9 @@
-"""A spooled record as an entry: what `AuditLogger.log_prediction` was given, made fit for the log."""
+"""A spooled record as an entry: what `AuditLogger.log_prediction` was given, made fit for the log.
+
+The leaf is written here without an `InferenceEntry` in between, which would cost the server more than all
+else that becomes of a call's record. It has that class's bytes: whoever verifies the log reads each leaf
+with the class, writes it again and compares.
+"""
 
 import hashlib
 import json
@@ -6,7 +11,9 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from control_plane.audit.inference_entry import Inference, InferenceEntry, InferenceEvent
+from control_plane.audit.inference_entry import InferenceEvent
+from control_plane.audit.inference_log import Written
+from shared.canonical import canonical_json
 
 TEXT_CHARS_MAX = 200  # of a name; more is nobody's name
 FLAGS_MAX = 20
@@ -19,8 +26,8 @@ TEXTS = (
 )  # fmt: skip
 
 
-def decode(index: int, record: bytes) -> tuple[InferenceEntry, bytes]:
-    """The entry and its window; ValueError or TypeError when the record is none."""
+def decode(index: int, record: bytes) -> Written:
+    """The leaf and its window; ValueError or TypeError when the record is none."""
     head, _, window = record.partition(b"\n")
     prediction_id, logged, when, *rest = json.loads(head)
     texts, (rul, low, high, state, raw, flags, took_ms, runtime) = rest[: len(TEXTS)], rest[len(TEXTS) :]
@@ -28,40 +35,45 @@ def decode(index: int, record: bytes) -> tuple[InferenceEntry, bytes]:
         raise ValueError(f"more than {OUTPUTS_MAX} numbers of output")
     logged_at = datetime.fromtimestamp(logged, UTC)
     timestamp, detail = _time(when, logged_at)
-    prediction = Inference(
-        prediction_id=prediction_id,
+    numbers = {"predicted_rul": rul, "rul_low": low, "rul_high": high, "inference_time_ms": took_ms}
+    prediction = {
+        "prediction_id": _text(prediction_id),
         **{name: _text(found) for name, found in zip(TEXTS, texts, strict=True)},
-        window_sha256=hashlib.sha256(window).hexdigest(),
-        predicted_rul=_number(rul),
-        rul_low=_number(low),
-        rul_high=_number(high),
-        rul_state=_text(state),
-        raw={_text(name): [_number(each) for each in found] for name, found in raw.items()},
-        flags=[_text(each) for each in flags[:FLAGS_MAX]],
-        inference_time_ms=_number(took_ms),
-        runtime=_text(runtime),
-    )
-    entry = InferenceEntry(
-        index=index,
-        timestamp=timestamp,
-        logged_at=logged_at,
-        event=InferenceEvent.PREDICTION,
-        prediction=prediction,
-        detail=detail,
-    )
-    return entry, window
+        "window_sha256": hashlib.sha256(window).hexdigest(),
+        "rul_state": _text(state),
+        "raw": {_text(name): [_number(each) for each in found] for name, found in raw.items()},
+        "flags": [_text(each) for each in flags[:FLAGS_MAX]],
+        "runtime": _text(runtime),
+        **{name: found for name, each in numbers.items() if (found := _number(each)) is not None},
+    }
+    entry = {
+        "index": index,
+        "timestamp": _z(timestamp),
+        "logged_at": _z(logged_at),
+        "event": InferenceEvent.PREDICTION.value,
+        "prediction": prediction,
+        "detail": detail,
+    }
+    return Written(canonical_json(entry), prediction["prediction_id"], window)
 
 
 def _time(given: str, logged_at: datetime) -> tuple[datetime, dict[str, str]]:
     """The time of the prediction; that of the call where the given one is none, which is then noted."""
     try:
         found = datetime.fromisoformat(given)
-    except ValueError:
+        return (found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)), {}
+    except (ValueError, OverflowError):
         return logged_at, {"timestamp_given": _text(given)}
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)), {}
+
+
+def _z(time: datetime) -> str:
+    """As pydantic writes a time in UTC."""
+    return time.isoformat().replace("+00:00", "Z")
 
 
 def _text(given: Any) -> str:
+    if type(given) is str and given.isascii() and len(given) <= TEXT_CHARS_MAX:  # as nearly all are
+        return given
     return str(given)[:TEXT_CHARS_MAX].encode(errors="replace").decode()
 
 

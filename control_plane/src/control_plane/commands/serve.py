@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
+import uvloop
 
 from control_plane.access.oidc_settings import oidc_settings
 from control_plane.alerts.settings import notice_settings
@@ -151,7 +152,7 @@ def serve(
         load_routes(routes, fleet),
         notice_settings(os.environ), ingest_metrics, _web_tls(web_certificate, web_key), oidc_settings(os.environ),
     )  # fmt: skip
-    asyncio.run(_until_told(Centre(settings, fleet)))
+    uvloop.run(_until_told(Centre(settings, fleet)))
 
 
 def _web_tls(certificate: Path | None, key: Path | None) -> WebTls | None:

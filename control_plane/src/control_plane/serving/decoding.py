@@ -1,13 +1,12 @@
 """A message that cannot be read is the caller's mistake: INVALID_ARGUMENT, where gRPC would say UNKNOWN."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-Handler = Any  # grpc.RpcMethodHandler is generic to a type checker alone
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+from control_plane.serving.wrapping import Handler
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -15,26 +14,8 @@ class _Unreadable:
     """Stands in the message's place."""
 
 
-class Decoding(grpc.aio.ServerInterceptor):
-    """Of methods with one question and one answer."""
-
-    def __init__(self) -> None:
-        self._handlers: dict[str, Handler] = {}
-
-    async def intercept_service(
-        self, continuation: Continuation, details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """The method, which is not called for what is no message of it."""
-        found = await continuation(details)
-        if found is None or found.unary_unary is None:
-            return found
-        known = self._handlers.get(details.method)
-        if known is None:
-            known = self._handlers[details.method] = _forgiving(found)
-        return known
-
-
-def _forgiving(handler: Handler) -> Handler:
+def forgiving(_method: str, handler: Handler) -> Handler:
+    """A wrapper: the method is not called for what is no message of it."""
     read, inner = handler.request_deserializer, handler.unary_unary
 
     def read_or_not(sent: bytes) -> Any:

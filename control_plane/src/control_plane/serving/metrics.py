@@ -5,83 +5,104 @@ Names say `centre_inference_*`, the unit last; `method` is the gRPC method's own
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Metric, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from control_plane.audit.prediction_logger import AuditLogger
 from control_plane.serving.engine import Engine
 from control_plane.serving.published import PublishedModels
+from control_plane.serving.wrapping import Handler
 from shared.errors import ConfigError
 from shared.listen import parse_endpoint, require_loopback
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 5.0)  # 0.3 s: PRD 5, test plan
 WINDOWS = (1, 2, 4, 8, 16, 32, 64)  # of a run; 64 is an engine's largest
 
-Handler = Any  # grpc.RpcMethodHandler is generic to a type checker alone
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class InferenceMetrics(grpc.aio.ServerInterceptor):
-    """Counts and times the calls that pass it; an engine's `Meter` too."""
+class InferenceMetrics(Collector):
+    """Counts and times calls; an engine's `Meter` too.
+
+    Plain numbers of one thread, made metrics at a scrape: prometheus_client's own take a lock for each.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        labels = ["method", "code"]
-        self._calls = Counter("centre_inference_calls", "calls answered", labels, registry=self.registry)
-        self._seconds = Histogram(
-            "centre_inference_call_seconds", "from a call's message to its answer", ["method"],
-            buckets=SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self._batch = Histogram(
-            "centre_inference_run_windows", "windows of callers that were run together",
-            buckets=WINDOWS, registry=self.registry,
-        )  # fmt: skip
-        self._run_seconds = Counter(
-            "centre_inference_run_seconds", "in the models' graphs", registry=self.registry
-        )
-        self._handlers: dict[str, Handler] = {}
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self._seconds: dict[str, Spread] = {}
+        self._batch, self._run_s = Spread(WINDOWS), 0.0
+        self.registry.register(self)
 
     def ran(self, windows: int, took_s: float) -> None:
         """One run of an engine is over."""
-        self._batch.observe(windows)
-        self._run_seconds.inc(took_s)
+        self._batch.note(windows)
+        self._run_s += took_s
 
-    async def intercept_service(
-        self, continuation: Continuation, details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """The method, watched where it has one question and one answer."""
-        found = await continuation(details)
-        if found is None or found.unary_unary is None:
-            return found
-        known = self._handlers.get(details.method)
-        if known is None:
-            watched = self._watched(details.method, found.unary_unary)
-            known = self._handlers[details.method] = found._replace(unary_unary=watched)
-        return known
-
-    def _watched(self, path: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        method = path.rpartition("/")[2]
-        seconds, fine = self._seconds.labels(method), self._calls.labels(method, grpc.StatusCode.OK.name)
+    def watching(self, method: str, handler: Handler) -> Handler:
+        """A wrapper: the method, watched."""
+        inner: Callable[..., Awaitable[Any]] = handler.unary_unary
+        seconds = self._seconds.setdefault(method, Spread(SECONDS))
+        fine = method, grpc.StatusCode.OK.name
 
         async def watched(request: Any, context: Context) -> Any:
             began = time.perf_counter()
             try:
                 answer = await inner(request, context)
             except BaseException as error:
-                self._calls.labels(method, _code(error, context).name).inc()
+                self._calls[method, _code(error, context).name] += 1
                 raise
             finally:
-                seconds.observe(time.perf_counter() - began)
-            fine.inc()
+                seconds.note(time.perf_counter() - began)
+            self._calls[fine] += 1
             return answer
 
-        return watched
+        return handler._replace(unary_unary=watched)
+
+    def collect(self) -> Iterator[Metric]:
+        """All of it, as it is now."""
+        calls = CounterMetricFamily("centre_inference_calls", "calls answered", labels=["method", "code"])
+        for labels, count in list(self._calls.items()):
+            calls.add_metric(labels, count)
+        yield calls
+        seconds = HistogramMetricFamily(
+            "centre_inference_call_seconds", "from a call's message to its answer", labels=["method"]
+        )
+        for method, spread in self._seconds.items():
+            seconds.add_metric([method], *spread.told())
+        yield seconds
+        batch = HistogramMetricFamily(
+            "centre_inference_run_windows", "windows of callers that were run together"
+        )
+        batch.add_metric([], *self._batch.told())
+        yield batch
+        yield CounterMetricFamily("centre_inference_run_seconds", "in the models' graphs", value=self._run_s)
+
+
+class Spread:
+    """How often a value fell below each of some bounds."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds, self._counts, self._sum = bounds, [0] * (len(bounds) + 1), 0.0
+
+    def note(self, value: float) -> None:
+        """One more."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def told(self) -> tuple[list[tuple[str, float]], float]:
+        """Counts up to each bound, and the sum, as a histogram of Prometheus has them."""
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        return list(zip(names, map(float, accumulate(self._counts)), strict=True)), self._sum
 
 
 def _code(error: BaseException, context: Context) -> grpc.StatusCode:

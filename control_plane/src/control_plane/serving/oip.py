@@ -20,9 +20,9 @@ from control_plane.serving.engine import Engine, Run
 from control_plane.serving.oip_tensors import answer, metadata, read_windows, requested
 from control_plane.serving.published import NotServed, PublishedModels
 from control_plane.serving.recording import record
-from control_plane.serving.service import NAME, status_of
+from control_plane.serving.service import NAME, said, status_of
 from shared.errors import Rejected, Retryable, Untrusted
-from shared.interpret import Fields, interpret_many
+from shared.interpret import Fields
 from shared.onnx_model import OnnxModel
 from shared.schemas import ComponentId, Window, utc_now
 from shared.wire import open_inference_pb2 as oip
@@ -93,7 +93,7 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
             values = read_windows(request, model.manifest.feature_spec)
             chosen = requested(request, model.manifest)
             runs = await self._runs(model, values)
-            found = _interpreted(model, values, runs)
+            found = [said(run) for run in runs]
         except (Rejected, Retryable, Untrusted, ValueError) as error:
             await context.abort(status_of(error), str(error))
         for fields, run, window in zip(found, runs, values, strict=True):
@@ -122,24 +122,10 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
         return record(self._audit, model, window, run, found, mode)
 
 
-def _interpreted(model: OnnxModel, values: Floats, runs: list[Run]) -> list[Fields]:
-    """What may be said of each window; Rejected when nothing may be said of one."""
-    outputs = {name: np.stack([run.outputs[name] for run in runs]) for name in model.manifest.outputs}
-    found: list[Fields] = []
-    for fields in interpret_many(outputs, model.manifest, values).each():
-        if isinstance(fields, Rejected):
-            raise fields
-        found.append(fields)
-    return found
-
-
 def _place(request: oip.ModelInferRequest, model: OnnxModel) -> ComponentId:
     """Whose windows they are; ValueError when a name is none, Untrusted when it is another site's."""
-    said = {
-        name: request.parameters[name].string_param
-        for name in ComponentId._fields
-        if name in request.parameters
-    }
+    given = request.parameters
+    said = {name: given[name].string_param for name in ComponentId._fields if name in given} if given else {}
     place = ComponentId(
         said.get("site_id", SITE.get() or NOT_SAID),
         said.get("reactor_id", NOT_SAID),

@@ -7,7 +7,9 @@ release's, interpreted: NaN where a RUL is no number. Words stand beside it (BYT
 """
 
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,8 +80,11 @@ def read_windows(request: oip.ModelInferRequest, spec: FeatureSpec) -> Floats:
             f"{WINDOWS_MAX}: windows, cycles (oldest first), and the tags {', '.join(spec.tags)}"
         )
     values = _numbers(request, math.prod(shape)).reshape(shape)
-    values[~np.isfinite(values)] = np.nan
-    empty = np.flatnonzero(np.isnan(values).all(axis=(1, 2)))
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    values[~finite] = np.nan
+    empty = np.flatnonzero(~finite.any(axis=(1, 2)))
     if len(empty):
         raise ValueError(f"input {INPUT!r}: window {empty[0]} has not one finite number")
     return values
@@ -125,26 +130,40 @@ def answer(
     found: Sequence[Fields],
 ) -> oip.ModelInferResponse:
     """The response for each window's fields and `prediction_id`, typed or raw as the request was."""
-    response = oip.ModelInferResponse(
-        model_name=manifest.name, model_version=str(manifest.version), id=request.id
-    )
-    response.parameters["model_sha256"].string_param = manifest.sha256
-    for name, column in chosen.items():
-        values = [value for fields in found for value in column.of(fields)]
-        tensor = response.outputs.add(name=name, datatype=column.datatype, shape=[len(found), column.width])
-        if request.raw_input_contents:
-            response.raw_output_contents.append(_raw(column, values))
-        elif column.datatype == "FP32":
+    response = oip.ModelInferResponse()
+    response.CopyFrom(_frame(manifest.name, manifest.version, manifest.sha256, tuple(chosen), len(found)))
+    response.id = request.id
+    columns_of = [
+        (column, [value for fields in found for value in column.of(fields)]) for column in chosen.values()
+    ]
+    if request.raw_input_contents:
+        response.raw_output_contents.extend([_raw(*each) for each in columns_of])
+        return response
+    for tensor, (column, values) in zip(response.outputs, columns_of, strict=True):
+        if column.datatype == "FP32":
             tensor.contents.fp32_contents.extend(values)
         else:
             tensor.contents.bytes_contents.extend(word.encode() for word in values)
     return response
 
 
+@lru_cache(maxsize=256)  # of the models that are served, each with some ways to ask
+def _frame(
+    name: str, version: int, sha256: str, outputs: tuple[str, ...], windows: int
+) -> oip.ModelInferResponse:
+    """An answer without its numbers: the same for every call of its kind, and copied."""
+    response = oip.ModelInferResponse(model_name=name, model_version=str(version))
+    response.parameters["model_sha256"].string_param = sha256
+    for each in outputs:
+        column = _COLUMNS[each]
+        response.outputs.add(name=each, datatype=column.datatype, shape=[windows, column.width])
+    return response
+
+
 def _raw(column: Column, values: Sequence[Any]) -> bytes:
     """FP32 little-endian; BYTES with their length in 4 bytes before each."""
     if column.datatype == "FP32":
-        return np.array(values, "<f4").tobytes()
+        return struct.pack(f"<{len(values)}f", *values)
     words = [word.encode() for word in values]
     return b"".join(len(word).to_bytes(4, "little") + word for word in words)
 

@@ -9,6 +9,7 @@ from grpc_health.v1 import health, health_pb2
 from control_plane.rpc.server import start_server
 from control_plane.serving.published import PublishedModels
 from control_plane.serving.service import SERVICE, InferenceService
+from control_plane.serving.wrapping import Wrapper, Wrapping
 from shared.wire import rul_pb2_grpc
 
 OPTION = "--inference-listen"
@@ -22,7 +23,7 @@ class Offered(NamedTuple):
     """A service beside our own: its full name, and what adds it to a server."""
 
     name: str
-    add: Callable[[grpc.aio.Server], None]
+    add: Callable[[Wrapping], None]
 
 
 class InferenceHealth:
@@ -52,6 +53,7 @@ async def start_inference_server(
     services: Sequence[Offered] = (),
     credentials: grpc.ServerCredentials | None = None,
     guards: Sequence[grpc.aio.ServerInterceptor] = (),
+    wrappers: Sequence[Wrapper] = (),
     health_told: InferenceHealth | None = None,
 ) -> grpc.aio.Server:
     """Serve; in clear on loopback only. ConfigError when the port is taken."""
@@ -59,7 +61,7 @@ async def start_inference_server(
 
     def add(server: grpc.aio.Server) -> None:
         for each in offered:
-            each.add(server)
+            each.add(Wrapping(server, wrappers))
 
     names = [each.name for each in offered]
     if health_told is not None:
@@ -70,5 +72,5 @@ async def start_inference_server(
     )  # fmt: skip
 
 
-def _add(service: InferenceService, server: grpc.aio.Server) -> None:
-    rul_pb2_grpc.add_RULInferenceServiceServicer_to_server(service, server)
+def _add(service: InferenceService, server: Wrapping) -> None:
+    rul_pb2_grpc.add_RULInferenceServiceServicer_to_server(service, server)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from control_plane.serving.published import NotServed, PublishedModels
 from control_plane.serving.recording import record
 from shared.contributions import explained
 from shared.errors import Rejected, Retryable, Untrusted
-from shared.interpret import Fields, interpret_many
+from shared.interpret import Fields
 from shared.onnx_model import OnnxModel
 from shared.schemas import ComponentId, Contribution, Window, utc_now
 from shared.wire import rul_pb2, rul_pb2_grpc
@@ -46,7 +46,7 @@ class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
             model = self._models.get(asked.component_type or asked.component)
             window = read_window(asked, model)
             run = await self._engine.run(model, window.values, context.time_remaining())
-            found = _interpreted(model, window, run)
+            found = said(run)
             if request.explain or found["is_anomaly"]:
                 found = await self._engine.apart(_explained, model, window, found)
         except (Rejected, Retryable, Untrusted, ValueError) as error:
@@ -90,9 +90,10 @@ def read_window(asked: rul_pb2.SensorWindow, model: OnnxModel) -> Window:
         )
     values = np.array(asked.features, dtype=np.float32).reshape(spec.window_cycles, len(spec.tags))
     finite = np.isfinite(values)
-    if not finite.any():
-        raise ValueError("features: not one finite number")
-    values[~finite] = np.nan
+    if not finite.all():
+        values[~finite] = np.nan
+        if not finite.any():
+            raise ValueError("features: not one finite number")
     return Window(_place(asked), spec.component_type, None, _when(asked.timestamp), spec.tags, values)
 
 
@@ -119,18 +120,17 @@ def _when(text: str) -> datetime:
         ) from None
 
 
-def _interpreted(model: OnnxModel, window: Window, run: Run) -> Fields:
-    """What the model says of the window, by the same rule as at the edge; Rejected where it says nothing."""
-    rows = {name: values[np.newaxis] for name, values in run.outputs.items()}
-    return _one(interpret_many(rows, model.manifest, window.values[np.newaxis]).each())
+def said(run: Run) -> Fields:
+    """What the model says of a window, by the same rule as at the edge; Rejected where it says nothing."""
+    return _fields(run.found)
 
 
 def _explained(model: OnnxModel, window: Window, found: Fields) -> Fields:
-    return _one(explained(model, window.values[np.newaxis], [found]))
+    [more] = explained(model, window.values[np.newaxis], [found])
+    return _fields(more)
 
 
-def _one(answers: list[Fields | Rejected]) -> Fields:
-    [found] = answers
+def _fields(found: Fields | Rejected) -> Fields:
     if isinstance(found, Rejected):
         raise found
     return found
