@@ -49,10 +49,6 @@ def _fixed(schema: str, key: str, store_id: str, config_hash: str) -> dict[str, 
     }
 
 
-# The order in which `headers` gives them: the envelope without its row number first, then that, then its id.
-HEADER_NAMES = tuple(headers(Outgoing("", "", 0, b""), "", 0, ""))
-
-
 def parse_headers(headers: Headers) -> Envelope:
     """The envelope of a message; Rejected when a header is missing or its number is none."""
     given = dict(headers or ())

@@ -35,6 +35,8 @@ STOP_LOOK_S = 0.2  # how soon a stop is seen while sinks are waited for
 PROGRESS_PERIOD_S = 5.0  # how often Kafka is asked whether anything is left to read
 ASK_TIMEOUT_S = 5.0  # for each such question
 
+_Place = tuple[str, int]  # topic and partition
+
 log = structlog.get_logger()
 
 
@@ -116,11 +118,11 @@ class Ingest:
             log.warning("Kafka is out of reach", reason=error.str())
 
     def _step(self, consumer: Consumer, dead_letters: KafkaDeadLetters, stop: threading.Event) -> None:
-        last: dict[tuple[str | None, int | None], Message] = {}
+        last: dict[_Place, Message] = {}
         for messages in self._gather(consumer):
-            for chunk in _chunks(messages):
-                self._intake.judge(chunk, dead_letters)
-            last.update({(m.topic(), m.partition()): m for m in messages})
+            for place, own in _by_partition(messages).items():
+                self._intake.judge(_chunk(place[0], own), dead_letters)
+                last[place] = own[-1]
             messages.clear()  # their memory is the next ones', and still in the processor's cache
         waits = _StaysInGroup(stop, consumer, self._early)
         self._intake.settle(waits)
@@ -202,22 +204,23 @@ class _StaysInGroup:
 
 def next_offsets(messages: Iterable[Message]) -> list[TopicPartition]:
     """What to commit for exactly these messages: of each partition, the offset after its last."""
-    last: dict[tuple[str, int], int] = {}
+    last: dict[_Place, int] = {}
     for message in messages:
         place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
         last[place] = max(offset, last.get(place, -1))
     return [TopicPartition(*place, offset + 1) for place, offset in last.items()]
 
 
-def _chunks(messages: Iterable[Message]) -> Iterator[Chunk]:
-    """The messages by topic."""
-    topics: dict[str, list[Message]] = defaultdict(list)
+def _by_partition(messages: Iterable[Message]) -> dict[_Place, list[Message]]:
+    found: dict[_Place, list[Message]] = defaultdict(list)
     for message in messages:
-        topics[message.topic() or ""].append(message)
-    for topic, own in topics.items():
-        yield Chunk(
-            topic, [m.headers() for m in own], [m.value() or b"" for m in own], partial(_received, own)
-        )
+        found[message.topic() or "", message.partition() or 0].append(message)
+    return found
+
+
+def _chunk(topic: str, messages: Sequence[Message]) -> Chunk:
+    headers, bodies = [m.headers() for m in messages], [m.value() or b"" for m in messages]
+    return Chunk(topic, headers, bodies, partial(_received, messages))
 
 
 def _received(messages: Sequence[Message], at: int) -> Received:

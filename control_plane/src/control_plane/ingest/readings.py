@@ -5,9 +5,9 @@ vouched for; ingest then looks at fewer, and at last at one by the schemas alone
 stricter than the schema's and never laxer: what is refused, and why, is only ever said there.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from operator import itemgetter, methodcaller
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.sinks.batch import Readings
 from control_plane.sinks.lake_tables import TABLES
-from shared.envelope import HEADER_NAMES, SEQ_DIGITS_MAX, Envelope, Headers, parse_headers
+from shared.envelope import SEQ_DIGITS_MAX, Envelope, Headers, parse_headers
 from shared.errors import Rejected
 from shared.schemas import ComponentId, Quality, Telemetry
 from shared.schemas.base import Name
@@ -29,13 +29,12 @@ WHOLE_MAX = 2**63 - 1  # what a column of the lake holds
 
 _Wholes = NDArray[np.int64]
 
-_ORIGIN = 4  # headers that say whose row it is
-_SEQ = HEADER_NAMES.index("seq")
 _SCHEMA: pa.Schema = TABLES[Telemetry.SCHEMA].schema
 _PARTS = ("timestamp", "seq", "cycle", "metrics", "quality")  # the columns that differ from row to row
 _NAME = TypeAdapter(Name)
-# As pydantic writes a time in UTC; it reads many other forms, and Arrow not quite the same ones.
-_TIMES = re.compile(r"(?:(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z\n)*", re.ASCII)
+# Of a time as pydantic writes it, in UTC; it reads many other forms, and Arrow not quite the same ones.
+_TIME_CHARS = frozenset({20, *range(22, 28)})
+_YEAR_MIN = "0001"
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -50,6 +49,14 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     cycle: Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)] | None = None
 
 
+_IN_DOUBT = (
+    ValueError,
+    TypeError,
+    LookupError,
+    msgspec.MsgspecError,
+    Rejected,
+)  # pydantic's, Arrow's: ValueError
+_envelope = itemgetter(*Envelope._fields)
 _decode = msgspec.json.Decoder(_Body).decode
 
 
@@ -67,10 +74,10 @@ class _Places(dict[tuple[Any, ...], int]):
         self.all: list[_Place] = []
 
     def __missing__(self, key: tuple[Any, ...]) -> int:
-        origin, names = key[:_ORIGIN], key[_ORIGIN:]
-        if tuple(name for name, _ in origin) != HEADER_NAMES[:_ORIGIN]:
-            raise ValueError("headers in another order")
-        envelope = parse_headers([*origin, ("seq", b"1")])
+        schema, site, store_id, config_hash, *names = key
+        envelope = parse_headers(
+            dict(zip(Envelope._fields, (schema, site, store_id, "0", config_hash), strict=True))
+        )
         component = ComponentId(*map(_NAME.validate_python, names))
         if (envelope.schema, envelope.site) != (Telemetry.SCHEMA, component.site_id):
             raise ValueError("not a reading of this site")
@@ -112,12 +119,7 @@ class ReadingColumns:
         """Whether all of these messages are readings; if not, none is taken."""
         try:
             codes, seqs, times, rows = self._checked(marks, bodies)
-        except (
-            ValueError,
-            TypeError,
-            msgspec.MsgspecError,
-            Rejected,
-        ):  # pydantic's, Arrow's are the first
+        except _IN_DOUBT:
             return False
         self._codes += codes
         self._bodies += bodies
@@ -134,8 +136,9 @@ class ReadingColumns:
         """Take a reading that its schema allows; False when it must be said row by row what is new."""
         if self._known.room <= len(self._codes):
             return False
-        key = (*envelope._replace(seq=0), *record.component_id)
-        place = _Place(envelope, record.component_id)
+        own = envelope._replace(seq=0)
+        key = (*own, *record.component_id)
+        place = _Place(own, record.component_id)
         self._codes.append(self._places[key] if key in self._places else self._places.note(key, place))
         self._bodies.append(body)
         self._times.append(pa.array([record.timestamp], _SCHEMA.field("timestamp").type))
@@ -147,18 +150,22 @@ class ReadingColumns:
 
     def _checked(
         self, marks: Sequence[Headers], bodies: Sequence[bytes]
-    ) -> tuple[list[int], list[bytes], pa.Array, list[_Body]]:
+    ) -> tuple[list[int], Sequence[bytes], pa.Array, list[_Body]]:
         """Places, row numbers, times and bodies; an error of whatever kind when one is in doubt."""
         if self._known.room < len(self._codes) + len(bodies):
             raise ValueError("what is new must be said row by row")
-        columns = list(zip(*marks, strict=True))
-        seqs = _row_numbers(columns)
+        schemas, sites, stores, seqs, hashes = zip(*(_envelope(dict(m or ())) for m in marks), strict=True)
+        _check_row_numbers(seqs)
         rows = [_decode(body) for body in bodies]
         if any(row.metrics.keys() & row.quality.keys() for row in rows if row.quality):
             raise ValueError("a number and a reason for the same tag")
-        names = ([r.site_id for r in rows], [r.reactor_id for r in rows], [r.component for r in rows])
+        names = (
+            [row.site_id for row in rows],
+            [row.reactor_id for row in rows],
+            [row.component for row in rows],
+        )
         places = self._places
-        codes = [places[key] for key in zip(*columns[:_ORIGIN], *names, strict=True)]
+        codes = [places[key] for key in zip(schemas, sites, stores, hashes, *names, strict=True)]
         return codes, seqs, _times([row.timestamp for row in rows]), rows
 
     def _to_columns(self) -> None:
@@ -189,7 +196,7 @@ class ReadingColumns:
             name: pa.array(values, pa.string()).take(pa.array(codes)) for name, values in per_place.items()
         }
         columns |= {name: parts[name] for name in _PARTS}
-        table = pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+        table = pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA).combine_chunks()
         readings = Readings(table, self._bodies, codes, [p.component.key for p in places])
         is_new, repeats = self._news(codes, parts["seq"].to_numpy())
         return Gathered(readings.where(is_new), repeats)
@@ -209,20 +216,16 @@ class ReadingColumns:
         return is_new, repeats
 
 
-def _row_numbers(columns: Sequence[tuple[Any, ...]]) -> list[bytes]:
-    """The digits of each message's row number, all headers being ours and each there once."""
-    for name, column in zip(HEADER_NAMES[_ORIGIN:], columns[_ORIGIN:], strict=True):
-        if {found for found, _ in column} != {name}:
-            raise ValueError("other headers")
-    seqs: list[bytes] = [value for _, value in columns[_SEQ]]
+def _check_row_numbers(seqs: Sequence[bytes]) -> None:
     sizes = set(map(len, seqs))
     if not b"".join(seqs).isdigit() or min(sizes) < 1 or max(sizes) > SEQ_DIGITS_MAX:
         raise ValueError("not a row number")
-    return seqs
 
 
 def _times(stamps: list[str]) -> pa.Array:
-    if not _TIMES.fullmatch("\n".join(stamps) + "\n"):
+    """Arrow reads ISO 8601, but for what is checked here as pydantic does."""
+    utc = "\n".join([*stamps, ""]).count("Z\n")
+    if utc != len(stamps) or min(stamps) < _YEAR_MIN or not _TIME_CHARS.issuperset(map(len, stamps)):
         raise ValueError("not in the usual form")
     return pa.array(stamps, pa.string()).cast(_SCHEMA.field("timestamp").type)
 
@@ -230,5 +233,5 @@ def _times(stamps: list[str]) -> pa.Array:
 def _maps(rows: Sequence[Mapping[str, Any]], kind: pa.MapType) -> pa.Array:
     ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
     keys = pa.array(list(chain.from_iterable(rows)), kind.key_type)
-    items = pa.array(list(chain.from_iterable(row.values() for row in rows)), kind.item_type)
+    items = pa.array(list(chain.from_iterable(map(methodcaller("values"), rows))), kind.item_type)
     return pa.MapArray.from_arrays(ends, keys, items)
