@@ -31,7 +31,7 @@ class KnownRows:
 
     @property
     def room(self) -> int:
-        """How many rows of any store could be noted without one being refused."""
+        """How many rows of any store could be noted for sure; when there was too little once, it stays so."""
         return RUNS_PER_STORE_MAX - self._runs_max
 
     def add(self, store_id: str, seq: int) -> bool:

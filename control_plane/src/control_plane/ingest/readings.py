@@ -24,7 +24,7 @@ from shared.errors import Rejected
 from shared.schemas import ComponentId, Quality, Telemetry
 from shared.schemas.base import Name
 
-COLUMN_ROWS = 2_000  # are Python's objects at a time: few enough for a processor's cache
+COLUMN_ROWS = 1_000  # are Python's objects at a time: few enough for a processor's cache
 WHOLE_MAX = 2**63 - 1  # what a column of the lake holds
 
 _Wholes = NDArray[np.int64]
@@ -231,7 +231,7 @@ def _times(stamps: list[str]) -> pa.Array:
 
 
 def _maps(rows: Sequence[Mapping[str, Any]], kind: pa.MapType) -> pa.Array:
-    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32) if any(rows) else np.zeros(len(rows) + 1, np.int32)
     keys = pa.array(list(chain.from_iterable(rows)), kind.key_type)
     items = pa.array(list(chain.from_iterable(map(methodcaller("values"), rows))), kind.item_type)
     return pa.MapArray.from_arrays(ends, keys, items)
