@@ -18,7 +18,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer
 
-from control_plane.ingest.consumer import BATCH_MESSAGES_MAX, Ingest, consumer_config
+from control_plane.ingest.consumer import Ingest, consumer_config
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from tests.support.kafka import running_kafka
@@ -26,6 +26,7 @@ from tests.support.readings import send
 
 RECORDS = int(os.environ.get("INGEST_RECORDS", "200000"))
 TURNS = 2
+BARE_MESSAGES = 10_000  # at a time
 TOPIC = "telemetry_raw"
 LOOK_S = 0.02
 DEADLINE_S = 600.0
@@ -68,7 +69,7 @@ def _discard(bootstrap: str, group: str) -> None:
     consumer, seen = Consumer(consumer_config(bootstrap, group, {})), 0
     consumer.subscribe([TOPIC])
     while seen < RECORDS:
-        seen += len(consumer.consume(BATCH_MESSAGES_MAX, 1.0))
+        seen += len(consumer.consume(BARE_MESSAGES, 1.0))
     consumer.close()
 
 

@@ -2,7 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import structlog
 from confluent_kafka import (
@@ -15,21 +17,25 @@ from confluent_kafka import (
 )
 
 from control_plane.ingest.dead_letters import KafkaDeadLetters, QuietLog
-from control_plane.ingest.intake import Intake, Received
+from control_plane.ingest.intake import Chunk, Intake, Received
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import Progress
 from control_plane.sinks.arrival import Sink
 from shared.schemas import DLQ_SUFFIX, TOPICS
 
 GROUP = "pm-stack-smr-ingest"
-BATCH_MESSAGES_MAX = 10_000  # some 40 MB as records; a backlog makes few and large files in the lake
+BATCH_MESSAGES_MAX = (
+    50_000  # some 30 MB as columns and bodies; a backlog makes few and large files in the lake
+)
 BATCH_BYTES_MAX = 32 * 1024 * 1024  # of bodies: a batch of the largest messages must fit in memory too
 BATCH_WAIT_S = 1.0  # how long a batch is gathered: the age of what a page shows
-CHUNK_MESSAGES_MAX = 100  # taken before bytes are counted again: at 1 MiB each, 100 MiB beyond the bound
+CHUNK_MESSAGES_MAX = 100  # judged at once: more leave the cache; at 1 MiB each, 100 MiB beyond the bound
 FETCHED_AHEAD_KIB_MAX = 16_384  # that librdkafka keeps ready: some 20,000 readings
 STOP_LOOK_S = 0.2  # how soon a stop is seen while sinks are waited for
 PROGRESS_PERIOD_S = 5.0  # how often Kafka is asked whether anything is left to read
 ASK_TIMEOUT_S = 5.0  # for each such question
+
+_Place = tuple[str, int]  # topic and partition
 
 log = structlog.get_logger()
 
@@ -112,32 +118,44 @@ class Ingest:
             log.warning("Kafka is out of reach", reason=error.str())
 
     def _step(self, consumer: Consumer, dead_letters: KafkaDeadLetters, stop: threading.Event) -> None:
-        messages = self._gather(consumer)
+        last: dict[_Place, Message] = {}
+        for messages in self._gather(consumer):
+            for place, own in _by_partition(messages).items():
+                self._intake.judge(_chunk(place[0], own), dead_letters)
+                last[place] = own[-1]
+            messages.clear()  # their memory is the next ones', and still in the processor's cache
         waits = _StaysInGroup(stop, consumer, self._early)
-        self._intake.take([_received(m) for m in messages], dead_letters, waits)
+        self._intake.settle(waits)
         waits.resume()
-        if messages and not stop.is_set() and dead_letters.flushed():
-            _commit(consumer, next_offsets(messages))
+        if last and not stop.is_set() and dead_letters.flushed():
+            _commit(consumer, next_offsets(last.values()))
 
-    def _gather(self, consumer: Consumer) -> list[Message]:
-        """A batch, bounded in number, bytes and the time that it waits for more."""
-        batch, end = list(self._early), time.monotonic() + BATCH_WAIT_S
+    def _gather(self, consumer: Consumer) -> Iterator[list[Message]]:
+        """The messages of a batch, bounded in number, bytes and the time that it waits for more."""
+        messages, end = list(self._early), time.monotonic() + BATCH_WAIT_S
         self._early.clear()
-        size = sum(map(len, batch))
-        while len(batch) < BATCH_MESSAGES_MAX and size < BATCH_BYTES_MAX:
-            room = min(CHUNK_MESSAGES_MAX, BATCH_MESSAGES_MAX - len(batch))
-            chunk = consumer.consume(room, max(end - time.monotonic(), 0.0))
-            for message in chunk:
-                error = message.error()
-                if error is None:
-                    batch.append(message)
-                    size += len(message)
-                    self._trouble = None
-                else:
-                    self._on_error(error)
-            if len(chunk) < room:
-                break
-        return batch
+        count = size = 0
+        more = True
+        while more or messages:
+            if messages:
+                count, size = count + len(messages), size + sum(map(len, messages))
+                yield messages
+            room = min(CHUNK_MESSAGES_MAX, BATCH_MESSAGES_MAX - count)
+            if not more or room <= 0 or size >= BATCH_BYTES_MAX:
+                return
+            found = consumer.consume(room, max(end - time.monotonic(), 0.0))
+            more = len(found) == room
+            messages = self._sound(found)
+
+    def _sound(self, found: list[Message]) -> list[Message]:
+        """Those that are messages; the others say what is wrong."""
+        messages = [message for message in found if message.error() is None]
+        if messages:
+            self._trouble = None
+        for message in found if len(messages) < len(found) else ():
+            if (error := message.error()) is not None:
+                self._on_error(error)
+        return messages
 
     def _note_progress(self, consumer: Consumer, asker: Consumer) -> None:
         """Now and then: whether anything is left to read, and how far we have come."""
@@ -186,14 +204,27 @@ class _StaysInGroup:
 
 def next_offsets(messages: Iterable[Message]) -> list[TopicPartition]:
     """What to commit for exactly these messages: of each partition, the offset after its last."""
-    last: dict[tuple[str, int], int] = {}
+    last: dict[_Place, int] = {}
     for message in messages:
         place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
         last[place] = max(offset, last.get(place, -1))
     return [TopicPartition(*place, offset + 1) for place, offset in last.items()]
 
 
-def _received(message: Message) -> Received:
+def _by_partition(messages: Iterable[Message]) -> dict[_Place, list[Message]]:
+    found: dict[_Place, list[Message]] = defaultdict(list)
+    for message in messages:
+        found[message.topic() or "", message.partition() or 0].append(message)
+    return found
+
+
+def _chunk(topic: str, messages: Sequence[Message]) -> Chunk:
+    headers, bodies = [m.headers() for m in messages], [m.value() or b"" for m in messages]
+    return Chunk(topic, headers, bodies, partial(_received, messages))
+
+
+def _received(messages: Sequence[Message], at: int) -> Received:
+    message = messages[at]
     topic = message.topic() or ""
     origin = f"{topic}/{message.partition()}/{message.offset()}"
     kind, time_ms = message.timestamp()

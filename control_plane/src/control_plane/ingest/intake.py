@@ -1,6 +1,7 @@
 """One way in, however a record came: validated, repeats dropped, every sink told, what is bad set aside."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -8,12 +9,23 @@ from pydantic import ValidationError
 
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import Progress
+from control_plane.ingest.readings import ReadingColumns
 from control_plane.sinks.arrival import Arrival, Sink
+from control_plane.sinks.batch import Batch
 from shared.envelope import Envelope, Headers, parse_headers
 from shared.errors import Rejected, Retryable
-from shared.schemas import DLQ_SUFFIX, GapRecord, SiteStatus, parse_record, utc_now
+from shared.schemas import (
+    DLQ_SUFFIX,
+    TOPIC_BY_SCHEMA,
+    GapRecord,
+    SiteStatus,
+    Telemetry,
+    parse_record,
+    utc_now,
+)
 
 RETRY_WAIT_S = 1.0  # after a sink said "not now"
+READINGS_TOPIC = TOPIC_BY_SCHEMA[Telemetry.SCHEMA]
 
 log = structlog.get_logger()
 
@@ -28,6 +40,15 @@ class Received(NamedTuple):
     body: bytes
     origin: str
     time_ms: int | None = None
+
+
+class Chunk(NamedTuple):
+    """Messages of one topic in order: their headers and bodies, and each as `Received` where it must be."""
+
+    topic: str
+    headers: Sequence[Headers]
+    bodies: Sequence[bytes]
+    received: Callable[[int], Received]
 
 
 class DeadLetters(Protocol):
@@ -49,18 +70,42 @@ class Intake:
 
     def __init__(self, sinks: Sequence[Sink], known: KnownRows, progress: Progress) -> None:
         self._sinks, self._known, self.progress = sinks, known, progress
+        self._readings, self._others = ReadingColumns(known), list[Arrival]()
         self.accepted = 0
         self.repeats = 0
         self.dead_letters = 0
 
-    def take(self, messages: Sequence[Received], dead_letters: DeadLetters, stop: Stop) -> None:
-        """Returns when every sink holds what was new of `messages`, or `stop` is set."""
-        batch = [a for message in messages if (a := self._arrival(message, dead_letters))]
-        if batch:
-            self._settle(batch, stop)
+    def take(self, messages: Iterable[Received], dead_letters: DeadLetters, stop: Stop) -> None:
+        """Judge and settle what did not come from Kafka."""
+        for topic, found in groupby(messages, lambda message: message.topic):
+            run = list(found)
+            chunk = Chunk(topic, [m.headers for m in run], [m.body for m in run], run.__getitem__)
+            self.judge(chunk, dead_letters)
+        self.settle(stop)
+
+    def judge(self, chunk: Chunk, dead_letters: DeadLetters) -> None:
+        """Keep what is valid of it for `settle`; what is not is set aside now."""
+        self._judge(chunk, range(len(chunk.bodies)), dead_letters)
+
+    def _judge(self, chunk: Chunk, span: range, dead_letters: DeadLetters) -> None:
+        """All at once where that can be; else by halves, down to what must be looked at by itself."""
+        at_once = chunk.topic == READINGS_TOPIC
+        if at_once and self._readings.take(
+            chunk.headers[span.start : span.stop], chunk.bodies[span.start : span.stop]
+        ):
+            return
+        if at_once and len(span) > 1:
+            middle = len(span) // 2
+            self._judge(chunk, span[:middle], dead_letters)
+            self._judge(chunk, span[middle:], dead_letters)
+            return
+        for at in span:
+            if arrival := self._arrival(chunk.received(at), dead_letters):
+                self._others.append(arrival)
 
     def _arrival(self, message: Received, dead_letters: DeadLetters) -> Arrival | None:
-        """The message as a new arrival; None when it is a repeat or was set aside without a trace to keep."""
+        """The message as a new arrival; None when it is a reading, a repeat or was set aside without a trace
+        to keep."""
         if message.topic.endswith(DLQ_SUFFIX):
             return _note_of_letter(message)
         envelope = None
@@ -69,6 +114,8 @@ class Intake:
             record = parse_record(envelope.schema, message.body)
             if record.key.split("/", 1)[0] != envelope.site:
                 raise Rejected(f"header site: found {envelope.site!r}; the record is of {record.key}")
+            if isinstance(record, Telemetry) and self._readings.add(record, envelope, message.body):
+                return None
             new = self._known.add(envelope.store_id, envelope.seq)
         except Rejected as error:
             self.dead_letters += 1
@@ -77,11 +124,24 @@ class Intake:
             return _note_of(envelope) if envelope else None
         if new:
             return Arrival(record, message.body, envelope)
-        self.repeats += 1
-        self.progress.count_repeat(envelope.store_id)
+        self._count_repeats(envelope.store_id, 1)
         return None
 
-    def _settle(self, batch: list[Arrival], stop: Stop) -> None:
+    def _count_repeats(self, store_id: str, rows: int) -> None:
+        self.repeats += rows
+        self.progress.count_repeat(store_id, rows)
+
+    def settle(self, stop: Stop) -> None:
+        """Returns when every sink holds what was new of all that was judged, or `stop` is set."""
+        readings, repeats = self._readings.gathered()
+        batch = Batch(readings, self._others)
+        self._readings, self._others = ReadingColumns(self._known), []
+        for store_id, rows in repeats.items():
+            self._count_repeats(store_id, rows)
+        if len(batch):
+            self._hand_on(batch, stop)
+
+    def _hand_on(self, batch: Batch, stop: Stop) -> None:
         """Every sink takes the batch, however long that needs; a sink that has it drops its repeat."""
         for sink in self._sinks:
             while not stop.is_set():
@@ -96,7 +156,7 @@ class Intake:
         if stop.is_set():
             return
         self.accepted += len(batch)
-        for arrival in batch:
+        for arrival in batch.others:
             if isinstance(arrival.record, SiteStatus) and arrival.record.settled_seq is not None:
                 self.progress.note_settled(arrival.record.store_id, arrival.record.settled_seq)
 

@@ -39,9 +39,9 @@ class Progress:
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             log.warning("ingest's own note cannot be read; begun anew", path=str(path), reason=str(error))
 
-    def count_repeat(self, store_id: str) -> None:
-        """One more row of the store that was there already."""
-        self.repeats[store_id] += 1
+    def count_repeat(self, store_id: str, rows: int = 1) -> None:
+        """So many more rows of the store that were there already."""
+        self.repeats[store_id] += rows
 
     def note_settled(self, store_id: str, seq: int) -> None:
         """The site said so, and the lake holds that it did."""

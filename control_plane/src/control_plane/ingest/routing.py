@@ -19,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from control_plane.sinks.arrival import Arrival, Sink
+from control_plane.sinks.batch import part
 from shared.errors import ConfigError
 from shared.reactor_config import FleetConfig
 from shared.schemas import Frozen
@@ -101,7 +102,7 @@ class Routed:
     def accept(self, batch: Sequence[Arrival]) -> None:
         """Hand on what is routed here, in order; Retryable when the sink cannot take it now."""
         sinks_of, name = self._routes.sinks_of, self.name
-        chosen = [a for a in batch if name in sinks_of(a.envelope.schema, a.record.key)]
+        chosen = part(batch, lambda schema, key: name in sinks_of(schema, key))
         if chosen:
             self._sink.accept(chosen)
 

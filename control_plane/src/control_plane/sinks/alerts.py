@@ -11,6 +11,7 @@ from typing import Any
 from control_plane.alerts.lifecycle import Transition
 from control_plane.alerts.store import AlertStore
 from control_plane.sinks.arrival import CENTRE_STORE, Arrival, Sink
+from control_plane.sinks.batch import others
 from control_plane.sinks.lake import LakeReader
 from shared.envelope import Envelope
 from shared.schemas import Alert, AlertState, utc_now
@@ -32,7 +33,7 @@ class AlertSink:
             Transition(
                 alert=a.record, seq=a.envelope.seq, by_centre=a.envelope.store_id.startswith(CENTRE_STORE)
             )
-            for a in batch
+            for a in others(batch)
             if isinstance(a.record, Alert)
         ]
         if found:

@@ -16,7 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
-from control_plane.sinks.lake_tables import TABLES, TableSpec, row
+from control_plane.sinks.lake_tables import TABLES, TableSpec, tables
 from control_plane.sinks.row_numbers import RowNumbers, Span
 from shared.errors import ConfigError, Retryable
 from shared.schemas import GapRecord
@@ -50,7 +50,7 @@ class LakeWriter:
         for spec in TABLES.values():
             table = self._table(spec)
             if not set(spec.schema.names) <= {field.name for field in table.schema().fields}:
-                self._append(spec, [])
+                self._append(spec, spec.schema.empty_table())
             found = table.metadata().configuration
             if any(found.get(name) != value for name, value in KEPT.items()):
                 table.alter.set_table_properties(dict(KEPT))
@@ -61,10 +61,7 @@ class LakeWriter:
         Retryable when a table will not take it now: give the same batch again, and the tables that have
         it already are left alone. ConfigError when somebody else writes to this lake.
         """
-        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for arrival in batch:
-            rows[arrival.envelope.schema].append(row(arrival))
-        for schema, chunk in rows.items():
+        for schema, chunk in tables(batch).items():
             if schema not in self._written:
                 try:
                     self._append(TABLES[schema], chunk)
@@ -73,7 +70,7 @@ class LakeWriter:
                 self._written.add(schema)
         self._written.clear()
 
-    def _append(self, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
+    def _append(self, spec: TableSpec, rows: pa.Table) -> None:
         """One commit, unless it is there already."""
         table = self._table(spec)
         found = table.transaction_version(WRITER) or 0
@@ -86,7 +83,7 @@ class LakeWriter:
             )
         if found != number:
             write_deltalake(
-                table, pa.Table.from_pylist(rows, schema=spec.schema), mode="append", schema_mode="merge",
+                table, rows, mode="append", schema_mode="merge",
                 commit_properties=CommitProperties(app_transactions=[Transaction(WRITER, number)]),
             )  # fmt: skip
         self._numbers[spec.name] = self._tried.pop(spec.name)

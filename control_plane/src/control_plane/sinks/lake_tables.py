@@ -4,11 +4,14 @@ Every table has the record's origin (`store_id`, `seq`, `config_hash`) and its `
 time, microseconds UTC). `body` is the exact JSON that arrived where a later check needs its bytes.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from control_plane.sinks.arrival import Arrival
+from control_plane.sinks.batch import Batch, others
 from shared.schemas import (
     Alert,
     AuditEntry,
@@ -125,6 +128,20 @@ TABLES: dict[str, TableSpec] = {
         ],
     ),
 }
+
+
+def tables(batch: Sequence[Arrival]) -> dict[str, pa.Table]:
+    """The rows of a batch by schema, each schema's in order."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for arrival in others(batch):
+        rows[arrival.envelope.schema].append(row(arrival))
+    found = {
+        schema: pa.Table.from_pylist(made, schema=TABLES[schema].schema) for schema, made in rows.items()
+    }
+    if isinstance(batch, Batch) and batch.readings.bodies:
+        as_objects = [found[Telemetry.SCHEMA]] if Telemetry.SCHEMA in found else []
+        found[Telemetry.SCHEMA] = pa.concat_tables([batch.readings.table, *as_objects])
+    return found
 
 
 def row(arrival: Arrival) -> dict[str, Any]:
