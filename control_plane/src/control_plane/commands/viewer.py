@@ -9,10 +9,10 @@ import grpc
 import typer
 
 from control_plane.commands.options import DataDir
-from control_plane.ingest_part import INFERENCE_TOKEN
 from control_plane.layout import Layout
 from control_plane.serving.caller import EXPLORATION
 from control_plane.serving.client import RULInferenceClient
+from control_plane.serving.server_dialled import token_on_hand
 from control_plane.viewer.explorer import Explorer
 from control_plane.viewer.server import ViewerSettings, serve
 from control_plane.viewer.sources import Sources
@@ -78,7 +78,7 @@ def client_of(address: str, authority: Path | None) -> RULInferenceClient:
         raise ConfigError(
             "--inference", [f"found {address!r}; beyond loopback it speaks TLS: give --inference-ca"]
         )
-    token = os.environ.get(INFERENCE_TOKEN, "")
+    token = token_on_hand()
     return RULInferenceClient(address, credentials, token=token, purpose=EXPLORATION)
 
 
