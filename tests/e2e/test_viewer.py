@@ -84,7 +84,10 @@ def viewer(tmp_path_factory) -> Iterator[Viewer]:
 def found(viewer) -> Iterator[Page]:
     """One browser for all tests of this file."""
     with page(height=1000) as opened:
+        opened.set_default_timeout(SEEN_WITHIN_MS)
+        expect.set_options(timeout=SEEN_WITHIN_MS)
         yield opened
+        expect.set_options(timeout=None)
 
 
 def load_file(found: Page, path: Path, rows: list[list[object]]) -> None:
@@ -131,14 +134,14 @@ def test_a_file_is_loaded_changed_predicted_and_compared(viewer, found, tmp_path
     load_file(found, tmp_path / "pumps.csv", READINGS)
     predict(found, bearing_temperature="85")
     sections = found.locator("#answers section")
-    expect(sections).to_have_count(2, timeout=SEEN_WITHIN_MS)
+    expect(sections).to_have_count(2)
     expect(sections.first).to_contain_text(told(READINGS))
     expect(sections.last).to_contain_text("Bearing metal temperature 85 °C" + told(hotter(READINGS, 85.0)))
     expect(sections.last).to_contain_text("What the RUL hangs on")
     expect(sections.last.get_by_title(golden.release()[0].sha256)).to_be_visible()
     predict(found, bearing_temperature="95")
     compared = found.locator("#compared")
-    expect(compared.locator("table tr")).to_have_count(4, timeout=SEEN_WITHIN_MS)
+    expect(compared.locator("table tr")).to_have_count(4)
     expect(compared.locator("svg rect")).to_have_count(3)
     expect(compared).to_contain_text("Bearing metal temperature 95 °C")
     picture(found, "viewer")
@@ -168,20 +171,20 @@ def test_what_is_wrong_is_said_with_its_remedy(viewer, found, tmp_path):
     found.goto(viewer.url)
     load_file(found, tmp_path / "short.csv", READINGS[:5])
     alert = found.get_by_role("alert")
-    expect(alert).to_contain_text("short.csv: found 5 cycles: too few.", timeout=SEEN_WITHIN_MS)
+    expect(alert).to_contain_text("short.csv: found 5 cycles: too few.")
     choose(found, "TX01/R1/heat_exchanger")
-    expect(alert).to_contain_text("no published model", timeout=SEEN_WITHIN_MS)
+    expect(alert).to_contain_text("no published model")
     expect(alert).to_contain_text("control-plane release propose")
     choose(found, golden.PUMP.key)
-    expect(found.locator("#told")).to_contain_text("newest 30 cycles", timeout=SEEN_WITHIN_MS)
+    expect(found.locator("#told")).to_contain_text("newest 30 cycles")
     predict(found, vibration_rms="60")
     last = found.locator("#answers section").last
-    expect(last).to_contain_text("No number", timeout=SEEN_WITHIN_MS)
+    expect(last).to_contain_text("No number")
     expect(last).to_contain_text("Withheld: input unlike the training data")
     expect(last).not_to_contain_text("cycles of remaining useful life")
     viewer.end_inference.set()
     predict(found, vibration_rms="61")
-    expect(alert).to_contain_text("control-plane serve --part inference", timeout=SEEN_WITHIN_MS)
+    expect(alert).to_contain_text("control-plane serve --part inference")
     expect(found.locator("#tag-vibration_rms input")).to_have_value("61")
 
 

@@ -20,6 +20,10 @@ from shared.errors import ConfigError
 from shared.listen import is_loopback, parse_endpoint
 from shared.reactor_config import load_fleet
 
+PemFile = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="PEM, to listen beyond loopback")
+]
+
 
 def viewer(
     config: Annotated[Path, typer.Option(envvar="PM_CONFIG", help="the fleet's reactor_config.yaml")],
@@ -31,11 +35,14 @@ def viewer(
     inference_ca: Annotated[
         Path | None,
         typer.Option(
-            envvar="PM_INFERENCE_CA", help="PEM: who signed the certificate of a server beyond loopback"
+            exists=True,
+            dir_okay=False,
+            envvar="PM_INFERENCE_CA",
+            help="PEM: who signed the certificate of a server beyond loopback",
         ),
     ] = None,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM, to listen beyond loopback")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM, to listen beyond loopback")] = None,
+    tls_certificate: PemFile = None,
+    tls_key: PemFile = None,
     tokens: Annotated[
         Path | None, typer.Option(help="file of `control-plane token`: who may open the page beyond loopback")
     ] = None,

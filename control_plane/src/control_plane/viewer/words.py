@@ -49,13 +49,8 @@ def answer(result: Result, found: Loaded) -> str:
     name = f"<h3>{escape(result.variation.name)}</h3>"
     if result.answer is None:
         return name + trouble(result.trouble or Trouble("No answer.", ""))
-    return (
-        name
-        + headline(result.answer)
-        + flags(result.answer)
-        + why(result.answer)
-        + _model(result.answer, found)
-    )
+    said = result.answer
+    return name + headline(said) + flags(said) + why(said, found.tags) + _model(said, found)
 
 
 def headline(said: Answer) -> str:
@@ -88,8 +83,9 @@ def why(said: Answer, known: Mapping[str, Tag]) -> str:
         )
     most = max(abs(each.effect) for each in said.contributions) or 1.0
     lines = [
-        f'<tr><th scope="row">{escape(tag_words(c.tag, known.get(c.tag)))}</th><td>{_value(c.value, c.unit)}</td>'
-        f"<td>{_value(c.normal, c.unit)}</td><td>{_effect(c.effect, c.of)}</td>"
+        f'<tr><th scope="row">{escape(tag_words(c.tag, known.get(c.tag)))}</th>'
+        f"<td>{_value(c.value, c.unit)}</td><td>{_value(c.normal, c.unit)}</td>"
+        f"<td>{_effect(c.effect, c.of)}</td>"
         f'<td class="bar"><span style="width:{abs(c.effect) / most:.0%}" '
         f'class="{"less" if c.effect < 0 else "more"}"></span></td></tr>'
         for c in said.contributions
