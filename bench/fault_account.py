@@ -1,6 +1,7 @@
 """What became of every reading of one site: the lake and Kafka against the plant's ledger."""
 
 import json
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -16,7 +17,9 @@ from control_plane.ingest.completeness import read_accounts
 from control_plane.sinks.lake import LakeReader
 from shared.envelope import parse_headers
 
-UNREAD_S_MAX = 1.5  # that the polls of a busy machine ran over; the agent counts and tells them
+UNREAD_S_MAX = (
+    1.5  # beyond the missed polls that the agent told: one that comes late skips a cycle of the plant
+)
 IN_ORDER = ("telemetry_raw", "predictions")  # topics in which a component's row numbers only rise
 READ_S = 30.0
 
@@ -45,12 +48,41 @@ class Reckoning:
         return not any(astuple(self)[2:])
 
 
+@dataclass(frozen=True)
+class PollsMissed:
+    """What the heartbeats of a site told, by place: (begin of the store, seq)."""
+
+    places: Sequence[tuple[datetime, int]]
+    counts: Sequence[int]
+
+    @classmethod
+    def read(cls, lake: Path, site_id: str) -> "PollsMissed":
+        """From the lake."""
+        query = f"""
+            SELECT begun, seq, polls_missed FROM site_status
+            JOIN (SELECT store_id, min(timestamp) AS begun FROM telemetry GROUP BY store_id) USING (store_id)
+            WHERE site_id = '{site_id}' ORDER BY begun, seq
+        """  # noqa: S608 - our own site's name
+        told = LakeReader(lake).rows(query)
+        return cls([(row["begun"], row["seq"]) for row in told], [row["polls_missed"] for row in told])
+
+    def between(self, before: Row, after: Row) -> int:
+        """Polls that were missed between two rows, from the last heartbeat before to the first after them."""
+        first = bisect(self.places, (before["begun"], before["seq"]))
+        last = bisect(self.places, (after["begun"], after["seq"]))
+        if not first or last == len(self.places):
+            return 0  # no heartbeat tells
+        told = self.counts[last] - self.counts[first - 1]
+        return told if told >= 0 else self.counts[last]  # the agent started anew
+
+
 def reckon(site: FaultSite, lake: Path) -> Reckoning:
     """Count what is wrong with this site's records in the lake.
 
     *Lost*: rows that the site numbered, which neither arrived nor are explained. *Unexplained gaps*: runs of
-    those, and cycles that the plant showed while the agent ran, of which there is no row, no reason and no
-    gap record. *Duplicates*: a row or a cycle twice. *Reordered*: a component's cycle before an older one.
+    those, and cycles that the plant showed while the agent ran, of which there is no row, no reason, no gap
+    record, and no missed poll that a heartbeat told. *Duplicates*: a row or a cycle twice. *Reordered*: a
+    component's cycle before an older one.
     *Misattributed*: a number that the plant did not show for that tag at that cycle.
     """
     found = Reckoning()
@@ -62,13 +94,13 @@ def reckon(site: FaultSite, lake: Path) -> Reckoning:
         found.unexplained_gaps += len(account.unexplained_spans)
         found.duplicates += account.twice
     shown, shown_at = _ledger(site.ledger)
-    given_up = _given_up(lake, site.site_id)
+    given_up, missed = _given_up(lake, site.site_id), PollsMissed.read(lake, site.site_id)
     for key, rows in _telemetry(lake, site.site_id).items():
         numbered = [row for row in rows if row["cycle"] is not None]
         found.misattributed += sum(_wrong(row, shown.get((key, row["cycle"]), {})) for row in numbered)
         found.duplicates += len(numbered) - len({row["cycle"] for row in numbered})
         found.reordered += sum(b["cycle"] < a["cycle"] for a, b in pairwise(numbered))
-        found.unexplained_gaps += _silences(site, rows, shown_at, given_up)
+        found.unexplained_gaps += _silences(site, rows, shown_at, given_up, missed)
     return found
 
 
@@ -119,6 +151,7 @@ def _silences(
     rows: Sequence[Row],
     shown_at: Mapping[int, float],
     given_up: Sequence[tuple[str, int, int]],
+    missed: "PollsMissed",
 ) -> int:
     """Cycles went by between two rows that were read, and nothing tells why."""
     numbered = [at for at, row in enumerate(rows) if row["cycle"] is not None]
@@ -127,7 +160,10 @@ def _silences(
         before, after = rows[at], rows[then]
         cycles, without_number = after["cycle"] - before["cycle"], then - at - 1
         began_s, ended_s = shown_at[before["cycle"]], shown_at[after["cycle"]]
-        if (cycles - 1 - without_number) * (ended_s - began_s) <= UNREAD_S_MAX * cycles:
+        untold = cycles - 1 - without_number
+        if untold * (ended_s - began_s) > UNREAD_S_MAX * cycles:
+            untold -= missed.between(before, after)
+        if untold * (ended_s - began_s) <= UNREAD_S_MAX * cycles:
             continue
         explained = _explained(before, after, given_up)
         down = any(began_s < up_s and down_s < ended_s for down_s, up_s in site.down)

@@ -63,6 +63,24 @@ def test_lost_rows_turn_red_only_when_they_can_no_longer_arrive(tmp_path, monkey
 
 
 @pytest.mark.slow
+def test_missed_polls_are_told_across_restarts_and_not_said_by_an_older_agent(tmp_path):
+    """An agent counts from 0 when it starts: 5, 7, then 2 are 9. Who says nothing has no number."""
+    lake, places = tmp_path / "lake", {}
+    with broker() as address, ingesting(lake, address) as ingest:
+        for name, counts in (("new", (5, 7, 2)), ("old", (None,))):
+            backlog = OneThread(tmp_path / f"{name}.db")
+            places[backlog.store_id] = name
+            for count in counts:
+                status = site_status(backlog.ask(backlog.store.stats), backlog.store_id, count)
+                backlog.ask(backlog.store.commit, [status])
+            with forwarding(backlog, address):
+                until(lambda backlog=backlog: backlog.pending_rows() == 0)
+        until(lambda: ingest.accepted == 4)
+    found = {places[account.store_id]: account.polls_missed for account in read_accounts(lake)}
+    assert found == {"new": 9, "old": None}
+
+
+@pytest.mark.slow
 def test_a_row_that_could_not_be_read_is_explained(tmp_path):
     """A body that is no record leaves a reason in the ledger, and its number stays open for a better copy."""
     backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"

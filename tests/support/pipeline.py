@@ -42,7 +42,7 @@ def telemetry(cycle: int, component: str = "coolant_pump") -> Outgoing:
     ).outgoing()
 
 
-def site_status(stats: Stats, store_id: str) -> Outgoing:
+def site_status(stats: Stats, store_id: str, polls_missed: int | None = None) -> Outgoing:
     """The heartbeat that an agent with this outbox sends."""
     return SiteStatus(
         timestamp=utc_now(),
@@ -54,6 +54,7 @@ def site_status(stats: Stats, store_id: str) -> Outgoing:
         outbox_rows=stats.pending_rows,
         polls=0,
         polls_failed=0,
+        polls_missed=polls_missed,
         models={},
     ).outgoing()
 

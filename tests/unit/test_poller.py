@@ -131,6 +131,35 @@ async def test_another_pace_is_taken_at_once(kept):
         running.cancel()
 
 
+class SlowAtFirst(FakeSource):
+    """Its second answer takes three periods."""
+
+    reads = 0
+
+    async def read(self):
+        self.reads += 1
+        if self.reads == 2:
+            await asyncio.sleep(0.16)
+        return await super().read()
+
+
+async def test_missed_polls_are_counted_before_the_next_reading_is_kept(kept, monkeypatch):
+    """So a heartbeat that is kept after a reading explains the time before it."""
+    monkeypatch.setattr("edge_agent.poller.source_for", SlowAtFirst)
+    told: list[int] = []
+    async with Poller("TX01", config({"coolant_pump": {}}), kept, Metrics()) as poller:
+        keep = kept.keep
+
+        async def noted(records, events=(), notes=None):
+            told.append(poller.polls_missed)
+            await keep(records, events, notes)
+
+        kept.keep = noted
+        await polled(poller, 4)
+    assert told[0] == 0
+    assert told[2] >= 2
+
+
 def test_a_site_without_components_is_refused():
     with pytest.raises(ConfigError, match="has no component"):
         config({})

@@ -190,6 +190,7 @@ class Agent:
             outbox_rows=stats.pending_rows,
             polls=self._poller.polls,
             polls_failed=self._poller.polls_failed,
+            polls_missed=self._poller.polls_missed,
             models=self._centre.models,
         )
         await self._recorder.keep([status])

@@ -60,7 +60,7 @@ class Poller:
         self._lines = {key: Line(key, component) for key, component in config.components.items()}
         self._schedule = PollSchedule(config.plant.poll_period_s)
         self.polled = asyncio.Event()  # once: the first poll is on the disk, or its loss accounted for
-        self.polls = self.polls_failed = 0
+        self.polls = self.polls_failed = self.polls_missed = 0
         self.moved_at = time.monotonic()  # when the loop last got on
         self.last_good_at = -inf  # when a value was last read, on the monotonic clock
         self.last_step: tuple[float, float] | None = None  # of the wall clock: by how much, and when
@@ -120,13 +120,14 @@ class Poller:
 
     async def _poll(self) -> None:
         late_s, missed = self._schedule.begin()
+        self._miss(missed)
         self._metrics.poll_start_delay.observe(max(0.0, late_s))
         with self._metrics.cycle_seconds.time():
             with self._metrics.poll_seconds.time():
                 readings = await self._source.read()
             scored = await self._take(readings)
         overrun = self._schedule.end()
-        self._metrics.polls_missed.inc(missed + overrun)
+        self._miss(overrun)
         self.polled.set()
         if self.afterwards is not None:
             self.afterwards(scored, overrun > 0)
@@ -178,6 +179,11 @@ class Poller:
         else:
             self.polls_failed += 1
             self._metrics.polls_failed.inc()
+
+    def _miss(self, polls: int) -> None:
+        """Counted before the next reading is kept, so that the heartbeat after it tells of it."""
+        self.polls_missed += polls
+        self._metrics.polls_missed.inc(polls)
 
     def _watch_the_clock(self) -> None:
         if step_s := self._schedule.take_step_s():

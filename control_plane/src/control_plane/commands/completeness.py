@@ -24,6 +24,7 @@ def completeness(
 
     A row that has not arrived yet may still be at the site, in Kafka or in a bundle. It is unexplained
     once the site will not send it again, ingest has read all that Kafka held since, and no gap names it.
+    A missed poll made no row: it was due while the one before ran over, or the machine was busy.
 
     Example: control-plane completeness --data-dir data --site TX01
     """
@@ -45,6 +46,7 @@ def _show(accounts: list[Account]) -> None:
         "explained",
         "unexplained",
         "repeats dropped",
+        "polls missed",
     )
     table = Table(*columns)
     for a in accounts:
@@ -57,6 +59,7 @@ def _show(accounts: list[Account]) -> None:
             reasons or "0",
             unexplained,
             str(a.repeats),
+            "not said" if a.polls_missed is None else str(a.polls_missed),
         )
         table.add_row(a.site_id, a.store_id, *numbers)
     console().print(table)

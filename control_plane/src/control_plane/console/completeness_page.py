@@ -15,10 +15,12 @@ COLUMNS = (
     "Given up",
     "Unexplained",
     "Repeats dropped",
+    "Polls missed",
 )
 EXPLANATION = (
     "A row that has not arrived yet may be at the site, in Kafka or in a bundle. It is unexplained once the "
-    "site will not send it again, all that Kafka held has been read, and no gap record names it."
+    "site will not send it again, all that Kafka held has been read, and no gap record names it. A missed "
+    "poll made no row: it was due while the one before ran over, or the site's machine was busy."
 )
 
 
@@ -71,3 +73,4 @@ def _row(account: Account) -> None:
         with Text(wording.unexplained(account), tag="td") as cell:
             attribute(cell, "data-level", level.value if account.unexplained else None)
         Text(str(account.repeats), tag="td")
+        Text("not said" if account.polls_missed is None else str(account.polls_missed), tag="td")

@@ -21,6 +21,17 @@ from control_plane.sinks.row_numbers import Span
 
 UNEXPLAINED_SPANS_MAX = 1_000  # listed of one store; all are counted
 
+# A count that is less than the one before it is of an agent that has started anew.
+_SAID = """
+    SELECT site_id, store_id, max(last_seq) AS last,
+           sum(polls_missed - if(before <= polls_missed, before, 0))::BIGINT AS missed
+    FROM (
+        SELECT *, lag(polls_missed, 1, 0) OVER (PARTITION BY site_id, store_id ORDER BY seq) AS before
+        FROM site_status
+    )
+    GROUP BY ALL
+"""
+
 
 class Gap(NamedTuple):
     """Rows `first` to `last`, all of them, were given up."""
@@ -35,7 +46,8 @@ class Account:
     """One store's rows. `produced` is the highest row number heard of, and the sum of `arrived`,
     `explained` (rows by reason), `unexplained` and `not_yet`.
 
-    `repeats` were dropped on arrival; `twice` are in the lake more than once, and none may be.
+    `repeats` were dropped on arrival; `twice` are in the lake more than once, and none may be. `polls_missed`
+    made no row: a poll that was due and never began, as heartbeats told (None: an agent that does not say).
     """
 
     site_id: str
@@ -48,6 +60,7 @@ class Account:
     explained: dict[str, int]
     repeats: int
     twice: int
+    polls_missed: int | None = None
 
     @property
     def complete(self) -> bool:
@@ -66,6 +79,7 @@ class Facts:
     gaps: list[Gap] = field(default_factory=list)
     final_seq: int = 0
     repeats: int = 0
+    polls_missed: int | None = None
 
 
 def account(site_id: str, store_id: str, facts: Facts) -> Account:
@@ -87,6 +101,7 @@ def account(site_id: str, store_id: str, facts: Facts) -> Account:
         explained=explained,
         repeats=facts.repeats,
         twice=facts.rows - arrived,
+        polls_missed=facts.polls_missed,
     )
 
 
@@ -118,8 +133,9 @@ def read_accounts(lake: Path, site: str | None = None) -> list[Account]:
         if place[1].startswith(CENTRE_STORE):
             continue  # predictions made here have the numbers of telemetry rows, and no site owes the others
         facts[place].runs, facts[place].rows = numbers.spans(), numbers.added
-    for row in reader.rows("SELECT site_id, store_id, max(last_seq) AS last FROM site_status GROUP BY ALL"):
-        facts[row["site_id"], row["store_id"]].last_seq = row["last"]
+    for row in reader.rows(_SAID):
+        place = row["site_id"], row["store_id"]
+        facts[place].last_seq, facts[place].polls_missed = row["last"], row["missed"]
     for row in reader.rows(
         "SELECT DISTINCT site_id, gap_store_id, from_seq, to_seq, reason, runs FROM gaps"
         " WHERE gap_store_id IS NOT NULL"

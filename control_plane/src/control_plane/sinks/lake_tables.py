@@ -109,6 +109,7 @@ TABLES: dict[str, TableSpec] = {
             ("outbox_rows", _WHOLE),
             ("polls", _WHOLE),
             ("polls_failed", _WHOLE),
+            ("polls_missed", _WHOLE),
             ("models", _TEXT),
         ],
     ),

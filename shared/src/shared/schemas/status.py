@@ -14,7 +14,9 @@ class SiteStatus(SiteRecord):
     Every row up to `settled_seq` was acknowledged by Kafka or given up when this was said, so the site
     will never send one again (None: an agent that does not say so).
 
-    `components` says which model scores each component now (empty: none yet).
+    `polls`, `polls_failed` (no value of the plant came) and `polls_missed` (due, but never begun: the one
+    before ran over, or the machine was busy; None: an agent that does not say so) count since the agent
+    started. `models` says which model scores each component now (empty: none yet).
     """
 
     SCHEMA: ClassVar[str] = "status/1"
@@ -25,6 +27,7 @@ class SiteStatus(SiteRecord):
     outbox_rows: int = Field(ge=0)
     polls: int = Field(ge=0)
     polls_failed: int = Field(ge=0)
+    polls_missed: int | None = Field(default=None, ge=0)
     models: dict[str, ModelRef]
 
 
