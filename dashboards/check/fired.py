@@ -58,6 +58,10 @@ def fires(rule: Rule, influx: Influx, now: datetime) -> Fired:
     answer = influx.ask(query)
     if not answer:
         return Fired([], True)
+    if any(len(each.columns) != 2 for each in answer) or len({str(each.tags) for each in answer}) < len(
+        answer
+    ):
+        raise ValueError(f"rule {rule.uid}: Grafana cannot tell series apart by their labels: {query}")
     beyond = KINDS[rule.kind]
     last = [(tuple(each.tags.values()), each.rows[-1][1:]) for each in answer]
     return Fired(

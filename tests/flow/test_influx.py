@@ -12,10 +12,12 @@ import pytest
 
 import control_plane.sinks.influx_feed as feed_room
 import control_plane.sinks.lake as sinks_lake
+from control_plane.commands.dashboards import faults
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.influx_feed import FILE_NAME, InfluxFeed
 from control_plane.sinks.influx_points import telemetry_line
 from control_plane.sinks.lake_upkeep import maintain
+from edge_agent.simulation.ledger import Ledger
 from shared.errors import Retryable
 from shared.listen import free_port
 from shared.schemas import Telemetry
@@ -124,6 +126,19 @@ def test_only_what_a_route_sends_there_gets_there(server, lake):
         lake.folder, writer(server), lambda schema, key: (schema, key) != ("telemetry/1", PUMP.key)
     ).step()
     assert values(server, "telemetry_routed") == []
+
+
+def test_a_plants_own_ledger_marks_where_its_faults_began(server, tmp_path, capsys):
+    """`control-plane dashboards faults` on what a plant writes; a second run adds no mark."""
+    path, keys = tmp_path / "plant.jsonl", ["TX01/R7/coolant_pump"]
+    with Ledger(path, keys) as ledger:
+        for cycle, fault in enumerate([None, "leak", "leak", None, "spike"]):
+            entry = {"key": keys[0], "cycle": cycle, "values": {}, "labels": {"fault": fault}}
+            ledger.append([entry])
+    for _ in range(2):
+        faults(path, server, influx_token=server, as_json=True)  # any token does
+        assert capsys.readouterr().out == '{"faults": 2}\n'
+    until(lambda: values(server, "fault_cycle") == [1.0, 4.0])
 
 
 @pytest.mark.parametrize("kept", ["interval 1 hours", "interval 0 hours"])

@@ -1,7 +1,7 @@
 """What Prometheus sees of ingest, at `/metrics` on loopback. Names say `centre_ingest_*`, the unit last."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
 from prometheus_client.core import CounterMetricFamily
@@ -31,7 +31,7 @@ class IngestMetrics:
         self._newest_s: dict[str, float] = {}
         for schema in TOPIC_BY_SCHEMA:  # a series that begins with its first event shows no increase
             self._records.labels(schema)
-        for reason in ("outbox_full", "corrupt", "disk_full", "rejected"):
+        for reason in get_args(GapRecord.model_fields["reason"].annotation):
             self._gap_rows.labels(reason)
 
     def accept(self, batch: Sequence[Arrival]) -> None:
