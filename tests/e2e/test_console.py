@@ -112,7 +112,9 @@ def test_an_event_is_one_row_and_a_shelved_alert_is_said_to_be_shelved(fleet):
         put_aside = {"operator": "A. Reyes", "reason": "being repaired", "until": now + timedelta(hours=1)}
         living.tell(alert(PUMP, now, state="shelved", **put_aside))
         expect(found.get_by_text("by A. Reyes: being repaired")).to_be_visible(timeout=SEEN_WITHIN_MS)
-        expect(found.get_by_text("Shelved", exact=True)).to_have_count(2)  # the section and the alert
+        expect(found.get_by_text("Shelved", exact=True)).to_have_count(
+            3
+        )  # the count, the section and the alert
         expect(found.get_by_test_id("alert-row")).to_have_count(2)
 
 

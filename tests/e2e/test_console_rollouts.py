@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from control_plane.access.roles import Role
 from control_plane.audit.centre_log import CentreAct
 from control_plane.release.controller import Controller
 from control_plane.release.journal import Event, Kind
@@ -68,9 +69,13 @@ def test_a_roll_out_is_seen_held_and_taken_back_and_who_has_to_sign_is_named(wor
     """Rings, sites, gates with why; buttons act in the name of who is signed in; who signed, who could."""
     found, url = world
     with page() as shown:
-        sign_in(shown, url, found.layout.data_dir)
-        shown.goto(url, wait_until="networkidle")
         card = shown.get_by_test_id(f"rollout-{found.rollout_id}")
+        sign_in(shown, url, found.layout.data_dir, "onlooker", Role.VIEWER)
+        shown.goto(url, wait_until="networkidle")
+        expect(card.get_by_test_id("ring-0")).to_be_visible(timeout=SEEN_WITHIN_MS)
+        expect(card.get_by_role("button")).to_have_count(0)
+        sign_in(shown, url, found.layout.data_dir, REYES, Role.ENGINEER)
+        shown.goto(url, wait_until="networkidle")
         expect(card.get_by_test_id("ring-0")).to_contain_text("tries it", timeout=SEEN_WITHIN_MS)
         expect(card.get_by_test_id("ring-1")).to_contain_text("waiting")
         row = shown.get_by_test_id("proposals").locator("tbody tr")

@@ -179,7 +179,7 @@ def test_names_that_could_be_taken_for_another_are_refused(world):
 
 
 async def test_a_button_pressed_is_asked_again(tmp_path):
-    """Granted while the session holds the permission; then refused in words, and on the record with the act."""
+    """Granted while the session holds the permission; then refused in words, and on the record."""
     desk = Layout(tmp_path).access()
     given = desk.accounts.add("ito", (Role.OPERATOR,), by="test")
     desk.accounts.change_password("ito", given, PASSWORD)
