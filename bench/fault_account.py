@@ -20,6 +20,7 @@ from shared.envelope import parse_headers
 UNREAD_S_MAX = (
     1.5  # beyond the missed polls that the agent told: one that comes late skips a cycle of the plant
 )
+UNTOLD_S_MAX = 2.5  # before kill -9: what the next heartbeat, every 2 s, would have told
 IN_ORDER = ("telemetry_raw", "predictions")  # topics in which a component's row numbers only rise
 READ_S = 30.0
 
@@ -166,7 +167,7 @@ def _silences(
         if untold * (ended_s - began_s) <= UNREAD_S_MAX * cycles:
             continue
         explained = _explained(before, after, given_up)
-        down = any(began_s < up_s and down_s < ended_s for down_s, up_s in site.down)
+        down = any(began_s < up_s and down_s - UNTOLD_S_MAX < ended_s for down_s, up_s in site.down)
         silent += not (explained or down)
     return silent
 

@@ -157,7 +157,7 @@ async def test_missed_polls_are_counted_before_the_next_reading_is_kept(kept, mo
         kept.keep = noted
         await polled(poller, 4)
     assert told[0] == 0
-    assert told[2] >= 2
+    assert told[1] >= 2  # by the reading that took so long itself
 
 
 def test_a_site_without_components_is_refused():

@@ -125,9 +125,9 @@ class Poller:
         with self._metrics.cycle_seconds.time():
             with self._metrics.poll_seconds.time():
                 readings = await self._source.read()
+            overrun = self._miss(self._schedule.end())
             scored = await self._take(readings)
-        overrun = self._schedule.end()
-        self._miss(overrun)
+        overrun += self._miss(self._schedule.end())
         self.polled.set()
         if self.afterwards is not None:
             self.afterwards(scored, overrun > 0)
@@ -180,10 +180,11 @@ class Poller:
             self.polls_failed += 1
             self._metrics.polls_failed.inc()
 
-    def _miss(self, polls: int) -> None:
-        """Counted before the next reading is kept, so that the heartbeat after it tells of it."""
+    def _miss(self, polls: int) -> int:
+        """Counted before the reading after them is kept, so that the next heartbeat tells of them."""
         self.polls_missed += polls
         self._metrics.polls_missed.inc(polls)
+        return polls
 
     def _watch_the_clock(self) -> None:
         if step_s := self._schedule.take_step_s():
