@@ -143,7 +143,7 @@ def test_a_platforms_port_is_taken_and_a_token_asked_for(tmp_path, centre):
     assert cloud_run({}, "127.0.0.1:50051") == ("", "127.0.0.1:50051")
     assert cloud_run({"K_SERVICE": "x", "PORT": "1234"}, "127.0.0.1:50051") == ("Cloud Run", "0.0.0.0:1234")
     settings = InferenceSettings("0.0.0.0:1", front_end="Cloud Run")
-    with pytest.raises(ConfigError, match="(?s)--inference-tokens.*is not given; Cloud Run ends TLS"):
+    with pytest.raises(ConfigError, match=r"(?s)--inference-tokens.*is not given; Cloud Run ends TLS"):
         InferenceDoor(centre.layout, settings, None)._credential()
 
 

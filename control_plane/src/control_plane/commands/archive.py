@@ -21,9 +21,9 @@ def archive(
 ) -> None:
     """Copy the signed repositories and the audit logs to an object store; as often as you like.
 
-    Credentials and endpoint come from the environment, as every tool of the store has them:
-    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS. What
-    never changes is sent once.
+    Credentials and endpoint come from the environment, as every tool of the store has them: AWS_REGION,
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS. What never
+    changes is sent once.
 
     Example: control-plane archive --data-dir data --to gs://my-project-1-pm-releases
     """
