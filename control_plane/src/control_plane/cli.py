@@ -22,6 +22,7 @@ COMMANDS = {
     "token": "Bearer tokens of programs, for the API or for predictions: add, list, remove.",
     "import": "Take the records of signed bundles that sites exported.",
     "query": "Ask the lake in SQL.",
+    "archive": "Copy the signed repositories and the audit logs to an object store.",
     "maintain": "Join the lake's small files and remove replaced ones.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
     "alerts": "The operator's alarm list: what needs someone, and acknowledging it.",

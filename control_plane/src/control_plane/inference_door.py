@@ -3,14 +3,18 @@
 loopback             in clear; with a bearer token where there is a token file
 beyond loopback      TLS of the centre's name, and a bearer token where there is a token file,
                      else the certificate of an enrolled site
+on Cloud Run         in clear, a bearer token: the platform's front end ends TLS
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
+import structlog
 
 from control_plane.enrolment import Admission
 from control_plane.layout import Layout
@@ -33,11 +37,24 @@ from control_plane.serving.server import OPTION
 from control_plane.serving.server_dialled import TOKEN, ServerDialled, token_on_hand
 from control_plane.serving.tokens import TokenFile
 from control_plane.site_doors import server_credentials
-from shared.errors import ConfigError
+from shared.errors import ConfigError, Retryable, Untrusted
 from shared.listen import is_loopback, parse_endpoint
 from shared.wire.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
+if TYPE_CHECKING:
+    from control_plane.objects.releases import FetchedReleases
+
 METRICS_OPTION = "--inference-metrics"
+FETCH_PERIOD_S = 60.0  # between two looks at an object store
+
+log = structlog.get_logger()
+
+
+class Releases(NamedTuple):
+    """The address of signed repositories in an object store, and the root that was brought by hand."""
+
+    address: str
+    root: Path
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,8 @@ class InferenceSettings:
     """Addresses are HOST:PORT. `names` are what callers dial the centre by, for its certificate.
 
     `aliases` choose among the published releases; without them the newest of each type is served.
+    `releases` is where the published ones come from, when it is not this centre's own folder. `front_end` is
+    the platform that ends TLS before us, "" without one: then we serve in clear, and a token file is a must.
     """
 
     listen: str
@@ -52,6 +71,8 @@ class InferenceSettings:
     tokens: Path | None = None
     metrics: str | None = None
     aliases: Aliases | None = None
+    releases: Releases | None = None
+    front_end: str = ""
 
 
 def as_dialled(layout: Layout, settings: InferenceSettings) -> ServerDialled:
@@ -76,11 +97,13 @@ class InferenceDoor:
         self._models = PublishedModels(layout.repository, layout.centre_log(), settings.aliases)
         self._health = InferenceHealth(self._models)
         self._service: InferenceService | None = None
+        self._fetched = _fetched(settings.releases, layout) if settings.releases else None
         self._open = AsyncExitStack()
 
     async def open(self, say: Callable[[str], None]) -> None:
         """Serve from now on; ConfigError where that would be open to anybody, or a port is taken."""
         own, metrics = self._settings, InferenceMetrics()
+        await self._fetch()
         credentials, guards, how = self._credential()
         async with AsyncExitStack() as opening:
             audit = opening.enter_context(self._layout.audit_logger())
@@ -98,6 +121,7 @@ class InferenceDoor:
             server = await start_inference_server(
                 self._service, own.listen, services=[beside], credentials=credentials,
                 guards=guards, wrappers=[metrics.watching, forgiving], health_told=self._health,
+                tls_ends_before=bool(own.front_end),
             )  # fmt: skip
             opening.push_async_callback(server.stop, STOP_GRACE_S)
             self._open = opening.pop_all()
@@ -106,7 +130,23 @@ class InferenceDoor:
     async def follow(self) -> None:
         """Take up what is published, until cancelled."""
         assert self._service is not None  # noqa: S101 - `open` has been called
-        await self._service.follow_publications(self._health.tell)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._service.follow_publications(self._health.tell))
+            tasks.create_task(self._follow_releases())
+
+    async def _follow_releases(self) -> None:
+        while self._fetched is not None:
+            await asyncio.sleep(FETCH_PERIOD_S)
+            await self._fetch()
+
+    async def _fetch(self) -> None:
+        """What does not verify, or does not come, leaves what was verified before."""
+        if self._fetched is None:
+            return
+        try:
+            await asyncio.to_thread(self._fetched.refresh)
+        except (Retryable, Untrusted) as error:
+            log.error("no new releases", reason=str(error))
 
     async def close(self) -> None:
         """End calls within `STOP_GRACE_S`, then put the rest on the record."""
@@ -121,6 +161,11 @@ class InferenceDoor:
         if tokens is not None:
             tokens.read()
         guards: list[grpc.aio.ServerInterceptor] = [TokenGuard(tokens)] if tokens is not None else []
+        if own.front_end:
+            if not guards:
+                problem = f"is not given; {own.front_end} ends TLS before us and lets in whom it likes"
+                raise ConfigError("--inference-tokens", [problem])
+            return None, guards, f", TLS ends at {own.front_end}, bearer token"
         if is_loopback(parse_endpoint(own.listen, OPTION)[0]):
             return None, guards, ", bearer token" if guards else ""
         if not own.names:
@@ -133,3 +178,14 @@ class InferenceDoor:
             return server_credentials(files, mutual=False), guards, ", TLS, bearer token"
         assert self._admission is not None  # noqa: S101 - there is one where there are names
         return server_credentials(files, mutual=True), [CertificateGuard(self._admission)], ", mutual TLS"
+
+
+def _fetched(releases: Releases, layout: Layout) -> "FetchedReleases":
+    from control_plane.objects.bucket import Bucket  # of the extra `objects`
+    from control_plane.objects.releases import FetchedReleases
+
+    if not releases.root.is_file():
+        raise ConfigError(
+            "--releases-root", [f"{releases.root} is not there; it is 1.root.json of the repository"]
+        )
+    return FetchedReleases(Bucket(releases.address, "--releases"), releases.root, layout.repository)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ from control_plane.commands.options import (
     RoutesFile,
     passphrase,
 )
-from control_plane.inference_door import InferenceSettings
+from control_plane.inference_door import InferenceSettings, Releases
 from control_plane.ingest.routing import load_routes
 from control_plane.layout import Layout
 from control_plane.release.director_keys import DirectorKeys
@@ -56,6 +57,21 @@ InferenceAlias = Annotated[
     typer.Option(
         envvar="PM_INFERENCE_ALIAS",
         help="MLflow alias, for example champion: of the published releases, serve the one that has it",
+    ),
+]
+
+
+ReleasesAt = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PM_RELEASES",
+        help="s3:// or gs:// address of signed repositories: predictions from those, not from --data-dir's",
+    ),
+]
+ReleasesRoot = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="PM_RELEASES_ROOT", help="with --releases: the repository's 1.root.json, brought by hand"
     ),
 ]
 
@@ -109,6 +125,8 @@ def serve(
     influx_token: InfluxToken = "",
     routes: RoutesFile = None,
     ingest_metrics: IngestMetricsAt = None,
+    releases: ReleasesAt = None,
+    releases_root: ReleasesRoot = None,
     web_certificate: Annotated[
         Path | None,
         typer.Option(
@@ -143,16 +161,38 @@ def serve(
         influx = Influx(influx_url, influx_token, influx_org, influx_bucket)
     names = tuple(centre_name or ())
     aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
-    inference = InferenceSettings(inference_listen, names, inference_tokens, inference_metrics, aliases)
+    front_end, inference_listen = cloud_run(os.environ, inference_listen)
+    inference = InferenceSettings(
+        inference_listen, names, inference_tokens, inference_metrics, aliases,
+        _releases(releases, releases_root), front_end,
+    )  # fmt: skip
     fleet = load_fleet(config)
     settings = CentreSettings(
         data_dir, kafka, listen, fleet_listen, inference, repository_listen, enrol_listen,
         names, frozenset(part or Part), influx, load_client_settings(kafka_client_config),
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
         load_routes(routes, fleet),
-        notice_settings(os.environ), ingest_metrics, _web_tls(web_certificate, web_key), oidc_settings(os.environ),
+        notice_settings(os.environ), ingest_metrics, _web_tls(web_certificate, web_key),
+        oidc_settings(os.environ),
     )  # fmt: skip
     uvloop.run(_until_told(Centre(settings, fleet)))
+
+
+def cloud_run(environment: Mapping[str, str], listen: str) -> tuple[str, str]:
+    """Who ends TLS before us and where predictions listen, by Cloud Run's container contract: it sets
+    K_SERVICE and the PORT to listen on, and hands on HTTP/2 in clear."""
+    if "K_SERVICE" not in environment:
+        return "", listen
+    port = environment.get("PORT", "8080")
+    return "Cloud Run", f"0.0.0.0:{port}"
+
+
+def _releases(address: str | None, root: Path | None) -> Releases | None:
+    if address is None and root is None:
+        return None
+    if address is None or root is None:
+        raise ConfigError("--releases", ["goes with --releases-root: a bucket alone is not believed"])
+    return Releases(address, root)
 
 
 def _web_tls(certificate: Path | None, key: Path | None) -> WebTls | None:

@@ -29,11 +29,13 @@ async def start_server(
     calls_max: int = CALLS_MAX,
     guards: Sequence[grpc.aio.ServerInterceptor] = (),
     checks: health.aio.HealthServicer | None = None,
+    tls_ends_before: bool = False,
 ) -> grpc.aio.Server:
     """Start serving `services` at HOST:PORT, on loopback unless there are TLS credentials; ConfigError naming
-    `option` when that cannot be. Their health is told by `checks`; without, they serve from now on."""
+    `option` when that cannot be. Their health is told by `checks`; without, they serve from now on. Where TLS
+    ends before it, at a platform's front end, it serves in clear anywhere."""
     host, _ = parse_endpoint(address, option)
-    if credentials is None:
+    if credentials is None and not tls_ends_before:
         require_loopback(host, option)
     names = [services] if isinstance(services, str) else [*services]
     server = grpc.aio.server(

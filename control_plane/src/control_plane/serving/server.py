@@ -55,8 +55,9 @@ async def start_inference_server(
     guards: Sequence[grpc.aio.ServerInterceptor] = (),
     wrappers: Sequence[Wrapper] = (),
     health_told: InferenceHealth | None = None,
+    tls_ends_before: bool = False,
 ) -> grpc.aio.Server:
-    """Serve; in clear on loopback only. ConfigError when the port is taken."""
+    """Serve; in clear on loopback only, or where TLS ends before it. ConfigError when the port is taken."""
     offered = [Offered(SERVICE, lambda server: _add(service, server)), *services]
 
     def add(server: grpc.aio.Server) -> None:
@@ -69,6 +70,7 @@ async def start_inference_server(
     return await start_server(
         address, OPTION, names, add, REQUEST_BYTES_MAX, credentials,
         calls_max=CALLS_MAX, guards=guards, checks=None if health_told is None else health_told.checks,
+        tls_ends_before=tls_ends_before,
     )  # fmt: skip
 
 
