@@ -16,6 +16,8 @@ from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from tests.support.dying_ingest import AtOnce
 
+BATCH_MESSAGES = 5_000  # so that a life has several commits, and may end in the middle of one
+
 
 class Seen:
     """Appends what it is given to a file."""
@@ -33,6 +35,7 @@ def main() -> None:
     """Ingest until killed."""
     lake, address, seen = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     consumer.Consumer = AtOnce  # type: ignore[misc, assignment]  # no wait for the group to miss the one before
+    consumer.BATCH_MESSAGES_MAX = BATCH_MESSAGES
     writer = LakeWriter(lake)
     writer.create()
     known = KnownRows(LakeReader(lake).spans())
