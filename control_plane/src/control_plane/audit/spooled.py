@@ -36,8 +36,9 @@ def decode(index: int, record: bytes) -> Written:
     logged_at = datetime.fromtimestamp(logged, UTC)
     timestamp, detail = _time(when, logged_at)
     numbers = {"predicted_rul": rul, "rul_low": low, "rul_high": high, "inference_time_ms": took_ms}
+    known_as = _text(prediction_id)
     prediction = {
-        "prediction_id": _text(prediction_id),
+        "prediction_id": known_as,
         **{name: _text(found) for name, found in zip(TEXTS, texts, strict=True)},
         "window_sha256": hashlib.sha256(window).hexdigest(),
         "rul_state": _text(state),
@@ -54,7 +55,7 @@ def decode(index: int, record: bytes) -> Written:
         "prediction": prediction,
         "detail": detail,
     }
-    return Written(canonical_json(entry), prediction["prediction_id"], window)
+    return Written(canonical_json(entry), known_as, window)
 
 
 def _time(given: str, logged_at: datetime) -> tuple[datetime, dict[str, str]]:

@@ -7,8 +7,8 @@ has it alone. Who waits for them pays where nobody comes: so it is tried now and
 
 import time
 
-QUIET_S_MAX = 0.000_1  # without a newcomer, then the run begins: a few turns of a busy loop
-TRIED_EVERY = 32  # runs: what a lone caller waits in vain is 3 us on average
+QUIET_S_MAX = 0.000_2  # without a newcomer, then the run begins: some hops from thread to thread
+TRIED_EVERY = 32  # runs: what a lone caller waits in vain is 6 us on average
 LEARNED = 0.2  # weight of the newest wait in the share of those that brought somebody
 PAYS_MIN = 0.3  # of the waits bring somebody: of 16 windows in one run each saves 60 us
 

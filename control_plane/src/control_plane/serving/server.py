@@ -75,4 +75,4 @@ async def start_inference_server(
 
 
 def _add(service: InferenceService, server: Wrapping) -> None:
-    rul_pb2_grpc.add_RULInferenceServiceServicer_to_server(service, server)  # type: ignore[arg-type]
+    rul_pb2_grpc.add_RULInferenceServiceServicer_to_server(service, server)
