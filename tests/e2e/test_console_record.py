@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from control_plane.layout import Layout
 from shared.listen import free_port
 from shared.schemas import ModelRef, utc_now
 from tests.support.audited_centre import SITE, AuditedCentre, prediction
@@ -39,6 +40,11 @@ def console(tmp_path_factory) -> Iterator[str]:
     data = centre.layout.data_dir
     record = AuditedCentre(data, ModelRef(name=manifest.name, version=1, sha256=manifest.sha256))
     record.more(4)
+    with centre.layout.audit_logger() as logger:
+        logger.log_prediction(
+            SITE, "R1", "coolant_pump", "1", [[1.0]], 7.25, utc_now(),
+            model_name=manifest.name, model_sha256=manifest.sha256,
+        )  # fmt: skip
     record.look()
     record.more(1)
     lake = ConsoleLake(data / "lake")
@@ -50,6 +56,14 @@ def console(tmp_path_factory) -> Iterator[str]:
     serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
     with running(*serve, port=port):
         yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def own_id(console, tmp_path_factory) -> str:
+    """Of what the centre's inference answered."""
+    folders = tmp_path_factory.getbasetemp().glob("centre*/centre/inference_log")
+    [found] = {folder.resolve() for folder in folders}  # pytest keeps a link to the newest beside it
+    return Layout(found.parent).inference_log().prediction_ids()[0]
 
 
 def picture(found: Page, name: str) -> None:
@@ -122,6 +136,17 @@ def test_a_prediction_is_looked_up_and_its_proof_is_green_amber_or_absent(consol
             expect(found.get_by_test_id("proof-step")).to_have_count(6)
             picture(found, f"audit-{state}")
         expect(proof).to_contain_text("covers the first 4")
+
+
+def test_a_prediction_of_the_centres_own_inference_is_proven_on_the_same_page(console, own_id):
+    """By its id, as a site's: what the service answered, and the steps to both signatures."""
+    with page() as found:
+        found.goto(f"{console}/audit?id={own_id}", wait_until="networkidle")
+        record = found.get_by_test_id("audit-record")
+        expect(record).to_contain_text("entry 0 of the centre's inference", timeout=SEEN_WITHIN_MS)
+        expect(record).to_contain_text("7.25 cycles")
+        expect(found.get_by_test_id("proof")).to_have_attribute("data-state", "holds")
+        expect(found.get_by_test_id("proof")).to_contain_text("The log's signature")
 
 
 def test_a_release_has_a_card_that_names_who_approved_it(console):
