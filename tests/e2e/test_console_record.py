@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from control_plane.layout import Layout
 from shared.listen import free_port
 from shared.schemas import ModelRef, utc_now
 from tests.support.audited_centre import SITE, AuditedCentre, prediction
@@ -40,6 +41,11 @@ def centre(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     data = made.layout.data_dir
     record = AuditedCentre(data, ModelRef(name=manifest.name, version=1, sha256=manifest.sha256))
     record.more(4)
+    with made.layout.audit_logger() as logger:
+        logger.log_prediction(
+            SITE, "R1", "coolant_pump", "1", [[1.0]], 7.25, utc_now(),
+            model_name=manifest.name, model_sha256=manifest.sha256,
+        )  # fmt: skip
     record.look()
     record.more(1)
     lake = ConsoleLake(data / "lake")
@@ -56,6 +62,12 @@ def centre(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 @pytest.fixture
 def console(centre) -> str:
     return centre[0]
+
+
+@pytest.fixture
+def own_id(centre) -> str:
+    """Of what the centre's inference answered."""
+    return Layout(centre[1]).inference_log().prediction_ids()[0]
 
 
 def picture(found: Page, name: str) -> None:
@@ -130,6 +142,18 @@ def test_a_prediction_is_looked_up_and_its_proof_is_green_amber_or_absent(centre
             expect(found.get_by_test_id("proof-step")).to_have_count(6)
             picture(found, f"audit-{state}")
         expect(proof).to_contain_text("covers the first 4")
+
+
+def test_a_prediction_of_the_centres_own_inference_is_proven_on_the_same_page(centre, console, own_id):
+    """By its id, as a site's: what the service answered, and the steps to both signatures."""
+    with page() as found:
+        sign_in(found, *centre)
+        found.goto(f"{console}/audit?id={own_id}", wait_until="networkidle")
+        record = found.get_by_test_id("audit-record")
+        expect(record).to_contain_text("entry 0 of the centre's inference", timeout=SEEN_WITHIN_MS)
+        expect(record).to_contain_text("7.25 cycles")
+        expect(found.get_by_test_id("proof")).to_have_attribute("data-state", "holds")
+        expect(found.get_by_test_id("proof")).to_contain_text("The log's signature")
 
 
 def test_a_release_has_a_card_that_names_who_approved_it(centre, console):

@@ -3,9 +3,12 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from control_plane.api.long_history import POINTS_MAX, HistoryDesk, Span
+from control_plane.sinks.component_rows import ComponentRows
 from shared.errors import Rejected
 from shared.schemas import RulState
 from tests.support.console_lake import EXCHANGER, PUMP, ConsoleLake, fleet, prediction, telemetry
@@ -127,3 +130,22 @@ def test_only_the_files_of_the_component_and_the_span_are_opened(tmp_path):
         path.write_bytes(b"damaged")
     found = asked(HistoryDesk(lake.folder, fleet()), 0, 3600)
     assert series(found.telemetry, "flow_rate").mean == [412.0]
+
+
+@pytest.mark.parametrize("name", ["a lake", "the plant's"])
+def test_a_lake_may_have_any_name(tmp_path, name):
+    """No name of a file ends the text of a question."""
+    lake = ConsoleLake(tmp_path / name).create()
+    lake.write(flow(0, 412.0))
+    found = asked(HistoryDesk(lake.folder, fleet()), 0, 3600)
+    assert series(found.telemetry, "flow_rate").mean == [412.0]
+
+
+def test_files_from_before_a_column_was_there_are_read(tmp_path):
+    """What came later is empty in them."""
+    old = {"site_id": ["TX01"], "component": ["coolant_pump"], "timestamp": [at(0)], "rul": [7.0]}
+    write_deltalake(str(tmp_path / "predictions"), pa.table(old), partition_by=["site_id", "component"])
+    rows = ComponentRows(tmp_path).rows(
+        "predictions", PUMP, (at(0), at(1)), "SELECT site_id, rul, rul_low FROM predictions"
+    )
+    assert rows == [{"site_id": "TX01", "rul": 7.0, "rul_low": None}]

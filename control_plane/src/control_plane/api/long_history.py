@@ -1,7 +1,7 @@
 """A component's history over months: DuckDB sums rows up in buckets, so that no spike vanishes.
 
-Each bucket keeps the lowest, the highest and the mean value. Filters on site, component and time go down
-to the Delta table, which opens only the files that can hold such rows.
+Each bucket keeps the lowest, the highest and the mean value. Of the lake only those
+files of the component are opened that can hold rows of the span.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from control_plane.api.component_rules import finite
 from control_plane.api.history import BREAK_AFTER_PERIODS
 from control_plane.api.history_models import Buckets, BucketSeries, LongHistory
 from control_plane.api.lake_follower import LAKE_ERRORS
-from control_plane.sinks.lake import LakeReader
+from control_plane.sinks.component_rows import ComponentRows
 from shared.errors import Rejected, Retryable
 from shared.reactor_config import Component, FleetConfig
 from shared.schemas import ComponentId
@@ -71,7 +71,7 @@ class HistoryDesk:
     """Answers for any span, in threads, few questions at a time."""
 
     def __init__(self, lake: Path, fleet: FleetConfig) -> None:
-        self._reader, self._fleet = LakeReader(lake), fleet
+        self._lake, self._fleet = ComponentRows(lake), fleet
         self._components = fleet.components()
         self._turns = asyncio.Semaphore(QUESTIONS_MAX)
 
@@ -115,9 +115,9 @@ class HistoryDesk:
         """One row a bucket; one a row of the table where there are no more of these than points."""
         sql = bucket_sql(table, list(columns.values()), "mode" in more)
         asked = {**key._asdict(), **more, "start": span.start, "end": span.end, "start_ms": span.start_ms}
-        found = self._reader.rows(sql, **asked, bucket_ms=span.bucket_ms)
+        found = self._lake.rows(table, key, (span.start, span.end), sql, **asked, bucket_ms=span.bucket_ms)
         if len(found) < sum(row["held"] for row in found) <= span.points:
-            found = self._reader.rows(sql, **asked, bucket_ms=1)
+            found = self._lake.rows(table, key, (span.start, span.end), sql, **asked, bucket_ms=1)
         return found
 
 
