@@ -44,7 +44,7 @@ def main() -> int:
         console.print("ended" if isinstance(error, Told) else f"[red]{escape(str(error))}[/]")
         return 130 if isinstance(error, Told) else 1
     try:
-        LiveView(demo, processes, console).watch(arguments.seconds)
+        LiveView(demo, processes, console, story.token).watch(arguments.seconds)
     except Told:
         console.print("\n[bold]ending[/] (once more to end at once)")
     return _finish(demo, story, processes, console)

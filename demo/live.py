@@ -29,8 +29,10 @@ COLOURS = {
 class LiveView:
     """Shows the fleet and looks after the processes."""
 
-    def __init__(self, demo: Demo, processes: Processes, console: Console) -> None:
+    def __init__(self, demo: Demo, processes: Processes, console: Console, token: str) -> None:
         self._demo, self._processes, self._console = demo, processes, console
+        headers = {"authorization": f"Bearer {token}"}
+        self._request = urllib.request.Request(demo.url("/api/fleet"), headers=headers)  # noqa: S310 - loopback
         self._news: list[str] = []
 
     def watch(self, seconds: float | None) -> None:
@@ -62,7 +64,7 @@ class LiveView:
 
     def _fleet(self) -> dict[str, Any] | None:
         try:
-            with urllib.request.urlopen(self._demo.url("/api/fleet"), timeout=API_TIMEOUT_S) as answer:  # noqa: S310 - loopback
+            with urllib.request.urlopen(self._request, timeout=API_TIMEOUT_S) as answer:  # noqa: S310 - loopback
                 fleet: dict[str, Any] = json.load(answer)
                 return fleet
         except (OSError, ValueError):

@@ -19,6 +19,7 @@ from shared.reactor_config import load_fleet
 
 APPROVERS = ("alice", "bob", "carol")
 PROPOSER = "dave"
+ACCOUNT = "demo"
 SIMULATED_TYPES = ("coolant_pump", "heat_exchanger")
 TRAINING_RUNS = 48
 DECAY_SPREAD = 0.7  # wide enough to hold every wear rate in reactor_config.yaml
@@ -38,6 +39,8 @@ class Story:
         self._product_config = config
         self._began = time.monotonic()
         self.sites: list[str] = []
+        self.token = ""  # for the console's API
+        self._password = ""
 
     # --- the way to the live run ----------------------------------------------------------------
 
@@ -52,6 +55,8 @@ class Story:
             self._wait_for("broker")
         self._train_and_hold_ceremony()
         self._approve_and_publish()
+        with self._step(f"make the account {ACCOUNT} for the console, and a token for this view of it"):
+            self._make_account()
         with self._step("start the centre: ingest, fleet service, repositories, inference, console"):
             self._start_centre()
         enrolling = self._step("enrol the sites: a one-time token each, a certificate for mutual TLS")
@@ -60,7 +65,16 @@ class Story:
         with self._step(f"start {len(self.sites)} plants (Modbus TCP) and {len(self.sites)} agents"):
             self._start_sites()
         self._roll_out()
-        self._console.print(f"\n[bold]console: [link]{demo.url('/')}[/link][/]\n")
+        self._console.print(f"\n[bold]console: [link]{demo.url('/')}[/link][/]")
+        self._console.print(f"account: {ACCOUNT}, one-time password {self._password} (it asks for another)\n")
+
+    def _make_account(self) -> None:
+        roles = [f"--role={role}" for role in ("operator", "engineer", "auditor")]
+        told = self._centre("account", "add", ACCOUNT, *roles, "--json", *self._data_dir())
+        self._password = json.loads(told)["one_time_password"]
+        scope = ("--account", ACCOUNT, "--scope", "see", "--days", "1")
+        told = self._centre("token", "add", "live", *scope, "--json", *self._data_dir())
+        self.token = json.loads(told)["token"]
 
     def _train_and_hold_ceremony(self) -> None:
         with ThreadPoolExecutor(2) as pool:

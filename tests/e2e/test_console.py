@@ -14,6 +14,7 @@ from shared.listen import free_port
 from shared.schemas import utc_now
 from tests.support.browser import page
 from tests.support.console_lake import CONFIG, EXCHANGER, PUMP, ConsoleLake, LivingFleet, alert, gap
+from tests.support.people import sign_in
 from tests.support.services import running
 
 SEEN_WITHIN_MS = 30_000
@@ -24,7 +25,7 @@ class Living:
     """A fleet that goes on; `silent` components and `stopped` sites stop sending."""
 
     def __init__(self, folder: Path) -> None:
-        self.lake = ConsoleLake(folder / "lake").create()
+        self.folder, self.lake = folder, ConsoleLake(folder / "lake").create()
         self._fleet = LivingFleet(self.lake)
         self._fleet.history(2)
         self._lock = threading.Lock()
@@ -65,7 +66,8 @@ def fleet(tmp_path) -> Iterator[tuple[Living, str]]:
         yield living, f"http://127.0.0.1:{port}"
 
 
-def open_console(found: Page, url: str) -> None:
+def open_console(found: Page, url: str, living: Living) -> None:
+    sign_in(found, url, living.folder)
     found.goto(url, wait_until="networkidle")
     expect(found.get_by_test_id("fleet")).to_be_visible(timeout=SEEN_WITHIN_MS)
 
@@ -73,7 +75,7 @@ def open_console(found: Page, url: str) -> None:
 def test_the_fleet_is_seen_an_alert_arrives_and_a_component_opens(fleet):
     living, url = fleet
     with page() as found:
-        open_console(found, url)
+        open_console(found, url, living)
         for key in ("TX01/R1/coolant_pump", "TX01/R2/heat_exchanger", "ID01/R1/coolant_pump"):
             card = found.get_by_test_id(f"component-{key}")
             expect(card).to_contain_text("RUL")
@@ -102,6 +104,7 @@ def test_an_event_is_one_row_and_a_shelved_alert_is_said_to_be_shelved(fleet):
         living.tell(
             alert(PUMP, utc_now(), "a2", kind="rul_low", subject="rul", message="RUL 8", event_id="a1")
         )
+        sign_in(found, url, living.folder)
         found.goto(f"{url}/alerts", wait_until="networkidle")
         expect(found.get_by_test_id("alert-part")).to_contain_text("Anomaly", timeout=SEEN_WITHIN_MS)
         expect(found.get_by_test_id("alert-row")).to_have_count(1)
@@ -116,7 +119,7 @@ def test_an_event_is_one_row_and_a_shelved_alert_is_said_to_be_shelved(fleet):
 def test_what_falls_silent_is_said_to_be_and_its_old_number_is_not_shown(fleet):
     living, url = fleet
     with page() as found:
-        open_console(found, url)
+        open_console(found, url, living)
         card = found.get_by_test_id(f"component-{EXCHANGER.key}")
         expect(card.locator(".figure-number").first).to_be_visible()
         living.silent.add(EXCHANGER)
@@ -131,16 +134,16 @@ def test_a_console_that_is_gone_leaves_no_number_looking_current(tmp_path):
     serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
     with page() as found:
         with ticking(living), running(*serve, port=port):
-            open_console(found, f"http://127.0.0.1:{port}")
+            open_console(found, f"http://127.0.0.1:{port}", living)
             expect(found.get_by_test_id("offline")).to_be_hidden()
         expect(found.get_by_test_id("offline")).to_be_visible(timeout=SEEN_WITHIN_MS)
 
 
 def test_the_page_follows_the_systems_theme_and_fits_a_small_screen(fleet):
-    _, url = fleet
+    living, url = fleet
     for scheme in ("light", "dark"):
         with page(scheme, width=390, height=844) as found:
-            open_console(found, url)
+            open_console(found, url, living)
             colour = found.evaluate("getComputedStyle(document.body).backgroundColor")
             bright = sum(int(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) > 384
             assert bright == (scheme == "light"), colour
@@ -155,6 +158,7 @@ def test_lost_rows_show_as_unexplained_and_given_up_rows_with_their_reason(fleet
     progress.caught_up()
     progress.save()
     with page() as found:
+        sign_in(found, url, living.folder)
         found.goto(f"{url}/completeness", wait_until="networkidle")
         expect(found.get_by_test_id("account-TX01")).to_contain_text(
             "Unexplained loss", timeout=SEEN_WITHIN_MS

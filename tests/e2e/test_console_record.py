@@ -22,6 +22,7 @@ from tests.support.console_lake import (
     LivingFleet,
     season,
 )
+from tests.support.people import sign_in
 from tests.support.releases import Centre, make_release
 from tests.support.services import running
 
@@ -30,13 +31,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def console(tmp_path_factory) -> Iterator[str]:
-    """A pump's season, a published release that it runs, a record of its answers: the console's address."""
+def centre(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """A pump's season, a published release that it runs, its answers on record: address and folder."""
     folder = tmp_path_factory.mktemp("centre")
-    centre = Centre(folder)
+    made = Centre(folder)
     manifest, model = make_release(metrics={"mae_cycles": 9.5, "coverage": 0.91})
-    centre.publish(manifest, model)
-    data = centre.layout.data_dir
+    made.publish(manifest, model)
+    data = made.layout.data_dir
     record = AuditedCentre(data, ModelRef(name=manifest.name, version=1, sha256=manifest.sha256))
     record.more(4)
     record.look()
@@ -49,7 +50,12 @@ def console(tmp_path_factory) -> Iterator[str]:
     options = ["--config", str(folder / "fleet.yaml"), "--data-dir", str(data)]
     serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
     with running(*serve, port=port):
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", data
+
+
+@pytest.fixture
+def console(centre) -> str:
+    return centre[0]
 
 
 def picture(found: Page, name: str) -> None:
@@ -70,9 +76,10 @@ def dragged(found: Page, chart: Locator, start: float, end: float) -> None:
     found.mouse.up()
 
 
-def test_a_season_is_seen_and_a_stretch_dragged_over_comes_up_finer(console):
+def test_a_season_is_seen_and_a_stretch_dragged_over_comes_up_finer(centre, console):
     """Months in one picture, with their gap and spike; dragging, buttons and the keyboard change the span."""
     with page() as found:
+        sign_in(found, *centre)
         found.goto(f"{console}/component/{PUMP.key}", wait_until="networkidle")
         found.get_by_test_id("history").click()
         span = found.get_by_test_id("span")
@@ -102,9 +109,10 @@ def test_a_season_is_seen_and_a_stretch_dragged_over_comes_up_finer(console):
         expect(found.get_by_text("No number in this span").first).to_be_visible()
 
 
-def test_a_prediction_is_looked_up_and_its_proof_is_green_amber_or_absent(console):
+def test_a_prediction_is_looked_up_and_its_proof_is_green_amber_or_absent(centre, console):
     """From the component's list, by typing, and for an id that no record holds."""
     with page() as found:
+        sign_in(found, *centre)
         found.goto(f"{console}/component/{PUMP.key}?minutes=60", wait_until="networkidle")
         link = found.get_by_test_id("newest").locator("a").first
         expect(link).to_be_visible(timeout=SEEN_WITHIN_MS)
@@ -124,9 +132,10 @@ def test_a_prediction_is_looked_up_and_its_proof_is_green_amber_or_absent(consol
         expect(proof).to_contain_text("covers the first 4")
 
 
-def test_a_release_has_a_card_that_names_who_approved_it(console):
+def test_a_release_has_a_card_that_names_who_approved_it(centre, console):
     """The list, the card, and a card that is not there."""
     with page("dark", width=390, height=844) as found:
+        sign_in(found, *centre)
         found.goto(f"{console}/models", wait_until="networkidle")
         row = found.get_by_test_id("models").locator("tbody tr")
         expect(row).to_contain_text("alice, carol (2 of 3)", timeout=SEEN_WITHIN_MS)

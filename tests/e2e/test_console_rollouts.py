@@ -18,6 +18,7 @@ from shared.listen import free_port
 from shared.schemas import utc_now
 from tests.support.browser import page
 from tests.support.console_lake import CONFIG
+from tests.support.people import REYES, sign_in
 from tests.support.releases import Centre, make_release, write_release
 from tests.support.services import running
 
@@ -64,9 +65,10 @@ def world(tmp_path) -> Iterator[tuple[World, str]]:
 
 
 def test_a_roll_out_is_seen_held_and_taken_back_and_who_has_to_sign_is_named(world):
-    """Rings, sites, gates with why; buttons that act in the console's name; who signed, who could."""
+    """Rings, sites, gates with why; buttons act in the name of who is signed in; who signed, who could."""
     found, url = world
     with page() as shown:
+        sign_in(shown, url, found.layout.data_dir)
         shown.goto(url, wait_until="networkidle")
         card = shown.get_by_test_id(f"rollout-{found.rollout_id}")
         expect(card.get_by_test_id("ring-0")).to_contain_text("tries it", timeout=SEEN_WITHIN_MS)
@@ -76,8 +78,8 @@ def test_a_roll_out_is_seen_held_and_taken_back_and_who_has_to_sign_is_named(wor
             expect(row).to_contain_text(text)
 
         card.get_by_test_id("pause").click()
-        expect(card).to_contain_text("paused by console", timeout=SEEN_WITHIN_MS)
-        assert found.rollout().paused == "console"
+        expect(card).to_contain_text(f"paused by {REYES}", timeout=SEEN_WITHIN_MS)
+        assert found.rollout().paused == REYES
         card.get_by_test_id("resume").click()
         expect(card.get_by_test_id("pause")).to_be_visible(timeout=SEEN_WITHIN_MS)
 
@@ -87,12 +89,13 @@ def test_a_roll_out_is_seen_held_and_taken_back_and_who_has_to_sign_is_named(wor
         if folder := os.environ.get("PICTURES"):
             shown.screenshot(path=f"{folder}/rollouts.png", full_page=True)
         card.get_by_test_id("abort").click()
-        expect(card).to_contain_text("Goes back: aborted by console", timeout=SEEN_WITHIN_MS)
+        expect(card).to_contain_text(f"Goes back: aborted by {REYES}", timeout=SEEN_WITHIN_MS)
         found.controller.tick(utc_now())
         expect(card).to_contain_text("going back", timeout=SEEN_WITHIN_MS)
         found.say(Kind.COMMITTED, "coolant_pump/1")
         row = card.get_by_test_id("rollout-sites").locator("tbody tr").first
         expect(row).not_to_contain_text("going back", timeout=SEEN_WITHIN_MS)
         expect(card.get_by_test_id("abort")).to_have_count(0)
-    acts = [entry.act for entry in found.layout.centre_log().entries() if entry.detail.get("by") == "console"]
+    entries = found.layout.centre_log().entries()
+    acts = [e.act for e in entries if e.act.startswith("rollout_") and e.detail.get("by") == REYES]
     assert acts == [CentreAct.ROLLOUT_PAUSED, CentreAct.ROLLOUT_RESUMED, CentreAct.ROLLOUT_ABORTED]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.support.browser import page
 
@@ -82,10 +82,24 @@ def wait_for_answer(url: str) -> None:
     pytest.fail(f"{url} did not answer within {ORDERLY_S} s")
 
 
-def look_at_the_console(url: str, pictures: Path) -> None:
+def sign_in(found: Page, url: str, account: str, one_time: str, pictures: Path) -> None:
+    """With the one-time password that the demo prints, which is then changed."""
+    found.goto(url, wait_until="networkidle")
+    found.get_by_label("Account").fill(account)
+    found.screenshot(path=pictures / "sign-in.png")
+    found.get_by_label("Password").fill(one_time)
+    found.get_by_role("button", name="Sign in").click()
+    found.get_by_label("One-time password").fill(one_time)
+    found.get_by_label("New password", exact=True).fill("several words for one run")
+    found.get_by_label("once more").fill("several words for one run")
+    found.get_by_role("button", name="Change the password").click()
+    found.wait_for_url(url)
+
+
+def look_at_the_console(url: str, account: str, one_time: str, pictures: Path) -> None:
     """What a person sees while the demo runs; the pictures are those of the README (`make pictures`)."""
     with page() as found:
-        found.goto(url, wait_until="networkidle")
+        sign_in(found, url, account, one_time, pictures)
         for key in ("TX01/R1/coolant_pump", "ID01/R1/heat_exchanger", "RIG01/LOOP1/pump_rig"):
             expect(found.get_by_test_id(f"component-{key}")).to_be_visible(timeout=SEEN_WITHIN_MS)
         pump = found.get_by_test_id(f"component-{FAULTY}")
@@ -119,12 +133,13 @@ def test_claims_hold_when_an_agent_and_the_centre_are_killed(checkout, start_dem
     demo = start_demo()
     said = list(lines_until(demo, "live:"))
     [url] = re.findall(r"console: (http://\S+)", "".join(said))
+    [(account, one_time)] = re.findall(r"account: (\S+), one-time password (\S+)", "".join(said))
     kill(checkout, "agent-TX01")
     time.sleep(6)
     kill(checkout, "centre")
     wait_for_answer(url)  # it is started again within a second, and then reads its lake
     pictures = Path(os.environ.get("PICTURES", checkout))
-    look_at_the_console(url, pictures)
+    look_at_the_console(url, account, one_time, pictures)
     rest, _ = demo.communicate(timeout=END_DEADLINE_S)
     text = "".join(said) + rest
     assert demo.returncode == 0, text[-6000:]

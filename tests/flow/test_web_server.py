@@ -1,16 +1,20 @@
 """The centre's HTTP servers: two in one process, and one that cannot start."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from httpx import AsyncClient
 
-from control_plane.app import WebServer
+from control_plane.app import WebServer, WebTls
 from control_plane.enrolment import Admission, Refusals
+from control_plane.layout import Layout
 from control_plane.rpc.repositories import RepositoryServer
+from shared.errors import ConfigError
 from shared.listen import free_port
 from tests.support.doors import Doors
 from tests.support.releases import Centre
@@ -31,6 +35,26 @@ async def test_a_web_server_that_cannot_start_is_told():
         async with asyncio.timeout(DEADLINE_S):
             with pytest.raises(RuntimeError, match="have ended"):
                 await server.ended()
+    finally:
+        server.stop()
+
+
+async def test_beyond_loopback_the_console_speaks_tls_or_does_not_start(tmp_path):
+    """Invariant 9: in clear only on loopback; with a certificate, TLS, on any address."""
+    with pytest.raises(ConfigError, match="only loopback"):
+        WebServer(FastAPI(), f"0.0.0.0:{free_port()}")
+    app = FastAPI()
+
+    @app.get("/")
+    async def scheme(request: Request) -> str:
+        return request.url.scheme
+
+    files = Layout(tmp_path).authority().server_files(("127.0.0.1",))
+    server = WebServer(app, f"0.0.0.0:{free_port()}", WebTls(files.chain, files.key))
+    try:
+        port, known = server.url.rpartition(":")[2], ssl.create_default_context(cafile=files.authority)
+        async with AsyncClient(verify=known, timeout=DEADLINE_S) as client:
+            assert (await client.get(f"https://127.0.0.1:{port}/")).json() == "https"
     finally:
         server.stop()
 

@@ -16,11 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import structlog
 
+from control_plane.access.desk import AccessDesk
+from control_plane.access.oidc_settings import OidcSettings
 from control_plane.alerts.settings import NoticeSettings
 from control_plane.inference_door import InferenceDoor, InferenceSettings
 from control_plane.ingest.routing import Routes
@@ -58,6 +60,13 @@ class Part(StrEnum):
     INFERENCE = "inference"
 
 
+class WebTls(NamedTuple):
+    """What console and API speak TLS with: files in PEM."""
+
+    certificate: Path
+    key: Path
+
+
 @dataclass(frozen=True)
 class CentreSettings:
     """Addresses are HOST:PORT; what the centre keeps lies under `data_dir`.
@@ -80,6 +89,8 @@ class CentreSettings:
     director_keys: DirectorKeys | None = None
     routes: Routes = field(default_factory=Routes)
     notices: NoticeSettings = field(default_factory=NoticeSettings)
+    web_tls: WebTls | None = None
+    oidc: OidcSettings | None = None
 
 
 class Centre:
@@ -103,11 +114,7 @@ class Centre:
         ingest_stop = threading.Event()
         threads, web, inference = [], None, None
         if Part.WEB in parts:
-            web = WebServer(self._pages(), own.listen)
-            self._begin(web.ended())
-            say(f"console and API    {web.url}/")
-            if not own.names:
-                say(f"repositories       {web.url}/repository/")
+            web = await self._open_web(say)
         if Part.FLEET in parts:
             await self._open_to_sites(say)
         if Part.INFERENCE in parts:
@@ -139,6 +146,21 @@ class Centre:
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
+
+    async def _open_web(self, say: Callable[[str], None]) -> "WebServer":
+        own, access = self._settings, self._layout.access()
+        first = await asyncio.to_thread(access.accounts.add_first)
+        web = WebServer(self._pages(access), own.listen, own.web_tls)
+        self._begin(web.ended())
+        say(f"console and API    {web.url}/")
+        if first is not None:
+            name, password = first
+            say(
+                f"first account      {name}, one-time password {password}: to be changed at the first sign-in"
+            )
+        if not own.names:
+            say(f"repositories       {web.url}/repository/")
+        return web
 
     async def _open_to_sites(self, say: Callable[[str], None]) -> None:
         own, service = self._settings, FleetService(self._store, self._doors.admission)
@@ -179,7 +201,7 @@ class Centre:
         ingest = IngestSettings(self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring)
         run_ingest(ingest, stop)
 
-    def _pages(self) -> "FastAPI":
+    def _pages(self, access: AccessDesk) -> "FastAPI":
         from starlette.staticfiles import StaticFiles
 
         from control_plane.api.desks import Desks
@@ -193,7 +215,7 @@ class Centre:
         }
         desks = Desks.over(self._layout, self._fleet)
         view = FleetView(self._layout.lake, self._fleet, desks.alerts.views)
-        return create_app(view, desks, mounts=mounts)
+        return create_app(view, desks, access=access, oidc=self._settings.oidc, mounts=mounts)
 
     async def _witness(self, service: FleetService) -> None:
         """Check each site's newest checkpoint against all before it; co-sign, and send it back."""
@@ -231,11 +253,19 @@ class Centre:
 class WebServer:
     """uvicorn on a thread of its own; its port is taken before anything slow begins."""
 
-    def __init__(self, app: "FastAPI", address: str) -> None:
+    def __init__(self, app: "FastAPI", address: str, tls: WebTls | None = None) -> None:
         import uvicorn
 
-        self._socket = listener(address, "--listen")
-        settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=PAGES_STOP_DEADLINE_S)
+        self._scheme = "http" if tls is None else "https"
+        self._socket = listener(address, "--listen", tls=tls is not None)
+        settings = uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=PAGES_STOP_DEADLINE_S,
+            proxy_headers=False,  # or whoever calls may say where from
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+        )
         self._server = uvicorn.Server(settings)
         self._loop, self._has_ended = asyncio.get_running_loop(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
@@ -250,7 +280,7 @@ class WebServer:
     def url(self) -> str:
         """Where a browser goes."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return f"{self._scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def stop(self) -> None:
         """End it; open connections get a moment."""

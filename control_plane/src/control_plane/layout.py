@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.access.database import AccessDatabase
+from control_plane.access.desk import AccessDesk
 from control_plane.alerts.store import AlertStore
 from control_plane.audit.centre_log import CentreLog
 from control_plane.audit.inference_log import InferenceLog
@@ -49,6 +51,10 @@ class Layout:
     def alert_store(self) -> AlertStore:
         """The operator's alarm list, and the notices of it."""
         return AlertStore(self.data_dir / "alerts.db")
+
+    def access(self) -> AccessDesk:
+        """Accounts, sessions and API tokens of the web."""
+        return AccessDesk(AccessDatabase(self.data_dir / "access.db"), self.centre_log())
 
     def witness_key(self) -> LogKey:
         """The key that co-signs, made at the first call."""

@@ -5,29 +5,28 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from control_plane.access.visitor import visitor_of
 from control_plane.alerts.lifecycle import UnknownAlert
 from control_plane.alerts.models import AlertView
 from control_plane.audit.centre_log import CentreAct
 from control_plane.layout import Layout
 from shared.errors import ConfigError, PmStackError, Rejected, Retryable
 from shared.schemas import UtcTime
-from shared.schemas.alert import OPERATOR_CHARS_MAX, REASON_CHARS_MAX
+from shared.schemas.alert import REASON_CHARS_MAX
 
-Who = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=OPERATOR_CHARS_MAX)]
 Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=REASON_CHARS_MAX)]
 
 
 class Acknowledge(BaseModel):
-    """Who takes an alert on, and what is to be noted with it.
+    """What is to be noted with an alert that is taken on; in whose name says the session or the token.
 
     `seen` is the `changed_at` of the alert as the person saw it: what has come since is then not covered.
     """
 
     model_config = ConfigDict(extra="forbid")
-    who: Who
     note: Note = ""
     seen: UtcTime | None = Field(default=None)
 
@@ -57,16 +56,8 @@ class AlertDesk:
 
     async def ask(self, alert_ids: Sequence[str], who: str, note: str, seen: datetime) -> str:
         """The same for a page; why it was refused, or nothing."""
-        if not who.strip():
-            return "Please say who you are: an acknowledgement has a name."
         try:
-            await asyncio.to_thread(
-                self.acknowledge,
-                alert_ids,
-                who.strip()[:OPERATOR_CHARS_MAX],
-                note.strip()[:REASON_CHARS_MAX],
-                seen,
-            )
+            await asyncio.to_thread(self.acknowledge, alert_ids, who, note.strip()[:REASON_CHARS_MAX], seen)
         except PmStackError as error:
             return str(error)
         return ""
@@ -77,10 +68,11 @@ def alert_router(desk: AlertDesk) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["alerts"])
 
     @router.post("/alerts/{alert_id}/acknowledge")
-    async def acknowledge(alert_id: str, asked: Acknowledge) -> AlertView:
+    async def acknowledge(alert_id: str, asked: Acknowledge, request: Request) -> AlertView:
         """Take an alert on: 404 where there is none, 409 where it is acknowledged or over already."""
         try:
-            [done] = await asyncio.to_thread(desk.acknowledge, [alert_id], asked.who, asked.note, asked.seen)
+            who = visitor_of(request).caller.account
+            [done] = await asyncio.to_thread(desk.acknowledge, [alert_id], who, asked.note, asked.seen)
         except UnknownAlert as error:
             raise HTTPException(404, str(error)) from error
         except Rejected as error:

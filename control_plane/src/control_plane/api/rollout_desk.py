@@ -17,7 +17,6 @@ from shared.errors import PmStackError
 from shared.schemas import utc_now
 
 ROLLOUTS_MAX = 20  # the newest; `rollout status` lists all
-CONSOLE = "console"  # who asks: the console has no sign-in, and listens on loopback alone
 
 Verb = Literal["pause", "resume", "abort"]
 
@@ -57,7 +56,7 @@ class Board(BaseModel):
 
 
 class RolloutDesk:
-    """Reads the journal and the proposals; asks in the console's name."""
+    """Reads the journal and the proposals; asks in the name of who is signed in."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -67,10 +66,10 @@ class RolloutDesk:
         """What there is now."""
         return await asyncio.to_thread(self._board)
 
-    async def ask(self, verb: Verb, rollout_id: str) -> str:
+    async def ask(self, verb: Verb, rollout_id: str, who: str) -> str:
         """Ask; why it was refused, or nothing."""
         try:
-            await asyncio.to_thread(self._ask, verb, rollout_id)
+            await asyncio.to_thread(self._ask, verb, rollout_id, who)
         except PmStackError as error:
             return str(error)
         return ""
@@ -94,9 +93,9 @@ class RolloutDesk:
             found.append(OpenProposal(name=folder.name, releases=sorted(new), **fields))
         return found
 
-    def _ask(self, verb: Verb, rollout_id: str) -> None:
+    def _ask(self, verb: Verb, rollout_id: str, who: str) -> None:
         layout = self._layout
-        requests = Requests(layout.repository, self._store, layout.centre_log(), CONSOLE)
+        requests = Requests(layout.repository, self._store, layout.centre_log(), who)
         {"pause": requests.pause, "resume": requests.resume, "abort": requests.abort}[verb](rollout_id)
 
 

@@ -77,6 +77,17 @@ class CentreAct(StrEnum):
     GATE_DECIDED = "gate_decided"
     ALERT_ACKNOWLEDGED = "alert_acknowledged"
     NOTICE_GIVEN_UP = "notice_given_up"
+    SIGNED_IN = "signed_in"
+    SIGNED_OUT = "signed_out"
+    SIGN_IN_REFUSED = "sign_in_refused"
+    ACCESS_REFUSED = "access_refused"
+    ACCOUNT_ADDED = "account_added"
+    ACCOUNT_DISABLED = "account_disabled"
+    ROLES_CHANGED = "roles_changed"
+    PASSWORD_GIVEN = "password_given"  # noqa: S105 - an act, no secret
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - an act, no secret
+    API_TOKEN_MADE = "api_token_made"  # noqa: S105 - an act, no secret
+    API_TOKEN_REMOVED = "api_token_removed"  # noqa: S105 - an act, no secret
 
 
 class CentreEntry(Frozen):

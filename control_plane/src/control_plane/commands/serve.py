@@ -3,14 +3,16 @@
 import asyncio
 import os
 import signal
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
+from control_plane.access.oidc_settings import oidc_settings
 from control_plane.alerts.settings import notice_settings
-from control_plane.app import Centre, CentreSettings, Part
+from control_plane.app import Centre, CentreSettings, Part, WebTls
 from control_plane.commands.options import (
     DataDir,
     InfluxBucket,
@@ -104,12 +106,18 @@ def serve(
     ] = None,
     influx_token: InfluxToken = "",
     routes: RoutesFile = None,
+    web_certificate: Annotated[
+        Path | None, typer.Option(help="PEM: with --web-key, console and API speak TLS, beyond loopback too")
+    ] = None,
+    web_key: Annotated[Path | None, typer.Option(help="PEM, the key of --web-certificate")] = None,
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
 
     Example: control-plane serve --config reactor_config.yaml --data-dir /var/lib/pm-stack-smr
 
     Whom alerts are told to is set by PM_ALERT_WEBHOOK_URL, PM_ALERT_SMTP_URL and others: docs/alerts.md.
+
+    The first start prints an account and its one-time password for the console: docs/access.md.
 
     Example: control-plane serve --part ingest --config reactor_config.yaml --data-dir data
 
@@ -134,8 +142,24 @@ def serve(
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
         load_routes(routes, fleet),
         notice_settings(os.environ),
+        _web_tls(web_certificate, web_key),
+        oidc_settings(os.environ),
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, fleet)))
+
+
+def _web_tls(certificate: Path | None, key: Path | None) -> WebTls | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ConfigError("--web-certificate", ["goes with --web-key: give both, or neither"])
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            "--web-certificate", [f"{certificate} with {key} cannot be used: {error}"]
+        ) from error
+    return WebTls(certificate, key)
 
 
 def aliases_of(name: str | None, tracking_uri: str) -> "RegistryAliases | None":

@@ -5,8 +5,10 @@ A list is redrawn only when one of its alerts changed.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from html import escape
 
 from nicegui import ui
+from nicegui.element import Element
 
 from control_plane.alerts.models import AlertStatus, AlertView
 from control_plane.console import wording
@@ -33,7 +35,8 @@ def _weight(alert: AlertView) -> tuple[bool, bool, bool]:
 class AlertRows:
     """A list of events, at most `rows_max` of them, with a word where there is none.
 
-    `acknowledge` is called with the event whose button was pressed; without it there are no buttons.
+    `acknowledge` is called with the event whose button was pressed; without it there are no buttons. An
+    `alarm_list` says priority and state in ISA-18.2's words, and keys move from row to row (console.js).
     """
 
     def __init__(
@@ -42,7 +45,9 @@ class AlertRows:
         empty: str,
         with_place: bool = True,
         acknowledge: Callable[[Event], None] | None = None,
+        alarm_list: bool = False,
     ) -> None:
+        self._alarm_list = alarm_list
         self._rows_max, self._with_place, self._acknowledge = rows_max, with_place, acknowledge
         self._shown: list[AlertView] | None = None
         with box("alerts") as self._box:
@@ -62,13 +67,21 @@ class AlertRows:
         found = events(alerts)
         with self._rows:
             for event in found[: self._rows_max]:
-                _row(event, now, self._with_place, self._acknowledge)
+                row = _row(event, now, self._with_place, self._acknowledge, self._alarm_list)
+                if self._alarm_list:
+                    row.props(f'tabindex=0 data-alert="{escape(event[0].event_id)}"')
         hidden = max(0, len(found) - self._rows_max)
         visible(self._more, hidden > 0)
         self._more_text.show(f"and {hidden} more")
 
 
-def _row(event: Event, now: datetime, with_place: bool, acknowledge: Callable[[Event], None] | None) -> None:
+def _row(
+    event: Event,
+    now: datetime,
+    with_place: bool,
+    acknowledge: Callable[[Event], None] | None,
+    alarm_list: bool,
+) -> Element:
     alert, *parts = event
     kind = "alert-row" if with_place else "alert-row alert-row-here"
     with box(kind).props('data-testid="alert-row" role="listitem"') as row:
@@ -84,11 +97,14 @@ def _row(event: Event, now: datetime, with_place: bool, acknowledge: Callable[[E
             Text(alert.message)
             _note(alert, now)
         with box("alert-side"):
+            if alarm_list:
+                Text(wording.alarm_state(alert), "alert-state")
             Text(_times(alert, now), "alert-time")
             if acknowledge is not None and waiting:
                 _button("Acknowledge", lambda: acknowledge(waiting))
         if parts:
             _parts(parts, now)
+    return row
 
 
 def _parts(parts: Event, now: datetime) -> None:

@@ -5,64 +5,80 @@ from datetime import datetime
 
 from nicegui import ui
 
-from control_plane.alerts.models import AlertStatus, AlertView
+from control_plane.alerts.models import AlertStatus
 from control_plane.api.models import AlertList, FleetSnapshot
 from control_plane.console import wording
+from control_plane.console.alarm_summary import AlarmCounts, SortButtons, priority
 from control_plane.console.alert_rows import AlertRows, Event
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Text, box, visible
-from shared.schemas import Severity
-from shared.schemas.alert import OPERATOR_CHARS_MAX, REASON_CHARS_MAX
+from shared.schemas import utc_now
+from shared.schemas.alert import REASON_CHARS_MAX
 
 ROWS_MAX = 200
 
-Ask = Callable[[Sequence[str], str, str, datetime], Awaitable[str]]
+Ask = Callable[[Sequence[str], str, datetime], Awaitable[str]]
 
 
 class AlertsPage:
-    """The page; `show` brings it up to date. `ask` acknowledges, and says why it was refused."""
+    """The page; `show` brings it up to date. `ask` acknowledges, and says why it was refused; without it
+    there are no buttons."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask | None) -> None:
         self._frame = Frame("Alerts")
+        self._by_time, self._shown = False, AlertList(taken_at=utc_now(), problem=None, alerts=[])
         with self._frame.content:
             with box("page-head"):
                 Text("Alerts", "page-title", "h1")
-            Text("Standing", "section-title", "h2")
-            form = AcknowledgeForm(ask)
-            self._standing = AlertRows(ROWS_MAX, "No alert needs anybody.", acknowledge=form.open)
+                self._counts = AlarmCounts()
+            with box("section-head"):
+                Text("Standing", "section-title", "h2")
+                self._order = SortButtons(self._sort)
+                if ask is not None:
+                    Text("Keys on a row: up and down, A to acknowledge it", "muted keys")
+            acknowledge = AcknowledgeForm(ask).open if ask is not None else None
+            self._standing = AlertRows(
+                ROWS_MAX, "No alert needs anybody.", acknowledge=acknowledge, alarm_list=True
+            )
             Text("Shelved", "section-title", "h2")
-            self._shelved = AlertRows(ROWS_MAX, "No alert is shelved.")
+            self._shelved = AlertRows(ROWS_MAX, "No alert is shelved.", alarm_list=True)
             Text("Cleared", "section-title", "h2")
-            self._cleared = AlertRows(ROWS_MAX, "No alert has been cleared yet.")
+            self._cleared = AlertRows(ROWS_MAX, "No alert has been cleared yet.", alarm_list=True)
 
     def show(self, alerts: AlertList, snapshot: FleetSnapshot) -> None:
-        """What waits for a person first, the gravest of it on top; then what is shelved and cleared."""
+        """What is gravest and waits for a person on top; then what is shelved and cleared."""
         self._frame.show(snapshot)
+        self._shown = alerts
+        self._counts.show(alerts.alerts)
+        self._draw()
+
+    def _sort(self, by_time: bool) -> None:
+        self._by_time = by_time
+        self._draw()
+
+    def _draw(self) -> None:
+        found = self._shown
         aside = {AlertStatus.SHELVED: self._shelved, AlertStatus.CLEARED: self._cleared}
-        standing = [alert for alert in alerts.alerts if alert.status not in aside]
-        self._standing.show(sorted(standing, key=_urgency), snapshot.taken_at)
+        standing = [alert for alert in found.alerts if alert.status not in aside]  # newest first
+        self._standing.show(standing if self._by_time else sorted(standing, key=priority), found.taken_at)
         for status, rows in aside.items():
-            rows.show([a for a in alerts.alerts if a.status is status], snapshot.taken_at)
-
-
-def _urgency(alert: AlertView) -> tuple[bool, bool, bool]:
-    return not alert.to_acknowledge, not alert.standing, alert.severity is not Severity.ALARM
+            rows.show([a for a in found.alerts if a.status is status], found.taken_at)
 
 
 class AcknowledgeForm:
-    """Asks for a name and a note; stays where it is while the list behind it is redrawn."""
+    """Asks for a note; stays where it is while the list behind it is redrawn."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._event: Event = []
         with box("acknowledge", "form").props('data-testid="acknowledge-form"') as self._box:
+            self._box.props('aria-label="Acknowledge"')
             self._what = Text(classes="acknowledge-what")
             with box("acknowledge-fields"):
-                self._who = _field("Your name", OPERATOR_CHARS_MAX, "who")
                 self._note = _field("Note: what is being done", REASON_CHARS_MAX, "note")
                 with box("act", "button").props('type="submit" data-testid="acknowledge-send"'):
                     Text("Acknowledge", tag="span")
-                with box("act", "button").props('type="button"') as cancel:
+                with box("act", "button").props('type="button" data-cancel') as cancel:
                     Text("Cancel", tag="span")
             self._refused = Text(classes="rollout-why").props(
                 'role="alert" data-testid="acknowledge-refused"'
@@ -80,20 +96,23 @@ class AcknowledgeForm:
         self._what.show(f"{place}: {first.message}{more}")
         self._refuse("")
         visible(self._box, True)
+        ui.run_javascript("consoleAlarms.write()")
 
     async def _send(self) -> None:
         seen = max(alert.changed_at for alert in self._event)
         ids = [alert.alert_id for alert in self._event]
-        refused = await self._ask(ids, self._who.value or "", self._note.value or "", seen)
+        refused = await self._ask(ids, self._note.value or "", seen)
         if refused:
             self._refuse(refused)
             return
         self._close()
 
     def _close(self) -> None:
-        self._note.value = ""  # the name stays: whoever acknowledges one alert acknowledges the next
+        self._note.value = ""
         self._refuse("")
         visible(self._box, False)
+        if self._event:
+            ui.run_javascript("consoleAlarms.back()")
 
     def _refuse(self, why: str) -> None:
         self._refused.show(why)

@@ -5,6 +5,12 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from control_plane.access.account_routes import account_router
+from control_plane.access.desk import AccessDesk
+from control_plane.access.gate import Gate
+from control_plane.access.oidc_routes import oidc_router
+from control_plane.access.oidc_settings import OidcSettings
+from control_plane.access.sign_in_routes import sign_in_router
 from control_plane.api.alert_desk import alert_router
 from control_plane.api.desks import Desks
 from control_plane.api.fleet_view import FleetView
@@ -19,13 +25,16 @@ def create_app(
     view: FleetView,
     desks: Desks,
     *,
+    access: AccessDesk,
+    oidc: OidcSettings | None = None,
     extra_routers: Sequence[APIRouter] = (),
     mounts: Mapping[str, ASGIApp] | None = None,
 ) -> FastAPI:
     """The application: `/api`, the given routers and mounts (path to application), and the pages.
 
-    The pages take every path that nothing else took, so whatever is to be served beside them must come
-    in here. Once a process: NiceGUI keeps its pages in the module.
+    Nothing is answered but what `access.routes.RULES` names, and to whom it says. The pages take every path
+    that nothing else took, so whatever is to be served beside them must come in here. Once a process: NiceGUI
+    keeps its pages in the module.
     """
     from nicegui import ui
 
@@ -36,6 +45,9 @@ def create_app(
     app = FastAPI(title="pm-stack-smr", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     for router in (
         *extra_routers,
+        sign_in_router(access, "" if oidc is None else oidc.name),
+        oidc_router(access, oidc),
+        account_router(access),
         rollout_router(desks.rollouts),
         alert_router(desks.alerts),
         record_router(view, desks),
@@ -56,4 +68,5 @@ def create_app(
         reconnect_timeout=RECONNECT_S,
         show_welcome_message=False,
     )
+    app.add_middleware(Gate, desk=access)
     return app

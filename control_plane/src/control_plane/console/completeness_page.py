@@ -3,7 +3,7 @@
 from control_plane.api.models import Completeness, FleetSnapshot
 from control_plane.console import wording
 from control_plane.console.frame import Frame
-from control_plane.console.parts import Text, attribute, box, visible
+from control_plane.console.parts import Text, attribute, box, scrolled, visible
 from control_plane.ingest.completeness import Account
 
 COLUMNS = (
@@ -33,7 +33,7 @@ class CompletenessPage:
                 Text("Records", "page-title", "h1")
             Text(EXPLANATION, "muted")
             self._problem = Text(classes="section-title").props("data-testid=completeness-problem")
-            with box("ledger-scroll"):
+            with scrolled("records"):
                 self._table = box("ledger", "table").props("data-testid=completeness")
 
     def show(self, found: Completeness, snapshot: FleetSnapshot) -> None:

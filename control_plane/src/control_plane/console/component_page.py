@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 
 from nicegui import ui
 
+from control_plane.access.roles import Permission
 from control_plane.api.models import (
     ComponentHistory,
     ComponentView,
@@ -17,6 +18,7 @@ from control_plane.console.alert_rows import AlertRows
 from control_plane.console.component_card import AnomalyGauge, RulGauge
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Chip, Text, attribute, box, listing, visible
+from control_plane.console.who import may
 from shared.schemas.prediction import CONTRIBUTIONS_MAX
 
 SPANS_MINUTES = (5, 15, 60)
@@ -88,7 +90,7 @@ class ComponentPage:
 
 
 def _newest(found: list[PredictionLink]) -> None:
-    """Predictions by their ids, each leading to its entry on the audit record."""
+    """Predictions by their ids, each leading to its entry on the audit record for who may read that."""
     if not found:
         Text("None in this span.", "muted")
         return
@@ -101,7 +103,8 @@ def _newest(found: list[PredictionLink]) -> None:
         )
         for each in found
     ]
-    links = [f"/audit?{urlencode({'id': each.prediction_id})}" for each in found]
+    may_look = may(Permission.AUDIT)
+    links = [f"/audit?{urlencode({'id': each.prediction_id})}" if may_look else "" for each in found]
     listing(("Prediction", "Time (UTC)", "Cycle", "RUL"), rows, "newest", links)
 
 

@@ -25,3 +25,43 @@ setInterval(() => {
   }
   document.documentElement.toggleAttribute("data-offline", Date.now() - beatAt > BEAT_LOST_MS);
 }, 250);
+
+// The alarm list by keys. A list is drawn anew when an alert changes: the row that had the focus gets it back.
+const consoleAlarms = {
+  last: "",
+  rows: () => [...document.querySelectorAll("[data-alert]")],
+  row: (id) => consoleAlarms.rows().find((row) => row.dataset.alert === id),
+  move(row, step) {
+    const rows = this.rows();
+    rows[Math.min(rows.length - 1, Math.max(0, rows.indexOf(row) + step))].focus();
+  },
+  write: () => setTimeout(() => document.querySelector(".acknowledge input")?.focus(), 50),
+  back: () => setTimeout(() => (consoleAlarms.row(consoleAlarms.last) ?? consoleAlarms.rows()[0])?.focus(), 50),
+};
+document.addEventListener("focusin", (event) => {
+  const row = event.target.closest("[data-alert]");
+  if (row) consoleAlarms.last = row.dataset.alert;
+});
+new MutationObserver(() => {
+  if (consoleAlarms.last && document.activeElement === document.body) consoleAlarms.row(consoleAlarms.last)?.focus();
+}).observe(document, { childList: true, subtree: true });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") document.querySelector(".acknowledge:not([hidden]) [data-cancel]")?.click();
+  const row = event.target.closest?.("[data-alert]"); // a letter acts on the row that has the focus, and nowhere else
+  if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    consoleAlarms.move(row, event.key === "ArrowDown" ? 1 : -1);
+    event.preventDefault();
+  }
+  if (event.key.toLowerCase() === "a") {
+    row.querySelector("[data-testid=acknowledge]")?.click();
+    event.preventDefault();
+  }
+});
+
+// When the way to the server is gone it may be the session that has ended: then the sign-in is the way on.
+setInterval(async () => {
+  if (!document.documentElement.hasAttribute("data-offline")) return;
+  const answer = await fetch("/api/me").catch(() => null);
+  if (answer?.status === 401) location.assign("/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
+}, 3000);

@@ -4,18 +4,20 @@ from pathlib import Path
 
 from nicegui import ui
 
+from control_plane.access.roles import Permission
 from control_plane.api.models import FleetSnapshot
 from control_plane.console import wording
 from control_plane.console.parts import Text, attribute, box, visible
+from control_plane.console.who import may, visitor
 
 HERE = Path(__file__).parent
 WAYS = (
-    ("Fleet", "/"),
-    ("Alerts", "/alerts"),
-    ("Records", "/completeness"),
-    ("Roll-outs", "/rollouts"),
-    ("Models", "/models"),
-    ("Audit", "/audit"),
+    ("Fleet", "/", Permission.SEE),
+    ("Alerts", "/alerts", Permission.SEE),
+    ("Records", "/completeness", Permission.SEE),
+    ("Roll-outs", "/rollouts", Permission.SEE),
+    ("Models", "/models", Permission.SEE),
+    ("Audit", "/audit", Permission.AUDIT),
 )
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="6" '
@@ -37,17 +39,21 @@ class Frame:
 
     def __init__(self, here: str) -> None:
         with box("top", "header"):
-            with box("brand", "a").props('href="/"'):
+            with box("brand", "a").props('href="/" aria-label="pm-stack-smr: the fleet"'):
                 box("brand-sign", "span").props("aria-hidden=true")
                 Text("pm-stack-smr", tag="span")
             with box("ways", "nav"):
-                for name, target in WAYS:
+                for name, target, needs in WAYS:
+                    if not may(needs):
+                        continue
                     with box("way", "a").props(f'href="{target}"') as way:
                         attribute(way, "aria-current", "page" if name == here else None)
                         Text(name, tag="span")
                         if name == "Alerts":
                             self._count = Text("", "way-count", "span")
             self._clock = Text(classes="clock").props("data-beat data-testid=clock")
+            with box("way account", "a").props('href="/account" data-testid="account"'):
+                Text(visitor().caller.account, tag="span")
             with ui.element("button").classes("theme").props('type="button" data-testid="theme"') as theme:
                 theme.props('aria-label="Theme: system, light or dark"')
                 theme.on("click", js_handler="() => consoleTheme.next()")

@@ -1,23 +1,30 @@
 """The console's routes: each builds its page from the read model and keeps it up to date."""
 
+from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
 from nicegui import ui
 
+from control_plane.access.roles import Permission
+from control_plane.access.visitor import Visitor
 from control_plane.api.alert_desk import AlertDesk
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.history import MINUTES_MAX
-from control_plane.api.rollout_desk import RolloutDesk
+from control_plane.api.rollout_desk import RolloutDesk, Verb
 from control_plane.api.routes import MINUTES_DEFAULT, unknown_component
 from control_plane.console.alerts_page import AlertsPage
+from control_plane.console.alerts_page import Ask as AskAlerts
 from control_plane.console.completeness_page import CompletenessPage
 from control_plane.console.component_page import ComponentPage
 from control_plane.console.fleet_page import FleetPage
 from control_plane.console.frame import Frame, head_html
 from control_plane.console.parts import Text
+from control_plane.console.rollout_page import Ask as AskRollouts
 from control_plane.console.rollout_page import RolloutPage
+from control_plane.console.who import visitor
 from shared.errors import Retryable
 from shared.schemas import ComponentId
 
@@ -42,7 +49,7 @@ def add_pages(view: FleetView, desk: RolloutDesk, alert_desk: AlertDesk) -> None
 
     @ui.page("/alerts", title="Alerts · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def alerts() -> None:
-        page = AlertsPage(alert_desk.ask)
+        page = AlertsPage(_acknowledging(alert_desk, visitor()))
 
         async def update() -> None:
             page.show(await view.alerts(), await view.snapshot())
@@ -62,7 +69,7 @@ def add_pages(view: FleetView, desk: RolloutDesk, alert_desk: AlertDesk) -> None
 
     @ui.page("/rollouts", title="Roll-outs · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def rollouts() -> None:
-        page = RolloutPage(desk.ask)
+        page = RolloutPage(_rolling_out(desk, visitor()))
 
         async def update() -> None:
             page.show(await desk.board(), await view.snapshot())
@@ -82,6 +89,30 @@ def add_pages(view: FleetView, desk: RolloutDesk, alert_desk: AlertDesk) -> None
         minutes: Annotated[int, Query(ge=1, le=MINUTES_MAX)] = MINUTES_DEFAULT,
     ) -> None:
         await _component_page(view, ComponentId(site, reactor, component), minutes)
+
+
+def _acknowledging(desk: AlertDesk, person: Visitor) -> AskAlerts | None:
+    """Acknowledging in this person's name; None where they may not."""
+    if not person.may(Permission.ACKNOWLEDGE):
+        return None
+
+    async def ask(alert_ids: Sequence[str], note: str, seen: datetime) -> str:
+        refused = await person.refusal(Permission.ACKNOWLEDGE, f"acknowledge {', '.join(alert_ids)}")
+        return refused or await desk.ask(alert_ids, person.caller.account, note, seen)
+
+    return ask
+
+
+def _rolling_out(desk: RolloutDesk, person: Visitor) -> AskRollouts | None:
+    """Holding roll-outs and taking them back in this person's name; None where they may not."""
+    if not person.may(Permission.ROLL_OUT):
+        return None
+
+    async def ask(verb: Verb, rollout_id: str) -> str:
+        refused = await person.refusal(Permission.ROLL_OUT, f"{verb} {rollout_id}")
+        return refused or await desk.ask(verb, rollout_id, person.caller.account)
+
+    return ask
 
 
 async def _component_page(view: FleetView, key: ComponentId, minutes: int) -> None:

@@ -81,10 +81,15 @@ def _place(element: Element, style: str) -> None:
     element.style(replace=style)
 
 
+def scrolled(name: str) -> Element:
+    """What is wider than a small screen moves sideways in itself, by keys too."""
+    return box("ledger-scroll").props(f'tabindex=0 role="region" aria-label="{name}"')
+
+
 def facts_table(rows: Sequence[tuple[str, str]], name: str) -> None:
     """What is called what, a line each."""
     with (
-        box("ledger-scroll"),
+        scrolled(name),
         box("ledger facts-table", "table").props(f'data-testid="{name}"'),
         box(tag="tbody"),
     ):
@@ -98,7 +103,7 @@ def listing(
     columns: Sequence[str], rows: Sequence[Sequence[str]], name: str, links: Sequence[str] = ()
 ) -> None:
     """Rows under their columns; with `links` a row's first cell leads there."""
-    with box("ledger-scroll"), box("ledger facts-table", "table").props(f'data-testid="{name}"'):
+    with scrolled(name), box("ledger facts-table", "table").props(f'data-testid="{name}"'):
         with box(tag="thead"), box(tag="tr"):
             for column in columns:
                 Text(column, tag="th").props("scope=col")

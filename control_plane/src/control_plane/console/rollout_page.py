@@ -8,7 +8,7 @@ from nicegui import ui
 from control_plane.api.models import FleetSnapshot
 from control_plane.api.rollout_desk import Board, OpenProposal, RolloutCard, Verb
 from control_plane.console.frame import Frame
-from control_plane.console.parts import Text, attribute, box, visible
+from control_plane.console.parts import Text, attribute, box, scrolled, visible
 
 # The console's levels, by word: only what wants a person's eye has a colour.
 LEVELS = {
@@ -23,9 +23,12 @@ Ask = Callable[[Verb, str], Awaitable[str]]
 
 
 class RolloutPage:
-    """The page; `show` brings it up to date. What has not changed is not drawn anew."""
+    """The page; `show` brings it up to date. What has not changed is not drawn anew.
 
-    def __init__(self, ask: Ask) -> None:
+    Without `ask` it has no buttons.
+    """
+
+    def __init__(self, ask: Ask | None) -> None:
         self._ask, self._shown, self._sure = ask, Board(rollouts=[], proposals=[], problem="-"), set[str]()
         self._frame = Frame("Roll-outs")
         with self._frame.content:
@@ -35,7 +38,7 @@ class RolloutPage:
             visible(self._answer, False)
             self._cards = box().props("data-testid=rollouts")
             Text("Approvals", "section-title", "h2")
-            self._proposals = box("ledger-scroll")
+            self._proposals = scrolled("proposals")
 
     def show(self, board: Board, snapshot: FleetSnapshot) -> None:
         """Newest roll-out first, then what waits for signatures."""
@@ -68,32 +71,33 @@ class RolloutPage:
                 Text(f"{card.rollout_id} · started by {card.by or 'somebody'}", "muted")
                 if card.paused_by:
                     Text(f"paused by {card.paused_by}", "muted")
-                self._buttons(card)
+                if self._ask is not None:
+                    self._buttons(card, self._ask)
             if card.stopping:
                 Text(f"Goes back: {card.stopping}", "rollout-why")
             with box("rings"):
                 for ring in card.rings:
                     _ring(ring)
-            with box("ledger-scroll"):
+            with scrolled("sites"):
                 _table(SITE_COLUMNS, [_site_cells(site) for site in card.sites], "rollout-sites")
 
-    def _buttons(self, card: RolloutCard) -> None:
+    def _buttons(self, card: RolloutCard, ask: Ask) -> None:
         if card.state == "running":
-            self._button("Pause", "pause", card.rollout_id)
+            self._button("Pause", "pause", card.rollout_id, ask)
         if card.state == "paused":
-            self._button("Resume", "resume", card.rollout_id)
+            self._button("Resume", "resume", card.rollout_id, ask)
         if card.can_go_back:
             sure = card.rollout_id in self._sure
-            self._button("Yes, roll back" if sure else "Roll back", "abort", card.rollout_id)
+            self._button("Yes, roll back" if sure else "Roll back", "abort", card.rollout_id, ask)
 
-    def _button(self, text: str, verb: Verb, rollout_id: str) -> None:
+    def _button(self, text: str, verb: Verb, rollout_id: str, ask: Ask) -> None:
         async def pressed() -> None:
             if verb == "abort" and rollout_id not in self._sure:  # what cannot be undone is asked twice
                 self._sure.add(rollout_id)
                 self._draw()
                 return
             self._sure.discard(rollout_id)
-            refused = await self._ask(verb, rollout_id)
+            refused = await ask(verb, rollout_id)
             self._answer.show(refused)
             visible(self._answer, bool(refused))
 

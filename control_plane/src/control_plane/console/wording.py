@@ -152,6 +152,21 @@ def alert_word(alert: AlertView) -> str:
     return {AlertStatus.SHELVED: "Shelved", AlertStatus.CLEARED: "Cleared"}.get(alert.status, "Returned")
 
 
+def alarm_state(alert: AlertView) -> str:
+    """ISA-18.2's state of an alarm, behind its priority: 1 is an alarm, 2 a warning."""
+    priority = 1 if alert.severity is Severity.ALARM else 2
+    waits = ", unacknowledged" if alert.to_acknowledge else ", acknowledged" if alert.acknowledged else ""
+    state = {
+        AlertStatus.RAISED: "active",
+        AlertStatus.ACKNOWLEDGED: "active",
+        AlertStatus.RETURNED: "returned, latched",
+        AlertStatus.RETURNED_UNACKNOWLEDGED: "returned",
+        AlertStatus.SHELVED: "shelved",
+        AlertStatus.CLEARED: "normal",
+    }[alert.status]
+    return f"Priority {priority} · {state}{waits}"
+
+
 def acknowledgement(alert: AlertView, now: datetime) -> str:
     """Who took it on and said what, or that nobody has."""
     by = alert.acknowledgement

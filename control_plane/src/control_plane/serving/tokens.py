@@ -24,6 +24,16 @@ _LINE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,63}) sha256:(?P<digest
 log = structlog.get_logger()
 
 
+def new_token() -> str:
+    """A token as every token of the centre is."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def digest(token: str) -> str:
+    """What is kept of it: its SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
 class TokenFile:
     """`NAME sha256:HEX`, one a line, in a file that its owner alone may read."""
 
@@ -63,8 +73,8 @@ class TokenFile:
 
     def add(self, name: str) -> str:
         """A new token for `name`, instead of the one before; only its digest is kept."""
-        token = secrets.token_urlsafe(TOKEN_BYTES)
-        self._write(self._now() | {name: hashlib.sha256(token.encode()).digest()})
+        token = new_token()
+        self._write(self._now() | {name: bytes.fromhex(digest(token))})
         return token
 
     def remove(self, name: str) -> None:
