@@ -19,7 +19,7 @@ DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 
 .PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest proto schema pictures plots kafka images images-test env lock clean
+  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest dashboards dashboards-check proto schema pictures plots kafka images images-test env lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,7 +45,7 @@ test: $(VENV)/.installed ## every test on every core, real services included; T=
 check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench
+	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench dashboards
 	$(BIN)/lint-imports --no-cache
 	@if [ -e $(FAST_TESTS) ] && [ -z "$$($(CHANGED))" ]; then echo "fast tests: passed before, no file has changed since"; else \
 	  touch $(VENV)/.begun && set -x && $(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden && mv $(VENV)/.begun $(FAST_TESTS); fi
@@ -107,6 +107,12 @@ proto: $(VENV)/.installed ## regenerate shared/src/shared/wire from proto/
 
 schema: $(VENV)/.installed ## regenerate docs/reactor_config.schema.json
 	$(BIN)/python -c 'import json; from shared.reactor_config import json_schema; print(json.dumps(json_schema(), indent=2))' > docs/reactor_config.schema.json
+
+dashboards: $(VENV)/.installed ## regenerate infra/grafana and the exported JSON from reactor_config.yaml
+	$(BIN)/python -m dashboards
+
+dashboards-check: $(VENV)/.installed ## every query of every dashboard and rule on a real InfluxDB and Prometheus, against the lake
+	@$(BIN)/python -m dashboards.check
 
 pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (about 4 minutes)
 	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_demo.py::test_claims_hold_when_an_agent_and_the_centre_are_killed

@@ -12,10 +12,12 @@ import pytest
 
 import control_plane.sinks.influx_feed as feed_room
 import control_plane.sinks.lake as sinks_lake
+from control_plane.commands.dashboards import faults
 from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.influx_feed import FILE_NAME, InfluxFeed
-from control_plane.sinks.influx_points import LINES
+from control_plane.sinks.influx_points import telemetry_line
 from control_plane.sinks.lake_upkeep import maintain
+from edge_agent.simulation.ledger import Ledger
 from shared.errors import Retryable
 from shared.listen import free_port
 from shared.schemas import Telemetry
@@ -93,7 +95,7 @@ def test_a_batch_and_the_lake_make_the_same_points(lake, monkeypatch):
 
 def test_rows_of_one_microsecond_stay_apart_and_a_repeat_stays_one_point():
     """PRD 3.1, timestamp collisions: a later row never replaces an earlier one; the same row is the same."""
-    line_of = LINES[Telemetry.SCHEMA]
+    line_of = telemetry_line
     row = poll("flow_rate", 1).model_dump() | {"seq": 41}
     first, again, other = line_of(row), line_of(dict(row)), line_of(row | {"seq": 42})
     assert first == again != other
@@ -124,6 +126,19 @@ def test_only_what_a_route_sends_there_gets_there(server, lake):
         lake.folder, writer(server), lambda schema, key: (schema, key) != ("telemetry/1", PUMP.key)
     ).step()
     assert values(server, "telemetry_routed") == []
+
+
+def test_a_plants_own_ledger_marks_where_its_faults_began(server, tmp_path, capsys):
+    """`control-plane dashboards faults` on what a plant writes; a second run adds no mark."""
+    path, keys = tmp_path / "plant.jsonl", ["TX01/R7/coolant_pump"]
+    with Ledger(path, keys) as ledger:
+        for cycle, fault in enumerate([None, "leak", "leak", None, "spike"]):
+            entry = {"key": keys[0], "cycle": cycle, "values": {}, "labels": {"fault": fault}}
+            ledger.append([entry])
+    for _ in range(2):
+        faults(path, server, influx_token=server, as_json=True)  # any token does
+        assert capsys.readouterr().out == '{"faults": 2}\n'
+    until(lambda: values(server, "fault_cycle") == [1.0, 4.0])
 
 
 @pytest.mark.parametrize("kept", ["interval 1 hours", "interval 0 hours"])
@@ -201,7 +216,7 @@ if INFLUX_URL:  # beside the tests above, which have a server of their own
 
         place = [os.environ[f"INFLUX_{name}"] for name in ("TOKEN", "ORG", "BUCKET")]
         own = InfluxWriter(INFLUX_URL, *place)
-        own.write([LINES[Telemetry.SCHEMA](poll("real", n).model_dump() | {"seq": n}) for n in range(10)])
+        own.write([telemetry_line(poll("real", n).model_dump() | {"seq": n}) for n in range(10)])
         flux = f'from(bucket: "{place[2]}") |> range(start: 0) |> filter(fn: (r) => r._field == "real")'
         with InfluxDBClient(INFLUX_URL, place[0], org=place[1]) as client:
             found = [row.get_value() for table in client.query_api().query(flux) for row in table.records]

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from control_plane.ingest_part import IngestSettings, run_ingest
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from shared.errors import ConfigError, Retryable
+from shared.listen import free_port
 from tests.support.pipeline import OneThread, broker, forwarding, telemetry, until
 
 END_DEADLINE_S = 60.0
@@ -27,19 +29,25 @@ def held(lake: Path) -> dict:
 
 @pytest.mark.slow
 def test_ingest_runs_alone_and_a_second_one_is_told_why_it_may_not(tmp_path, monkeypatch):
-    """Records reach the lake; a second ingest of the group is refused by process number; SIGTERM ends it."""
+    """Records reach the lake and are counted for Prometheus; a second ingest of the group is refused by
+    process number; SIGTERM ends it."""
     monkeypatch.setattr(ingest_part, "LAKE_LOCK_WAIT_S", 0.0)
+    metrics = f"127.0.0.1:{free_port()}"
     backlog, lake = OneThread(tmp_path / "o.db"), tmp_path / "lake"
     backlog.ask(backlog.store.commit, [telemetry(n) for n in range(3)])
     with broker() as address, forwarding(backlog, address):
         code = "from control_plane.cli import main; main()"
         command = [
-            sys.executable, "-c", code, "ingest", "--data-dir", str(tmp_path), "--kafka", address
+            sys.executable, "-c", code, "ingest", "--data-dir", str(tmp_path), "--kafka", address,
+            "--ingest-metrics", metrics,
         ]  # fmt: skip
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == f"ingest             {address} (Kafka) to {lake}\n"
             until(lambda: held(lake) == {backlog.store_id: [(1, 3)]})
+            counted = urllib.request.urlopen(f"http://{metrics}/metrics").read().decode()
+            assert 'centre_ingest_records_total{schema="telemetry/1"} 3.0' in counted
+            assert "centre_ingest_dead_letters_total 0.0" in counted
             told = rf"process {process.pid} is writing to this lake\. One ingest writes to a lake"
             with pytest.raises(Retryable, match=told):
                 run_ingest(IngestSettings(Layout(tmp_path), address), pytest.fail)

@@ -18,6 +18,16 @@ def test_the_committed_protobuf_is_that_of_the_proto_files(tmp_path):
     assert made == committed
 
 
+def test_the_committed_dashboards_are_those_of_the_configuration():
+    """`make dashboards` would change nothing, and no dashboard lies there that is no longer made."""
+    from dashboards.written import GRAFANA, generated
+    from shared.reactor_config import load_fleet
+
+    made = generated(load_fleet(ROOT / "reactor_config.yaml"))
+    assert {path: (ROOT / path).read_text() for path in made} == dict(made)
+    assert {path.relative_to(ROOT) for path in (ROOT / GRAFANA).rglob("*.json")} < made.keys()
+
+
 def test_the_table_of_commands_names_every_command():
     """A program lists its commands without importing them; the list is complete."""
     from control_plane.cli import COMMANDS as CENTRE

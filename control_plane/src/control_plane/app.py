@@ -91,6 +91,7 @@ class CentreSettings:
     notices: NoticeSettings = field(default_factory=NoticeSettings)
     web_tls: WebTls | None = None
     oidc: OidcSettings | None = None
+    ingest_metrics: str | None = None
 
 
 class Centre:
@@ -198,7 +199,9 @@ class Centre:
         scoring = Scoring(
             own.inference.listen, self._fleet, self._layout.repository, os.environ.get(INFERENCE_TOKEN, "")
         )
-        ingest = IngestSettings(self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring)
+        ingest = IngestSettings(
+            self._layout, own.kafka, own.kafka_client, own.influx, own.routes, scoring, own.ingest_metrics
+        )
         run_ingest(ingest, stop)
 
     def _pages(self, access: AccessDesk) -> "FastAPI":

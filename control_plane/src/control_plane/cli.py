@@ -25,6 +25,7 @@ COMMANDS = {
     "maintain": "Join the lake's small files and remove replaced ones.",
     "completeness": "What each site produced, what arrived, which gaps are explained and which are not.",
     "alerts": "The operator's alarm list: what needs someone, and acknowledging it.",
+    "dashboards": "Grafana: all dashboards as one JSON; a simulated plant's faults as marks.",
     "predict": "Ask the inference server about one window in a CSV file.",
     "audit": "Query, verify and replay the sites' audit logs.",
 }

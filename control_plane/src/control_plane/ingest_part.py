@@ -1,8 +1,8 @@
 """Ingest with its sinks, as the centre runs it: what `control-plane ingest` and `serve` have in common."""
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from control_plane.ingest.centre_scoring import CentreScoring, standing_alerts
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
+from control_plane.ingest.metrics import IngestMetrics, IngestState
 from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.ingest.routing import Routed, Routes, SinkName
 from control_plane.layout import Layout
@@ -28,6 +29,7 @@ from shared.reactor_config import FleetConfig
 
 SCORING_DEADLINE_S = 2.0  # a server that is away holds up ingest by no more than this, now and then
 INFERENCE_TOKEN = "PM_INFERENCE_TOKEN"  # noqa: S105 - the variable with the bearer token for it
+METRICS_OPTION = "--ingest-metrics"
 LAKE_LOCK_WAIT_S = 15.0  # for the ingest before this one, or an import, to end
 
 
@@ -59,6 +61,7 @@ class IngestSettings:
     influx: Influx | None = None
     routes: Routes = field(default_factory=Routes)
     scoring: Scoring | None = None
+    metrics: str | None = None  # HOST:PORT for Prometheus, on loopback
 
     @property
     def lake(self) -> Path:
@@ -76,20 +79,35 @@ def run_ingest(own: IngestSettings, stop: threading.Event, ready: Callable[[], N
             alerts = AlertSink(store)
             catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
             known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
+            counted = IngestMetrics()
             ingest = Ingest(
                 own.kafka,
-                _sinks(own, lake, alerts, feed, known),
+                [*_sinks(own, lake, alerts, feed, known), counted],
                 known,
                 progress=progress,
                 client=own.kafka_client,
             )
-            ready()
-            ingest.run(stop)
+            counted.registry.register(IngestState(ingest))
+            with _metrics(own, counted):
+                ready()
+                ingest.run(stop)
     except Retryable as error:
         raise Retryable(
             f"{error}. One ingest writes to a lake, because what is new is decided in its memory; "
             "end that process, or start this one when it has ended"
         ) from error
+
+
+@contextmanager
+def _metrics(own: IngestSettings, counted: IngestMetrics) -> Iterator[None]:
+    """`/metrics`, where that was asked for."""
+    if own.metrics is None:
+        yield
+        return
+    from control_plane.serving.metrics import MetricsServer  # with onnxruntime, which ingest does without
+
+    with closing(MetricsServer(counted.registry, own.metrics, METRICS_OPTION)):
+        yield
 
 
 def _feed(own: IngestSettings) -> AbstractContextManager[InfluxFeed | None]:

@@ -15,6 +15,7 @@ from control_plane.commands.options import (
     InfluxOrg,
     InfluxToken,
     InfluxUrl,
+    IngestMetricsAt,
     Kafka,
     KafkaClientConfig,
     RoutesFile,
@@ -43,6 +44,7 @@ def ingest(
     influx_org: InfluxOrg = "pm-stack-smr",
     influx_bucket: InfluxBucket = "telemetry",
     influx_token: InfluxToken = "",
+    ingest_metrics: IngestMetricsAt = None,
 ) -> None:
     """Take the sites' records from Kafka into the lake and the other sinks, each once; until SIGTERM.
 
@@ -65,7 +67,7 @@ def ingest(
     )
     own = IngestSettings(
         layout, kafka, load_client_settings(kafka_client_config), influx, load_routes(routes, fleet),
-        scoring,
+        scoring, ingest_metrics,
     )  # fmt: skip
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

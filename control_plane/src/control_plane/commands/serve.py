@@ -19,6 +19,7 @@ from control_plane.commands.options import (
     InfluxOrg,
     InfluxToken,
     InfluxUrl,
+    IngestMetricsAt,
     Kafka,
     KafkaClientConfig,
     RoutesFile,
@@ -110,6 +111,7 @@ def serve(
         Path | None, typer.Option(help="PEM: with --web-key, console and API speak TLS, beyond loopback too")
     ] = None,
     web_key: Annotated[Path | None, typer.Option(help="PEM, the key of --web-certificate")] = None,
+    ingest_metrics: IngestMetricsAt = None,
 ) -> None:
     """Run the centre: ingest, fleet service, console, repositories and inference; until SIGTERM.
 
@@ -144,6 +146,7 @@ def serve(
         notice_settings(os.environ),
         _web_tls(web_certificate, web_key),
         oidc_settings(os.environ),
+        notice_settings(os.environ), ingest_metrics,
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, fleet)))
 

@@ -12,7 +12,7 @@ from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError
 
 from control_plane.sinks.arrival import Arrival
-from control_plane.sinks.influx_points import LINES, telemetry_line
+from control_plane.sinks.influx_points import LINES, lines_of, telemetry_line
 from control_plane.sinks.lake_tables import row
 from shared.errors import Retryable
 
@@ -48,8 +48,9 @@ class InfluxWriter:
     def accept(self, batch: Sequence[Arrival]) -> None:
         """A sink where no lake is behind it to catch up from (else `InfluxFeed`). Never raises."""
         for arrival in batch:
-            if line_of := LINES.get(arrival.envelope.schema):
-                self._buffer(line_of(row(arrival)))
+            if arrival.envelope.schema in LINES:
+                for line in lines_of(arrival.envelope.schema, row(arrival)):
+                    self._buffer(line)
         self.flush()
 
     def _buffer(self, line: str) -> None:

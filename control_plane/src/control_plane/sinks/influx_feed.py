@@ -20,7 +20,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.influx import BATCH_POINTS_MAX, RETRY_AFTER_S, InfluxWriter
-from control_plane.sinks.influx_points import LINES
+from control_plane.sinks.influx_points import LINES, lines_of
 from control_plane.sinks.lake_commits import NOT_BEGUN, CommitsGone, added_files, commit_file, dataset_of
 from control_plane.sinks.lake_tables import TABLES
 from shared.errors import Retryable
@@ -154,12 +154,11 @@ class InfluxFeed:
     def _lines(self, schema: str, files: list[str]) -> Iterator[str]:
         if not files:
             return
-        line_of = LINES[schema]
         for batch in dataset_of(self._lake, TABLES[schema], files).to_batches(batch_size=BATCH_POINTS_MAX):
             for row in batch.to_pylist():
                 key = f"{row['site_id']}/{row['reactor_id']}/{row['component']}"
-                if self._wanted(schema, key) and (line := line_of(row)):
-                    yield line
+                if self._wanted(schema, key):
+                    yield from lines_of(schema, row)
 
     def _marks(self) -> dict[str, Mark]:
         try:

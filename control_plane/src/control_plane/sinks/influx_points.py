@@ -22,13 +22,23 @@ def telemetry_line(row: Row) -> str:
     return _line("telemetry", {"metric_type": "sensor"}, row, dict(row["metrics"] or ()))
 
 
+def quality_line(row: Row) -> str:
+    """What a poll could not read, and why. Empty where every value was good."""
+    bad = dict(row.get("quality") or ())
+    why = ", ".join(f"{tag}: {reason}" for tag, reason in sorted(bad.items()))
+    fields = {"bad_values": len(bad), "reasons": why} if bad else {}
+    return _line("quality", {"metric_type": "sensor"}, row, fields)
+
+
 def prediction_line(row: Row) -> str:
     """A model's answer. What a shadow says is told apart by the tag `mode`."""
     fields = {name: row[name] for name in ("rul", "rul_low", "rul_high", "withheld_because")}
     fields |= {name: row[name] for name in ("rul_state", "anomaly_score", "is_anomaly")}
     reasons = [wording.contribution(Contribution(**found)) for found in row["contributions"] or ()]
     fields["contributions"] = "; ".join(reasons) or None
+    fields["anomaly_threshold"] = row["anomaly_threshold"]
     fields["model_version"] = f"{row['model_name']}/{row['model_version']}"
+    fields["version"] = int(row["model_version"])  # a number, whose changes InfluxQL can find
     return _line("prediction", {"metric_type": "prediction", "mode": row["mode"]}, row, fields)
 
 
@@ -38,11 +48,21 @@ def alert_line(row: Row) -> str:
     return _line("alert", {"metric_type": "alert"}, row, fields)
 
 
-LINES: Mapping[str, Callable[[Row], str]] = {  # the rest is not for dashboards
-    Telemetry.SCHEMA: telemetry_line,
-    PredictionRecord.SCHEMA: prediction_line,
-    Alert.SCHEMA: alert_line,
+def fault_line(row: Row) -> str:
+    """A fault that a simulated plant injected: its ledger's word, never a site's."""
+    return _line("fault", {"metric_type": "fault"}, row, {"fault": row["fault"], "cycle": row["cycle"]})
+
+
+LINES: Mapping[str, tuple[Callable[[Row], str], ...]] = {  # the rest is not for dashboards
+    Telemetry.SCHEMA: (telemetry_line, quality_line),
+    PredictionRecord.SCHEMA: (prediction_line,),
+    Alert.SCHEMA: (alert_line,),
 }
+
+
+def lines_of(schema: str, row: Row) -> list[str]:
+    """A row's points, none of them empty."""
+    return [line for line_of in LINES.get(schema, ()) if (line := line_of(row))]
 
 
 def _line(measurement: str, tags: Mapping[str, str], row: Row, fields: Mapping[str, Any]) -> str:
