@@ -146,7 +146,7 @@ def serve(
         notice_settings(os.environ),
         _web_tls(web_certificate, web_key),
         oidc_settings(os.environ),
-        notice_settings(os.environ), ingest_metrics,
+        ingest_metrics,
     )  # fmt: skip
     asyncio.run(_until_told(Centre(settings, fleet)))
 

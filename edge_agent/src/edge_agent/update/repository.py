@@ -61,8 +61,8 @@ class Repository:
         self._updater: TufUpdater
 
     def refresh(self, floor: VersionFloor) -> Contents:
-        """Fetch and verify the metadata; Untrusted names the check, Retryable when it cannot be fetched, or the
-        site has not been told yet whom to trust."""
+        """Fetch and verify the metadata; Untrusted names the check, Retryable when it cannot be fetched,
+        or the site has not been told yet whom to trust."""
         self._cache.mkdir(parents=True, exist_ok=True)
         try:
             self._updater = TufUpdater(
