@@ -41,6 +41,7 @@ def compose_runs(folder: Path, config: Path) -> None:
                 "PM_FLEET_LISTEN",
                 "PM_INFERENCE_LISTEN",
                 "PM_INFERENCE_METRICS",
+                "PM_INGEST_METRICS",
                 "PM_TX01_HEALTH",
                 "PM_ID01_HEALTH",
             )
@@ -112,7 +113,7 @@ class Compose:
 
 def _healthy(project: str) -> bool:
     """The health checks that the file orders by, run by hand."""
-    for service in ("fleet", "inference", "console", "agent-tx01", "agent-id01", "plant-tx01"):
+    for service in ("fleet", "ingest", "inference", "console", "agent-tx01", "agent-id01", "plant-tx01"):
         found = podman(
             "ps", "--quiet", "--filter", f"label=com.docker.compose.project={project}",
             "--filter", f"label=com.docker.compose.service={service}",

@@ -86,6 +86,14 @@ async def test_an_approved_release_runs_and_survives_a_restart(centre, running, 
     assert (event, detail["release"]) == (AuditEvent.MODEL_COMMITTED, "coolant_pump/1")
 
 
+async def test_a_site_that_was_not_enrolled_is_told_what_brings_its_trust(site):
+    """Without a root to trust no model is taken, and what runs goes on; the reason names the remedy."""
+    (site.trust / "image_root.json").unlink()
+    outcome = await site.updater.apply()
+    assert "image_root.json is missing; `edge-agent enroll` brings it" in str(outcome.away)
+    assert not site.scoring
+
+
 async def test_a_newer_release_replaces_the_older(centre, running):
     rollout = centre.roll_out(centre.publish(*make_release(version=2, bias=5)))
     assert (await running.updater.apply()).answer(rollout) == (True, "coolant_pump/2")

@@ -110,6 +110,7 @@ def test_make_env_makes_each_secret_once(tmp_path):
     assert (tmp_path / ".env").read_text() == made
 
 
+@pytest.mark.skipif(not shutil.which("podman"), reason="no podman on this machine")
 def test_nothing_starts_without_its_secrets(tmp_path):
     """A stack whose secrets were not made is refused, and the message says what to run."""
     shutil.copy(INFRA / FILES[0], tmp_path)

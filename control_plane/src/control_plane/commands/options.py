@@ -36,7 +36,10 @@ RoutesFile = Annotated[
     Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
 ]
 IngestMetricsAt = Annotated[
-    str | None, typer.Option("--ingest-metrics", help="HOST:PORT for Prometheus, on loopback")
+    str | None,
+    typer.Option(
+        "--ingest-metrics", envvar="PM_INGEST_METRICS", help="HOST:PORT for Prometheus, on loopback"
+    ),
 ]
 InfluxUrl = Annotated[str | None, typer.Option(envvar="INFLUXDB_URL", help="InfluxDB 2")]
 InfluxOrg = Annotated[str, typer.Option(envvar="INFLUXDB_ORG")]

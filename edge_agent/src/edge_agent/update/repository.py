@@ -61,7 +61,8 @@ class Repository:
         self._updater: TufUpdater
 
     def refresh(self, floor: VersionFloor) -> Contents:
-        """Fetch and verify the metadata; Untrusted names the check, Retryable when it cannot be fetched."""
+        """Fetch and verify the metadata; Untrusted names the check, Retryable when it cannot be fetched,
+        or the site has not been told yet whom to trust."""
         self._cache.mkdir(parents=True, exist_ok=True)
         try:
             self._updater = TufUpdater(
@@ -76,7 +77,7 @@ class Repository:
                     targets_max_length=METADATA_BYTES_MAX,
                     prefix_targets_with_hash=False,
                 ),
-                bootstrap=self._trusted_root.read_bytes(),
+                bootstrap=self._root(),
             )
             self._updater.refresh()
         except (RepositoryError, DownloadError) as error:
@@ -86,6 +87,12 @@ class Repository:
         raw = (self._cache / "targets.json").read_bytes()  # verified by refresh, which wrote it
         metadata: Metadata[Targets] = Metadata.from_bytes(raw)
         return Contents(metadata.signed.targets, raw, self._roots())
+
+    def _root(self) -> bytes:
+        try:
+            return self._trusted_root.read_bytes()
+        except FileNotFoundError as error:
+            raise Retryable(f"{self._trusted_root} is missing; `edge-agent enroll` brings it") from error
 
     def _roots(self) -> list[str]:
         """The chain that `refresh` just went along; files beyond the current root were not looked at."""
