@@ -8,6 +8,6 @@ import os
 
 __version__ = "0.1.0"
 
-# onnxruntime 1.32 gives the machine an id and reports to its maker from the moment it is imported. Nothing of a
-# site or of the centre speaks to anybody whom its people did not name.
+# onnxruntime 1.32 gives the machine an id and reports to its maker from the moment it is imported. Neither
+# a site nor the centre speaks to anybody whom its people did not name.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
