@@ -105,6 +105,9 @@ class PackageSteps:
         assert '"event": "agent_stopped"' in self._agent.machine.run(
             *self._agent.ask("buffer", "export", "--all")
         )
+        assert not self._agent.machine.exists(f"{DATA}/.cache"), (
+            "a library keeps something there, to send it?"
+        )
         self._agent.machine.run("systemctl", "start", UNIT)
         return "status 0, its end is on the audit log; started again", {}
 

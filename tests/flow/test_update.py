@@ -77,6 +77,13 @@ async def refused(site: Site, check: str) -> str:
     return said
 
 
+def test_a_site_that_was_never_enrolled_is_told_how(tmp_path):
+    """Without the roots that it is to trust a site looks at nothing, and says what leaves them."""
+    client = ReleaseClient(tmp_path, tmp_path / "trust", "http://127.0.0.1:1", "TX01")
+    with pytest.raises(Retryable, match="edge-agent enroll"):
+        client.fetch()
+
+
 async def test_an_approved_release_runs_and_survives_a_restart(centre, running, tmp_path):
     again = Site(centre, "http://127.0.0.1:1/", running.folder)  # the centre is away
     await again.updater.resume()
