@@ -22,8 +22,6 @@ MARP_VERSION := 4.5.1
 .PHONY: help demo demo-rollback test check attacks faults faults-long bench bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter \
   bench-edge bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest model-experiments proto schema dashboards dashboards-check pictures diagram \
   slides plots kafka images images-test env package package-test lock clean
-.PHONY: help demo demo-rollback test check faults faults-long bench bench-outbox bench-features bench-scoring model-experiments bench-simulation bench-polling bench-jitter bench-edge \
-  bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest dashboards dashboards-check proto schema pictures plots kafka images images-test env lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
