@@ -16,7 +16,7 @@ import grpc
 import yaml
 
 from bench.compose_run import answers, compose_runs
-from bench.containers import USER_ID, Container, image, inspect, once, podman, running
+from bench.containers import STOP_S, USER_ID, Container, image, inspect, once, podman, running
 from edge_agent.outbox.reader import OutboxReader
 from shared.listen import free_port
 from shared.wire import rul_pb2, rul_pb2_grpc
@@ -122,7 +122,7 @@ def _site(folder: Path, config: Path) -> None:
             polls,
             "edge-agent",
             f"polled it: {_good_rows(agent)} rows of good values in its outbox",
-            within_s=45,
+            within_s=STOP_S,
         )
 
 
@@ -194,7 +194,7 @@ def _mlflow(folder: Path) -> None:
         url = f"http://{HOST}:{port}/api/2.0/mlflow/experiments/get?experiment_id=0"
         serves.until("MLflow's API", lambda: answers(url))
         serves.until("an MLflow in health", serves.healthy)
-        _end_of(serves, "mlflow", "its API answers", code=None)
+        _end_of(serves, "mlflow", "its API answers", code=None, within_s=STOP_S)
 
 
 def _end_of(
