@@ -17,7 +17,7 @@ region=us-central1
 image=
 parse_options "$@"
 require_project
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/../control_plane/pyproject.toml")
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/../shared/src/shared/__init__.py")
 image=${image:-$region-docker.pkg.dev/$project/pm-stack-smr/grpc_inference:$version}
 tokens=pm-inference-tokens # secret: the file that `control-plane token add NAME --file FILE` writes
 root=pm-releases-root      # secret: root.json of the image repository, carried here by hand, so that a bucket alone is not believed

@@ -3,11 +3,12 @@
 import os
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+from shared import __version__
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -118,11 +119,10 @@ def test_the_service_speaks_http2_asks_for_tokens_and_is_closed_to_the_internet(
     assert settings["PM_INFERENCE_TOKENS"].startswith("/secrets/")
 
 
-def test_the_image_that_is_built_is_the_one_that_is_deployed(run):
-    """One version for the build's tag and the deployment."""
-    version = tomllib.loads((ROOT / "control_plane/pyproject.toml").read_text())["project"]["version"]
+def test_the_image_that_is_built_has_the_version_of_the_code():
+    """Which is the one that `gcp_setup.sh` deploys."""
     build = yaml.safe_load((INFRA / "cloudbuild.yaml").read_text())
-    assert build["substitutions"]["_TAG"] == version
+    assert build["substitutions"]["_TAG"] == __version__
     [image] = build["images"]
     assert image.endswith("/pm-stack-smr/grpc_inference:${_TAG}")
 

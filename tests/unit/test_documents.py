@@ -34,7 +34,9 @@ TOP_FOLDERS = (
     "tests",
 )
 # A placeholder, a wildcard, something that is made: no file of ours is called that.
-NO_PATH = re.compile(r"[<>*{}$\s]|\.\.\.|NAME|shared/data|station_battery")  # the last is made by a reader
+NO_PATH = re.compile(
+    r"[<>*{}$\s]|\.\.\.|NAME|shared/data|station_battery|infra/\.env"
+)  # the last two a reader makes
 VARIABLE = re.compile(r"(EDGE|INFLUXDB|KAFKA|MLFLOW|PM|SPARK)_[A-Z][A-Z_]*|PYKCS11LIB|PORT")
 OURS = ("shared/src", "edge_agent/src", "control_plane/src")
 
@@ -136,8 +138,8 @@ def calls(name: str) -> Iterator[list[str]]:
 
 def problem_of(words: list[str]) -> str | None:
     """The first word of a call that its program does not know."""
-    if len(words) == 1 or words[1].startswith("--"):
-        return None
+    if len(words) == 1 or not re.match(r"[a-z]", words[1]):
+        return None  # an option of the program itself, or what another program printed
     if words[1] not in PROGRAMS[words[0]]:
         return words[1]
     command, rest = command_of(*words[:2]), words[2:]

@@ -15,7 +15,8 @@ from control_plane.ingest.intake import Intake, Received
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import Progress
 from control_plane.ingest.readings import ReadingColumns
-from control_plane.ingest.routing import Routed, Routes
+from control_plane.ingest.routed import Routed
+from control_plane.ingest.routing import Routes
 from control_plane.sinks.alerts import AlertSink
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake_tables import TABLES, row, tables

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.ingest.routing import EVERYWHERE, Routed, Routes, load_routes
+from control_plane.ingest.routed import Routed
+from control_plane.ingest.routing import EVERYWHERE, Routes, load_routes
 from control_plane.sinks.arrival import Arrival
 from shared.envelope import Envelope
 from shared.errors import ConfigError

@@ -16,7 +16,8 @@ from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.metrics import IngestMetrics, IngestState
 from control_plane.ingest.progress import FILE_NAME, Progress
-from control_plane.ingest.routing import Routed, Routes, SinkName
+from control_plane.ingest.routed import Routed
+from control_plane.ingest.routing import Routes, SinkName
 from control_plane.layout import Layout
 from control_plane.serving.client import RULInferenceClient
 from control_plane.serving.published_specs import PublishedSpecs

@@ -5,7 +5,7 @@
         to: [lake, influx]
       - to: [lake, alerts]        # no match: all others
 
-Enters: that file, arrivals. Leaves: per sink, its part of a batch in order. Never: a record that the lake
+Enters: that file. Leaves: which sinks get what; `routed` hands it on. Never: a record that the lake
 does not get, for it is the ledger by which the others are counted.
 """
 
@@ -18,8 +18,6 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
-from control_plane.sinks.arrival import Arrival, Sink
-from control_plane.sinks.batch import part
 from shared.errors import ConfigError
 from shared.reactor_config import FleetConfig
 from shared.schemas import Frozen
@@ -91,20 +89,6 @@ class Routes:
             if rule.match.fits(schema, key, component_type):
                 return frozenset(rule.to)
         return EVERYWHERE
-
-
-class Routed:
-    """A sink that gets its part of each batch."""
-
-    def __init__(self, name: SinkName, sink: Sink, routes: Routes) -> None:
-        self.name, self._sink, self._routes = name, sink, routes
-
-    def accept(self, batch: Sequence[Arrival]) -> None:
-        """Hand on what is routed here, in order; Retryable when the sink cannot take it now."""
-        sinks_of, name = self._routes.sinks_of, self.name
-        chosen = part(batch, lambda schema, key: name in sinks_of(schema, key))
-        if chosen:
-            self._sink.accept(chosen)
 
 
 def load_routes(path: Path | None, fleet: FleetConfig | None = None) -> Routes:

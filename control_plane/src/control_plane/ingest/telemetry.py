@@ -8,7 +8,8 @@ from pathlib import Path
 
 from control_plane.ingest.consumer import GROUP, Ingest
 from control_plane.ingest.known_rows import KnownRows
-from control_plane.ingest.routing import Routed, Routes, SinkName
+from control_plane.ingest.routed import Routed
+from control_plane.ingest.routing import Routes, SinkName
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
