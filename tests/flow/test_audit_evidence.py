@@ -257,6 +257,16 @@ def test_an_inference_log_that_was_changed_after_it_was_co_signed_is_named(layou
         )  # fmt: skip
 
 
+def test_an_inference_that_nobody_has_asked_yet_is_no_failure(layout):
+    """Its log is there from its start, with no entry in it."""
+    with layout.audit_logger():
+        pass
+    assert layout.has_inference_log
+    code, said = call("verify", "--data-dir", layout.data_dir)
+    assert code == 0, said
+    assert "NOT VERIFIED" not in said
+
+
 def test_an_inference_log_that_was_begun_anew_is_not_co_signed(layout):
     """The witness goes on only from what it co-signed."""
     infer(layout, 3)

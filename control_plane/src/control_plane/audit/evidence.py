@@ -64,7 +64,7 @@ def verify_centre(
     if site is None and (CENTRE_KEY in keys or layout.has_centre_log):
         results.append(layout.centre_log().verify(keys.get(CENTRE_KEY)))
     if site is None and (INFERENCE_LOG in keys or layout.has_inference_log):
-        results += _inference(layout, keys, kept)
+        results += [found for found in _inference(layout, keys, kept) if not found.nothing]
     return results
 
 

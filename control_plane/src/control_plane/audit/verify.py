@@ -36,6 +36,11 @@ class SiteVerification:
         return not self.problems and self.covered > 0
 
     @property
+    def nothing(self) -> bool:
+        """No entry, no checkpoint, and nothing wrong: a log that was opened and has not been written yet."""
+        return not (self.entries or self.checkpoints or self.problems)
+
+    @property
     def uncovered(self) -> int:
         """Entries newer than the last checkpoint."""
         return self.entries - self.covered
