@@ -23,6 +23,7 @@ from control_plane.commands.options import (
     IngestMetricsAt,
     Kafka,
     KafkaClientConfig,
+    LakeAt,
     RoutesFile,
     passphrase,
 )
@@ -109,6 +110,7 @@ def serve(
     influx_token: InfluxToken = "",
     routes: RoutesFile = None,
     ingest_metrics: IngestMetricsAt = None,
+    lake: LakeAt = None,
     web_certificate: Annotated[
         Path | None,
         typer.Option(
@@ -141,6 +143,10 @@ def serve(
         from control_plane.ingest_part import Influx
 
         influx = Influx(influx_url, influx_token, influx_org, influx_bucket)
+    if lake:
+        from control_plane.sinks.lake_place import settle
+
+        settle(Layout(data_dir).lake, lake)
     names = tuple(centre_name or ())
     aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
     inference = InferenceSettings(inference_listen, names, inference_tokens, inference_metrics, aliases)
