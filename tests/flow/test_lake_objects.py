@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from moto.server import ThreadedMotoServer
 
 import control_plane.sinks.lake as sinks_lake
+import control_plane.sinks.sql as sinks_sql
 from control_plane.api.history_follower import HistoryFollower
 from control_plane.api.lake_follower import LakeFollower
 from control_plane.api.long_history import HistoryDesk, Span
@@ -206,6 +208,26 @@ def test_a_store_that_is_away_is_told_and_noted_by_nobody(s3, tmp_path, monkeypa
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(Retryable, match="Connection refused"):
         LakeReader(folder).spans()
+
+
+def test_a_store_that_leaves_in_the_middle_of_a_question_is_told_too(s3, lake, tmp_path, monkeypatch):
+    """The table is open when it goes: not the question's fault, and said in the same words."""
+    filled(lake, 0, 1)
+    for room, question in (
+        (sinks_lake, lambda: LakeReader(lake.folder).rows("SELECT sum(cycle) FROM telemetry")),
+        (sinks_sql, lambda: query("SELECT sum(cycle) FROM telemetry", tmp_path)),
+    ):
+        with ExitStack() as gone:
+
+            def opened(folder, name, gone=gone):
+                table = open_table(folder, name)
+                if name == "telemetry":  # the last one
+                    gone.enter_context(away(s3))
+                return table
+
+            monkeypatch.setattr(room, "open_table", opened)
+            with pytest.raises(Retryable, match=f"^{lake.folder}: .*503 Service Unavailable"):
+                question()
 
 
 @pytest.mark.parametrize(
