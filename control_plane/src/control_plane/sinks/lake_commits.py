@@ -108,8 +108,10 @@ class TableCommits:
 
         Commits are removed from the oldest on: while this one stands, those after it do.
         """
-        own, checkpoint = self._files.get_file_info([_commit(version), _CHECKPOINT])
-        if own.type is pafs.FileType.File or checkpoint.type is not pafs.FileType.File:
+        if self._files.get_file_info(_commit(version)).type is pafs.FileType.File:
+            return False
+        checkpoint = self._files.get_file_info(_CHECKPOINT)
+        if checkpoint.type is not pafs.FileType.File:
             return False
         [content] = self._contents([LakeFile(checkpoint.path, checkpoint.size)])
         return int(json.loads(content)["version"]) > version
