@@ -31,7 +31,7 @@ STORE = {  # of deltalake: who waits for a store is told in time, and tries agai
 
 _EXPECTED = "s3://bucket/prefix or gs://bucket/prefix, of letters, digits and . _ -"
 _ADDRESS = re.compile(r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
-_LAYOUT = re.compile(r"\x1b\[\d*m|\s*↳\s*|\s+")  # of the store's own messages
+_LAYOUT = re.compile(r"(\x1b\[\d*m|↳|\s)+")  # of the store's own messages
 _READ_FAILED = "reading the stream registered as"  # how DuckDB says that it is not the question's fault
 
 
