@@ -7,7 +7,7 @@ side goes away and comes back.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from shared.listen import free_port
 from shared.schemas import Record
 from tests.support.console_lake import PUMP, alert, gap, prediction, status, telemetry
 from tests.support.influx import values, victoria_metrics
+from tests.support.lake_objects import away, settled
+from tests.support.object_store import object_store
 from tests.support.pipeline import until
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +65,15 @@ def lake_sink(folder: Path) -> Iterator[Harness]:
         aside.rename(table)
 
     yield Harness(opened, cycles, away)
+
+
+@contextmanager
+def object_lake_sink(folder: Path) -> Iterator[Harness]:
+    """The lake with its tables in an object store, which goes away."""
+    with pytest.MonkeyPatch.context() as patch, object_store(patch) as server:
+        settled(folder)
+        with lake_sink(folder) as lake:
+            yield replace(lake, away=lambda: away(server))
 
 
 class _AfterLake:
@@ -108,7 +119,7 @@ def influx_sink(folder: Path) -> Iterator[Harness]:
             server.__exit__(None, None, None)
 
 
-@pytest.fixture(params=[lake_sink, influx_sink])
+@pytest.fixture(params=[lake_sink, object_lake_sink, influx_sink])
 def harness(request, tmp_path, monkeypatch) -> Iterator[Harness]:
     monkeypatch.setattr(feed_room, "RETRY_AFTER_S", 0.1)
     with request.param(tmp_path) as found:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,7 @@ from control_plane.sinks.influx import InfluxWriter
 from control_plane.sinks.influx_feed import InfluxFeed
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
+from control_plane.sinks.lake_place import address_of
 from control_plane.sinks.lake_upkeep import kept_up
 from shared.errors import ConfigError, Retryable
 from shared.kafka_client import KafkaClientSettings
@@ -77,31 +78,33 @@ class IngestSettings:
 def run_ingest(own: IngestSettings, stop: threading.Event, say: Callable[[str], None]) -> None:
     """Consume and tell people until `stop`; says so once the lake is ours. Retryable while another process
     has it: one ingest, so that nobody is told twice."""
-    try:
-        with (
-            lake_lock(own.lake, LAKE_LOCK_WAIT_S),
-            kept_up(own.lake),
-            _feed(own) as feed,
-            _asking(own) as asked,
-        ):
-            lake = LakeWriter(own.lake)
-            lake.create()
-            store = own.layout.alert_store()
-            alerts = AlertSink(store)
-            known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
-            counted = IngestMetrics()
-            sinks = [*_sinks(own, lake, alerts, feed, asked, known), counted]
-            ingest = Ingest(own.kafka, sinks, known, progress=progress, client=own.kafka_client)
-            counted.registry.register(IngestState(ingest))
-            with _telling(own, store, say), _metrics(own, counted):
-                catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
-                say(f"ingest             {own.kafka} (Kafka) to {own.lake}")
-                ingest.run(stop)
-    except Retryable as error:
-        raise Retryable(
-            f"{error}. One ingest writes to a lake, because what is new is decided in its memory; "
-            "end that process, or start this one when it has ended"
-        ) from error
+    with _alone(own.lake), kept_up(own.lake), _feed(own) as feed, _asking(own) as asked:
+        lake = LakeWriter(own.lake)
+        lake.create()
+        store = own.layout.alert_store()
+        alerts = AlertSink(store)
+        known, progress = KnownRows(LakeReader(own.lake).spans()), Progress(own.lake / FILE_NAME)
+        counted = IngestMetrics()
+        sinks = [*_sinks(own, lake, alerts, feed, asked, known), counted]
+        ingest = Ingest(own.kafka, sinks, known, progress=progress, client=own.kafka_client)
+        counted.registry.register(IngestState(ingest))
+        with _telling(own, store, say), _metrics(own, counted):
+            catch_up(Routed("alerts", alerts, own.routes), store, LakeReader(own.lake))
+            say(f"ingest             {own.kafka} (Kafka) to {address_of(own.lake) or own.lake}")
+            ingest.run(stop)
+
+
+@contextmanager
+def _alone(lake: Path) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(lake_lock(lake, LAKE_LOCK_WAIT_S))
+        except Retryable as error:
+            raise Retryable(
+                f"{error}. One ingest writes to a lake, because what is new is decided in its memory; "
+                "end that process, or start this one when it has ended"
+            ) from error
+        yield
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from control_plane.api.lake_follower import LAKE_ERRORS, PREDICTIONS, TELEMETRY
 from control_plane.api.table_tail import TableTail, TailLost
+from control_plane.sinks.lake_place import plain
 from shared.errors import Retryable
 from shared.schemas import ComponentId, PredictionRecord, Telemetry
 
@@ -39,7 +40,7 @@ class HistoryFollower:
         except TableNotFoundError:
             return  # nothing has been written yet: no curves
         except LAKE_ERRORS as error:
-            raise Retryable(f"the history of {self._key.key} cannot be read: {error}") from error
+            raise Retryable(f"the history of {self._key.key} cannot be read: {plain(error)}") from error
 
     def _merged(self, known: list[Row], tail: TableTail, start: datetime) -> list[Row]:
         rows = known + self._own(tail)

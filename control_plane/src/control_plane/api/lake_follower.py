@@ -12,6 +12,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from control_plane.api.fleet_state import FleetState, Row
 from control_plane.api.table_tail import TableTail, TailLost
 from control_plane.sinks.lake import LakeReader
+from control_plane.sinks.lake_place import plain
 from shared.errors import Retryable
 from shared.schemas import GapRecord, PredictionRecord, SiteStatus, Telemetry
 
@@ -60,7 +61,7 @@ class LakeFollower:
         except TableNotFoundError as error:
             raise Retryable(f"no lake under {self._lake} yet: ingest has not written to it") from error
         except LAKE_ERRORS as error:
-            raise Retryable(f"the lake under {self._lake} cannot be read: {error}") from error
+            raise Retryable(f"the lake under {self._lake} cannot be read: {plain(error)}") from error
 
     def _start(self, now: datetime) -> None:
         for table in self._tables:

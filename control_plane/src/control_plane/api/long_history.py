@@ -17,6 +17,7 @@ from control_plane.api.history import BREAK_AFTER_PERIODS
 from control_plane.api.history_models import Buckets, BucketSeries, LongHistory
 from control_plane.api.lake_follower import LAKE_ERRORS
 from control_plane.sinks.component_rows import ComponentRows
+from control_plane.sinks.lake_place import plain
 from shared.errors import Rejected, Retryable
 from shared.reactor_config import Component, FleetConfig
 from shared.schemas import ComponentId
@@ -91,7 +92,7 @@ class HistoryDesk:
             try:
                 return await asyncio.to_thread(self._history, key, span)
             except LAKE_ERRORS as error:
-                raise Retryable(f"the history of {key.key} cannot be read: {error}") from error
+                raise Retryable(f"the history of {key.key} cannot be read: {plain(error)}") from error
 
     def _history(self, key: ComponentId, span: Span) -> LongHistory:
         config = self._components[key]

@@ -11,9 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
-from control_plane.sinks.lake_commits import NOT_BEGUN, CommitsGone, added_files, dataset_of
+from control_plane.sinks.lake_commits import NOT_BEGUN, CommitsGone, LakeFile, TableCommits, standing
 from control_plane.sinks.lake_tables import TABLES
 
 
@@ -37,8 +36,7 @@ class TableTail:
         since: datetime | None = None,
         partition: dict[str, str] | None = None,
     ) -> None:
-        self._spec = TABLES[schema]
-        self._folder = lake / self._spec.name
+        self._commits = TableCommits(lake, TABLES[schema])
         self._columns = columns
         self._since = since
         self._partition = partition or {}
@@ -46,7 +44,7 @@ class TableTail:
 
     def skip(self) -> None:
         """Count all that is there now as seen."""
-        self._version = DeltaTable(str(self._folder)).version()
+        self._version = self._commits.opened().version()
 
     def look(self) -> pa.Table | None:
         """Rows that arrived since the last look (or `skip`), at the first all; None when there are none.
@@ -62,35 +60,25 @@ class TableTail:
         self._version = version
         return found
 
-    def _added(self) -> tuple[list[str], int]:
-        return added_files(self._folder, self._version, partition=self._partition)
+    def _added(self) -> tuple[list[LakeFile], int]:
+        return self._commits.added(self._version, partition=self._partition)
 
-    def _standing(self) -> tuple[list[str], int]:
+    def _standing(self) -> tuple[list[LakeFile], int]:
         """The files that the table has now, and its version."""
-        table = DeltaTable(str(self._folder))
-        actions = self._actions(table)
-        return [path for i, path in enumerate(actions["path"]) if self._wanted(actions, i)], table.version()
+        table = self._commits.opened()
+        held = standing(table)
+        return [file for i, file in enumerate(held["file"]) if self._wanted(held, i)], table.version()
 
-    def _actions(self, table: DeltaTable) -> dict[str, list[Any]]:
-        """The table's files: path, rows, partition values, newest time (absent when nothing is stored)."""
-        actions = pa.table(table.get_add_actions(flatten=True))
-        wanted = {"path", "num_records", "max.timestamp", *(f"partition.{name}" for name in self._partition)}
-        found: dict[str, list[Any]] = actions.select(
-            [name for name in actions.column_names if name in wanted]
-        ).to_pydict()
-        return found
-
-    def _wanted(self, actions: dict[str, list[Any]], index: int) -> bool:
-        if not actions["num_records"][index]:
+    def _wanted(self, held: dict[str, list[Any]], index: int) -> bool:
+        if not held["num_records"][index]:
             return False  # the commit that made the table
-        if any(actions[f"partition.{name}"][index] != value for name, value in self._partition.items()):
+        if any(held[f"partition.{name}"][index] != value for name, value in self._partition.items()):
             return False
-        if self._since is None or "max.timestamp" not in actions:
+        if self._since is None or "max.timestamp" not in held:
             return True
-        youngest = actions["max.timestamp"][index]
+        youngest = held["max.timestamp"][index]
         return youngest is None or bool(youngest >= self._since)
 
-    def _read(self, files: list[str]) -> pa.Table:
-        found = dataset_of(self._folder.parent, self._spec, files)
+    def _read(self, files: list[LakeFile]) -> pa.Table:
         rows = None if self._since is None else pc.field("timestamp") >= self._since
-        return found.to_table(columns=self._columns, filter=rows)
+        return self._commits.rows_of(files).to_table(columns=self._columns, filter=rows)

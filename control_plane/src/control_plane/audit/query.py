@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from control_plane.audit.audit_table import SCHEMA, SITES_SQL, refresh_parts
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
+from control_plane.sinks.lake_place import has_table
 from control_plane.sinks.lake_tables import TABLES
 from shared.errors import ConfigError, Retryable
 from shared.schemas import AuditEntry
@@ -81,7 +82,7 @@ def write(rows: list[Row], path: Path) -> None:
 def _tables(layout: Layout) -> list[str]:
     """The parts of `audit_log` that are there, as SQL."""
     found = []
-    if (layout.lake / TABLES[AuditEntry.SCHEMA].name).exists():
+    if has_table(layout.lake, TABLES[AuditEntry.SCHEMA].name):
         found.append(SITES_SQL)
     if layout.has_inference_log:
         parts = refresh_parts(layout.inference_log(), layout.audit_log)

@@ -19,12 +19,14 @@ from control_plane.commands.options import (
     IngestMetricsAt,
     Kafka,
     KafkaClientConfig,
+    LakeAt,
     RoutesFile,
 )
 from control_plane.ingest.routing import load_routes
 from control_plane.ingest_part import Influx, IngestSettings, Scoring, run_ingest
 from control_plane.layout import Layout
 from control_plane.serving.server_dialled import ServerDialled, token_on_hand
+from control_plane.sinks.lake_place import settle
 from shared.errors import ConfigError
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
@@ -51,6 +53,7 @@ def ingest(
     influx_bucket: InfluxBucket = "telemetry",
     influx_token: InfluxToken = "",
     ingest_metrics: IngestMetricsAt = None,
+    lake: LakeAt = None,
 ) -> None:
     """Take the sites' records from Kafka into the lake and the other sinks, each once; until SIGTERM.
 
@@ -62,6 +65,11 @@ def ingest(
 
     Example: control-plane ingest --data-dir /var/lib/pm-stack-smr --kafka kafka.example:9092
 
+    The lake's tables lie in the folder, or where --lake says. Credentials for that come from
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL or GOOGLE_APPLICATION_CREDENTIALS.
+
+    Example: control-plane ingest --data-dir data --lake s3://bucket/lake
+
     Example: control-plane ingest --data-dir data --routes routes.yaml --config reactor_config.yaml
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
@@ -69,6 +77,7 @@ def ingest(
         raise ConfigError("INFLUXDB_TOKEN", ["is not set, and --influx-url is given"])
     influx = Influx(influx_url, influx_token, influx_org, influx_bucket) if influx_url else None
     layout, fleet = Layout(data_dir), load_fleet(config) if config else None
+    settle(layout.lake, lake)
     server = ServerDialled(inference, token_on_hand(), inference_ca) if inference else None
     scoring = Scoring(server, fleet, layout.repository) if server and fleet else None
     own = IngestSettings(

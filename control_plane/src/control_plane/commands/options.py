@@ -32,6 +32,14 @@ Kafka = Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a brok
 KafkaClientConfig = Annotated[
     Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")
 ]
+LakeAt = Annotated[
+    str | None,
+    typer.Option(
+        "--lake",
+        envvar="PM_LAKE",
+        help="s3://bucket/prefix or gs://bucket/prefix for the lake's tables, from the first start on",
+    ),
+]
 RoutesFile = Annotated[
     Path | None, typer.Option(envvar="PM_ROUTES", help="rules: which records go to which sinks")
 ]

@@ -24,6 +24,7 @@ from control_plane.commands.options import (
     IngestMetricsAt,
     Kafka,
     KafkaClientConfig,
+    LakeAt,
     RoutesFile,
     passphrase,
 )
@@ -127,6 +128,7 @@ def serve(
     ingest_metrics: IngestMetricsAt = None,
     releases: ReleasesAt = None,
     releases_root: ReleasesRoot = None,
+    lake: LakeAt = None,
     web_certificate: Annotated[
         Path | None,
         typer.Option(
@@ -159,6 +161,10 @@ def serve(
         from control_plane.ingest_part import Influx
 
         influx = Influx(influx_url, influx_token, influx_org, influx_bucket)
+    if lake:
+        from control_plane.sinks.lake_place import settle
+
+        settle(Layout(data_dir).lake, lake)
     names = tuple(centre_name or ())
     aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
     front_end, inference_listen = cloud_run(os.environ, inference_listen)

@@ -13,6 +13,7 @@ from control_plane.ingest.routing import Routes, SinkName
 from control_plane.sinks.arrival import Sink
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from control_plane.sinks.lake_lock import lake_lock
+from control_plane.sinks.lake_place import settle
 from shared.errors import ConfigError
 from shared.kafka_client import VARIABLE, load_client_settings
 from shared.schemas import TOPICS
@@ -30,8 +31,9 @@ def consume_telemetry(
 ) -> None:
     """Consume one topic until `stop`: validate, drop repeats, hand each record to the sinks it is routed to.
 
-    Without sinks all goes to the lake of PM_DATA_DIR, which knows what it holds. Sinks of your own get
-    each record at least once, in the order of the mapping: `known` are the rows that they hold already.
+    Without sinks all goes to the lake of PM_DATA_DIR (its tables at PM_LAKE), which knows what it holds.
+    Sinks of your own get each record at least once, in the order of the mapping: `known` are the rows that
+    they hold already.
     Kafka is at `bootstrap`, else at PM_KAFKA; its TLS and SASL settings are `client`, else those in the
     file that KAFKA_CLIENT_CONFIG names. What cannot be read goes to `<topic>.dlq`.
     """
@@ -44,6 +46,7 @@ def consume_telemetry(
     with ExitStack() as held:
         if not sinks:
             lake = _lake()
+            settle(lake, os.environ.get("PM_LAKE"))
             held.enter_context(lake_lock(lake))
             writer = LakeWriter(lake)
             writer.create()

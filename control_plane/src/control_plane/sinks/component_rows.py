@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from control_plane.sinks.lake import LakeReader
+from control_plane.sinks.lake_place import open_table
 from control_plane.sinks.lake_tables import TABLES
 from shared.errors import Retryable
 from shared.schemas import ComponentId
@@ -39,7 +39,7 @@ class ComponentRows:
         """The rows of the answer; `sql` itself asks for component and span, from an aware time to before
         another. Retryable without a lake."""
         try:
-            delta = DeltaTable(str(self._lake / table))
+            delta = open_table(self._lake, table)
         except TableNotFoundError as error:
             raise Retryable(f"{self._lake}: no table {table} yet; ingest makes it") from error
         files = delta.file_uris(

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import structlog
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.influx import BATCH_POINTS_MAX, RETRY_AFTER_S, InfluxWriter
 from control_plane.sinks.influx_points import LINES, lines_of
-from control_plane.sinks.lake_commits import NOT_BEGUN, CommitsGone, added_files, commit_file, dataset_of
+from control_plane.sinks.lake_commits import NOT_BEGUN, CommitsGone, LakeFile, TableCommits, standing
+from control_plane.sinks.lake_place import plain
 from control_plane.sinks.lake_tables import TABLES
 from shared.errors import Retryable
 
@@ -57,6 +57,7 @@ class InfluxFeed:
 
     def __init__(self, lake: Path, writer: InfluxWriter, wanted: Wanted = everything) -> None:
         self._lake, self._writer, self._wanted = lake, writer, wanted
+        self._tables = {schema: TableCommits(lake, TABLES[schema]) for schema in LINES}
         self._behind = False
         self._news, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="influx", daemon=True)
@@ -89,7 +90,7 @@ class InfluxFeed:
                     self._save(marks)
                     moved = True
         except (DeltaError, pa.ArrowException, OSError) as error:
-            raise Retryable(f"the lake under {self._lake} cannot be read: {error}") from error
+            raise Retryable(f"the lake under {self._lake} cannot be read: {plain(error)}") from error
         return moved
 
     def _run(self) -> None:
@@ -116,45 +117,43 @@ class InfluxFeed:
 
     def _bring(self, schema: str, mark: Mark) -> Mark:
         """Write a part of one table; returns up to where it is written now."""
-        folder, begun_ms = self._lake / TABLES[schema].name, int(time.time() * 1000)
+        table, begun_ms = self._tables[schema], int(time.time() * 1000)
         try:
             if mark.version == NOT_BEGUN:
                 raise CommitsGone
-            files, version = added_files(folder, mark.version, COMMITS_A_STEP_MAX)
+            files, version = table.added(mark.version, COMMITS_A_STEP_MAX)
             self._write(schema, files)
         except (CommitsGone, FileNotFoundError):
-            files, version = self._standing(folder, mark)
+            files, version = self._standing(table, mark)
             self._write(schema, files)
         if version == mark.version:
             return mark
-        try:
-            return Mark(version, commit_file(folder, version).stat().st_mtime_ns // 1_000_000)
-        except FileNotFoundError:  # old, and in a checkpoint only: the table stood still since
-            return Mark(version, begun_ms)
+        # None: old, and in a checkpoint only: the table stood still since
+        return Mark(version, table.committed_ms(version) or begun_ms)
 
-    def _standing(self, folder: Path, mark: Mark) -> tuple[list[str], int]:
+    def _standing(self, table: TableCommits, mark: Mark) -> tuple[list[LakeFile], int]:
         """Every file that may hold a row which came after the mark, and the table's version.
 
         A compaction's files among them, so more is written again than was missed.
         """
         try:
-            table = DeltaTable(str(folder))
+            now = table.opened()
         except TableNotFoundError:
             return [], NOT_BEGUN
-        actions = pa.table(table.get_add_actions(flatten=True))
-        found = zip(actions["path"].to_pylist(), actions["modification_time"].to_pylist(), strict=True)
+        held = standing(now)
+        found = zip(held["file"], held["modification_time"], strict=True)
         since = mark.time_ms - COMMIT_TAKES_MS
-        return [path for path, when in found if when >= since], table.version()
+        return [file for file, when in found if when >= since], now.version()
 
-    def _write(self, schema: str, files: list[str]) -> None:
+    def _write(self, schema: str, files: list[LakeFile]) -> None:
         lines = self._lines(schema, files)
         while batch := list(islice(lines, BATCH_POINTS_MAX)):
             self._writer.write(batch)
 
-    def _lines(self, schema: str, files: list[str]) -> Iterator[str]:
+    def _lines(self, schema: str, files: list[LakeFile]) -> Iterator[str]:
         if not files:
             return
-        for batch in dataset_of(self._lake, TABLES[schema], files).to_batches(batch_size=BATCH_POINTS_MAX):
+        for batch in self._tables[schema].rows_of(files).to_batches(batch_size=BATCH_POINTS_MAX):
             for row in batch.to_pylist():
                 key = f"{row['site_id']}/{row['reactor_id']}/{row['component']}"
                 if self._wanted(schema, key):

@@ -1,4 +1,4 @@
-"""The lake: Delta tables in a folder, written by one ingest, read by DuckDB."""
+"""The lake: Delta tables, written by one ingest, read by DuckDB; `lake_place` knows where they lie."""
 
 import re
 import secrets
@@ -11,11 +11,13 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import structlog
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
+from control_plane.sinks.lake_place import open_table, options_of, table_uri, told
 from control_plane.sinks.lake_tables import TABLES, TableSpec, tables
 from control_plane.sinks.row_numbers import RowNumbers, Span
 from shared.errors import ConfigError, Retryable
@@ -32,7 +34,7 @@ log = structlog.get_logger()
 
 
 class LakeWriter:
-    """Appends batches to the tables under `path`; each table's batch is one atomic Delta commit.
+    """Appends batches to the tables of the lake at `path`; each table's batch is one atomic Delta commit.
 
     Every commit bears a Delta transaction number that only this writer knows beforehand. So a commit whose
     answer was lost is recognised and not repeated, and a second writer cannot commit unnoticed.
@@ -46,14 +48,21 @@ class LakeWriter:
         self._written: set[str] = set()  # tables that have the batch which is being retried
 
     def create(self) -> None:
-        """Make every table and column that is not there yet, so that a query never meets a missing one."""
+        """Make every table and column that is not there yet, so that a query never meets a missing one.
+
+        Retryable when disk or store will not have it.
+        """
         for spec in TABLES.values():
-            table = self._table(spec)
-            if not set(spec.schema.names) <= {field.name for field in table.schema().fields}:
-                self._append(spec, spec.schema.empty_table())
-            found = table.metadata().configuration
-            if any(found.get(name) != value for name, value in KEPT.items()):
-                table.alter.set_table_properties(dict(KEPT))
+            with told(table_uri(self._path, spec.name)):
+                self._create(spec)
+
+    def _create(self, spec: TableSpec) -> None:
+        table = self._table(spec)
+        if not set(spec.schema.names) <= {field.name for field in table.schema().fields}:
+            self._append(spec, spec.schema.empty_table())
+        found = table.metadata().configuration
+        if any(found.get(name) != value for name, value in KEPT.items()):
+            table.alter.set_table_properties(dict(KEPT))
 
     def accept(self, batch: Sequence[Arrival]) -> None:
         """Write a batch of new arrivals; returns when all of it is durable.
@@ -63,10 +72,8 @@ class LakeWriter:
         """
         for schema, chunk in tables(batch).items():
             if schema not in self._written:
-                try:
+                with told(table_uri(self._path, TABLES[schema].name)):
                     self._append(TABLES[schema], chunk)
-                except (OSError, DeltaError) as error:
-                    raise Retryable(f"{self._path}/{TABLES[schema].name}: {error}") from error
                 self._written.add(schema)
         self._written.clear()
 
@@ -78,7 +85,7 @@ class LakeWriter:
         number = self._tried.setdefault(spec.name, last + 1 + secrets.randbelow(NUMBER_STEP_MAX))
         if found not in (last, number):
             raise ConfigError(
-                f"{self._path}/{spec.name}",
+                table_uri(self._path, spec.name),
                 ["another process writes to this lake too; end one of the two, and start the other again"],
             )
         if found != number:
@@ -96,15 +103,16 @@ class LakeWriter:
                 return known
             except DeltaError as error:  # commits that it has not seen are in a checkpoint only by now
                 log.debug("table opened anew", table=spec.name, reason=str(error))
+        uri = table_uri(self._path, spec.name)
         self._tables[spec.name] = DeltaTable.create(
-            str(self._path / spec.name), spec.schema, mode="ignore",
-            partition_by=spec.partition_by, configuration=KEPT,
+            uri, spec.schema, mode="ignore",
+            partition_by=spec.partition_by, configuration=KEPT, storage_options=options_of(uri),
         )  # fmt: skip
         return self._tables[spec.name]
 
 
 class LakeReader:
-    """Answers SQL over the tables under `path`, each as it stands at the time of the question."""
+    """Answers SQL over the tables of the lake at `path`, each as it stands at the time of the question."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -112,18 +120,14 @@ class LakeReader:
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """Run `sql` (DuckDB; parameters as `$name`) and return its rows; times are aware UTC.
 
-        Retryable while the lake has no tables.
+        Retryable while the lake has no tables, and when disk or store cannot be read.
         """
-        with duckdb.connect() as connection:
+        with told(str(self._path)), duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             for spec in TABLES.values():
                 if not re.search(rf"\b{spec.name}\b", sql):
                     continue  # opening a table reads its whole log
-                try:
-                    delta = DeltaTable(str(self._path / spec.name))
-                except TableNotFoundError as error:
-                    raise Retryable(f"{self._path}: no table {spec.name} yet; ingest makes it") from error
-                connection.register(spec.name, delta.to_pyarrow_dataset())
+                connection.register(spec.name, self._dataset(spec))
             relation = connection.sql(sql, params=parameters)
             return list(relation.to_arrow_table().to_pylist()) if relation is not None else []
 
@@ -142,14 +146,18 @@ class LakeReader:
         """
         found: dict[tuple[str, str], RowNumbers] = defaultdict(RowNumbers)
         for spec in TABLES.values():
-            try:
-                table = DeltaTable(str(self._path / spec.name)).to_pyarrow_dataset()
-            except TableNotFoundError as error:
-                raise Retryable(f"{self._path}: no table {spec.name} yet; ingest makes it") from error
             rows = _NO_NOTES if spec.schema is TABLES[GapRecord.SCHEMA].schema else None
-            for batch in table.to_batches(columns=["site_id", "store_id", "seq"], filter=rows):
-                _take(found, batch)
+            with told(str(self._path)):
+                columns = ["site_id", "store_id", "seq"]
+                for batch in self._dataset(spec).to_batches(columns=columns, filter=rows):
+                    _take(found, batch)
         return dict(found)
+
+    def _dataset(self, spec: TableSpec) -> ds.Dataset:
+        try:
+            return open_table(self._path, spec.name).to_pyarrow_dataset()
+        except TableNotFoundError as error:
+            raise Retryable(f"{self._path}: no table {spec.name} yet; ingest makes it") from error
 
 
 _NO_NOTES = (

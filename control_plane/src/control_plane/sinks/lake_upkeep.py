@@ -16,6 +16,7 @@ import structlog
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
+from control_plane.sinks.lake_place import open_table, plain, table_uri, told
 from control_plane.sinks.lake_tables import TABLES
 from shared.errors import Retryable
 
@@ -39,13 +40,15 @@ class Upkeep(NamedTuple):
 def maintain(lake: Path) -> Iterator[Upkeep]:
     """Every table, one after the other; Retryable when there is none or another upkeep was faster."""
     for spec in TABLES.values():
-        folder = lake / spec.name
-        try:
-            yield _maintain(spec.name, DeltaTable(str(folder)), spec.partition_by)
-        except TableNotFoundError as error:
-            raise Retryable(f"{lake}: no table {spec.name} yet; ingest makes it") from error
-        except CommitFailedError as error:
-            raise Retryable(f"{folder}: somebody else is compacting it: {error}") from error
+        uri = table_uri(lake, spec.name)
+        with told(uri):
+            try:
+                done = _maintain(spec.name, open_table(lake, spec.name), spec.partition_by)
+            except TableNotFoundError as error:
+                raise Retryable(f"{lake}: no table {spec.name} yet; ingest makes it") from error
+            except CommitFailedError as error:
+                raise Retryable(f"{uri}: somebody else is compacting it: {plain(error)}") from error
+        yield done
 
 
 def _maintain(name: str, table: DeltaTable, partition_by: list[str]) -> Upkeep:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
-from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from control_plane.sinks.lake_place import open_table, told
 from control_plane.sinks.lake_tables import TABLES
 from shared.errors import ConfigError, Retryable
 
@@ -33,19 +33,26 @@ class Answer(NamedTuple):
 def asked(lake: Path, sql: str) -> Iterator[Answer]:
     """The answer to one SELECT over the lake's tables as they stand now; read it inside the block.
 
-    ConfigError for what is not one SELECT, or is none that DuckDB understands; Retryable without a lake.
+    ConfigError for what is not one SELECT, or is none that DuckDB understands; Retryable without a lake, or
+    when disk or store cannot be read.
     """
     with duckdb.connect() as connection:
         try:
             _refuse_all_but_one_select(connection, sql)
-            for name in NAMES:
-                connection.register(name, DeltaTable(str(lake / name)).to_pyarrow_dataset())
-            for setting in _LOCKED:
-                connection.execute(setting)
-            connection.execute(sql)
-            yield Answer([column[0] for column in connection.description or ()], _rows(connection))
+            with told(str(lake)):
+                _open(connection, lake)
+                for setting in _LOCKED:
+                    connection.execute(setting)
+                connection.execute(sql)
+            yield Answer([column[0] for column in connection.description or ()], _rows(connection, lake))
         except duckdb.Error as error:
             raise ConfigError("the question", [str(error), _TABLES]) from error
+
+
+def _open(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
+    for name in NAMES:
+        try:
+            connection.register(name, open_table(lake, name).to_pyarrow_dataset())
         except TableNotFoundError as error:
             raise Retryable(f"{lake}: no lake here yet; ingest makes it") from error
 
@@ -57,6 +64,9 @@ def _refuse_all_but_one_select(connection: duckdb.DuckDBPyConnection, sql: str) 
         raise ConfigError("the question", [f"found {found}; only one SELECT is answered", _TABLES])
 
 
-def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    while chunk := connection.fetchmany(ROWS_A_FETCH):
+def _rows(connection: duckdb.DuckDBPyConnection, lake: Path) -> Iterator[tuple[Any, ...]]:
+    chunk: list[tuple[Any, ...]] = [()]
+    while chunk:
+        with told(str(lake)):
+            chunk = connection.fetchmany(ROWS_A_FETCH)
         yield from chunk

@@ -160,7 +160,7 @@ def _describe(
         feature_spec=spec,
         feature_spec_hash=spec.hash(),
         engine=engine,
-        source=str(source.path),
+        source=source.address,
         source_version=source.version,
         version=version,
         sha256=joined_sha256(digests),

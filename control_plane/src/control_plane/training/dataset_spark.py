@@ -91,6 +91,11 @@ def _rows(spark: Any, source: Source, spec: FeatureSpec) -> Any:
 
     schema = source_schema(spec.tags)
     if source.is_lake:
+        if "://" in source.address:
+            problem = (
+                f"the lake's tables lie at {source.address}, which Spark does not read here; leave it out"
+            )
+            raise ConfigError("--engine", [problem])
         table = DeltaTable(str(source.path), version=source.version)
         base = source.path.resolve().as_uri()
         read = spark.read.option("basePath", base).parquet(*map(_uri, table.file_uris()))

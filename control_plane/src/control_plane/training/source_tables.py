@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 from numpy.typing import NDArray
 
+from control_plane.sinks.lake_place import open_table, table_uri, told
 from shared.errors import ConfigError
 
 PLACE = ("site_id", "reactor_id", "component")
@@ -28,7 +28,10 @@ _TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
 
 
 class Source(NamedTuple):
-    """A table's place; `version` is the Delta version of a lake, None for a file."""
+    """A table's place; `version` is the Delta version of a lake, None for a file.
+
+    The table of a lake may lie elsewhere than in its folder: `address`.
+    """
 
     path: Path
     version: int | None = None
@@ -36,6 +39,11 @@ class Source(NamedTuple):
     @property
     def is_lake(self) -> bool:
         return self.version is not None
+
+    @property
+    def address(self) -> str:
+        """Where the rows lie: a path, or s3://... or gs://... of a lake."""
+        return table_uri(self.path.parent, self.path.name) if self.is_lake else str(self.path)
 
 
 Failures = Mapping[tuple[str, str, str], NDArray[np.int64]]
@@ -49,14 +57,15 @@ def source_schema(tags: Sequence[str]) -> pa.Schema:
 
 
 def find_source(path: Path) -> Source:
-    """A file, or the lake's telemetry under a folder, at the version that it has now."""
+    """A file, or the telemetry of the lake in a folder, at the version that it has now."""
     if not path.is_dir():
         return Source(path)
-    for folder in (path, path / TELEMETRY, path / "lake" / TELEMETRY):
-        try:
-            return Source(folder, DeltaTable(str(folder)).version())
-        except TableNotFoundError:
-            continue
+    with told(str(path)):
+        for folder in (path, path / TELEMETRY, path / "lake" / TELEMETRY):
+            try:
+                return Source(folder, open_table(folder.parent, folder.name).version())
+            except TableNotFoundError:
+                continue
     raise ConfigError(
         str(path), [f"holds no Delta table {TELEMETRY!r}; give the lake's folder, or a .csv or .parquet file"]
     )
@@ -168,7 +177,7 @@ def _column(table: pa.Table, kept: Mapping[str, str], field: pa.Field) -> pa.Chu
 
 def _lake(source: Source, tags: Sequence[str]) -> pa.Table:
     """Telemetry as columns; a reading whose cycle could not be read cannot be placed and is left out."""
-    dataset = DeltaTable(str(source.path), version=source.version).to_pyarrow_dataset()
+    dataset = open_table(source.path.parent, source.path.name, source.version).to_pyarrow_dataset()
     rows = dataset.to_table(columns=[*PLACE, "cycle", "metrics"], filter=pc.field("cycle").is_valid())
     schema = source_schema(tags)
     columns = {name: rows[name].cast(schema.field(name).type) for name in (*PLACE, "cycle")}
