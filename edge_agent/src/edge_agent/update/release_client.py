@@ -67,8 +67,6 @@ class ReleaseClient:
 
     def _refreshed(self, name: str) -> tuple[Repository, Contents]:
         trusted = self._trust_dir / f"{name}_root.json"
-        if not trusted.exists():
-            raise Retryable(f"{trusted} is not there; `edge-agent enroll` leaves it")
         repository = Repository(name, self._urls[name], self._cache, trusted, self._fetcher)
         return repository, repository.refresh(self._floor)
 
