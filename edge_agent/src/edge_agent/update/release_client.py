@@ -12,7 +12,7 @@ from edge_agent.update.evidence import check_bytes
 from edge_agent.update.release import Release, parse_manifest
 from edge_agent.update.repository import TARGET_BYTES_MAX, Contents, Repository
 from edge_agent.update.version_floor import VersionFloor
-from shared.errors import Retryable, Untrusted
+from shared.errors import Untrusted
 from shared.schemas import Assignment, utc_now
 
 MODEL_BYTES_MAX = TARGET_BYTES_MAX  # ten times the largest that an edge core scores in a millisecond
