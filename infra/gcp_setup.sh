@@ -20,6 +20,7 @@ require_project
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/../shared/src/shared/__init__.py")
 image=${image:-$region-docker.pkg.dev/$project/pm-stack-smr/grpc_inference:$version}
 tokens=pm-inference-tokens # secret: the file that `control-plane token add NAME --file FILE` writes
+fleet=pm-fleet             # secret: reactor_config.yaml, the fleet's file
 root=pm-releases-root      # secret: root.json of the image repository, carried here by hand, so that a bucket alone is not believed
 
 change services enable run.googleapis.com artifactregistry.googleapis.com secretmanager.googleapis.com cloudbuild.googleapis.com
@@ -29,11 +30,11 @@ present artifacts repositories describe pm-stack-smr --location="$region" ||
 
 service_account "$inference" "the inference service: reads releases"
 
-for secret in "$tokens" "$root"; do
+for secret in "$tokens" "$root" "$fleet"; do
   present secrets describe "$secret" || change secrets create "$secret" --replication-policy=automatic
   change secrets add-iam-policy-binding "$secret" --member="$(account "$inference")" --role=roles/secretmanager.secretAccessor
 done
-for pair in "$tokens:inference-tokens.json" "$root:root.json"; do
+for pair in "$tokens:inference-tokens" "$root:root.json" "$fleet:reactor_config.yaml"; do
   if [ -e "${pair#*:}" ]; then
     change secrets versions add "${pair%%:*}" --data-file="${pair#*:}"
   else

@@ -38,10 +38,12 @@ def test_no_token_lies_on_the_disk_in_clear(file):
     assert file.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_others_may_read_is_refused(file):
-    """Its owner alone."""
+def test_a_file_that_others_may_write_is_refused(file):
+    """Its owner alone; it holds no token, so anybody may read it."""
     file.add("dashboard")
-    file.path.chmod(0o640)
+    file.path.chmod(0o444)
+    file.read()  # as a platform mounts a secret
+    file.path.chmod(0o620)
     with pytest.raises(ConfigError, match="chmod 600"):
         file.read()
 

@@ -35,7 +35,7 @@ def digest(token: str) -> str:
 
 
 class TokenFile:
-    """`NAME sha256:HEX`, one a line, in a file that its owner alone may read."""
+    """`NAME sha256:HEX`, one a line, in a file that its owner alone may write. Who reads it has no token."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,13 +43,13 @@ class TokenFile:
         self._look_at = 0.0
 
     def read(self) -> dict[str, bytes]:
-        """SHA-256 by name; ConfigError when others may read the file, or it holds something else."""
+        """SHA-256 by name; ConfigError when others may write to the file, or it holds something else."""
         try:
             mode = self.path.stat().st_mode
             lines = self.path.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(str(self.path), [f"cannot be read: {error}"]) from error
-        problems = ["others may read it; chmod 600"] if stat.S_IMODE(mode) & 0o077 else []
+        problems = ["others may write to it; chmod 600"] if stat.S_IMODE(mode) & 0o022 else []
         if len(lines) > TOKENS_MAX:
             problems.append(f"has {len(lines)} lines; at most {TOKENS_MAX}")
         found = [_LINE.fullmatch(line) for line in lines]
