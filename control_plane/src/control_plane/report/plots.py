@@ -10,7 +10,7 @@ WIDTH = 720  # of the view box; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 22  # margins for the axes' words
 HEIGHT = 170
 ROW_HEIGHT, NAME_WIDTH = 34, 190  # of a line of `intervals`
-NAME_CHARS_MAX = 30
+NAME_CHARS_MAX = 24
 HEADROOM = 1.08  # above the highest value, for the words of a limit
 
 CURVE, BAND = "#1f6feb", "#6aa5ff"
