@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.services import wait_for_port
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/usage_cheatsheet.md", "docs/dev_setup.md")
 COMMAND = re.compile(r"(?:\.venv/bin/|make |mbpoll |sudo )\S")
@@ -32,6 +34,7 @@ ELSEWHERE = {  # commands that the suite cannot run within itself, and what runs
 }
 INSTALLS = "sudo apt-get install"  # `.ci/run` installs the same packages
 SERVES = "edge-agent plant"  # goes on until it is told to end, while the commands after it read it
+BROKER_PORT = 9092
 BROKER = ".venv/bin/control-plane broker"  # in place of `make kafka`, which starts it on the same port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(DEADLINE_S + 200)]
@@ -77,6 +80,7 @@ def serve(folder: Path) -> Iterator[Callable[[str], None]]:
             time.sleep(0.1)
 
     start(BROKER)
+    wait_for_port(BROKER_PORT, started[0][0])  # 78: another program has it
     yield start
     for process, _ in started:
         process.terminate()

@@ -256,6 +256,36 @@ def test_bytes_in_flight_are_bounded(monkeypatch):
     assert bounds.room(urgent=True) == in_flight.IN_FLIGHT_ROWS_MAX
 
 
+def test_a_fatal_error_that_is_told_before_its_row_blocks_nobody(monkeypatch):
+    """Each producer raises first, as a busy machine's does, and reports the rows with the next poll."""
+    too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+
+    class Hasty(Broker):
+        told = False
+
+        def produce(self, topic, body, key, timestamp, headers, on_delivery):
+            if int(headers["seq"]) == 2 and not topic.endswith(".dlq"):
+                self.answers[topic] = [None] * len(self.waiting) + [too_large]
+            super().produce(topic, body, key, timestamp, headers, on_delivery)
+
+        def poll(self, timeout):
+            bad = any(each is too_large for answers in self.answers.values() for each in answers)
+            if bad and not self.told:
+                self.told = True
+                raise KafkaException(KafkaError(KafkaError._FATAL, "too large", True))
+            self.told = False
+            super().poll(timeout)
+
+        def purge(self):
+            self.waiting, self.told, self.answers = [], False, {}
+
+    backlog = forwarded(
+        monkeypatch, Hasty({}), ROW, ROW._replace(seq=2, number=2), ROW._replace(seq=3, number=3)
+    )
+    assert sorted(backlog.acknowledged) == [1, 2, 3]
+    assert backlog.forwarder.dead_lettered == 1
+
+
 def test_a_fatal_error_begins_again_with_a_new_producer(monkeypatch):
     """librdkafka raises it from poll; what was not reported is sent again."""
 

@@ -27,6 +27,7 @@ BATCH_ROWS_MAX = 1_000  # rows read from the outbox at a time
 ACKED_ROWS_MIN = 10_000  # told to the outbox at a time, while rows are on their way: each time is a flush
 ACKED_WAIT_S = 1.0  # what is reported is told within this time, however few rows it is
 IDLE_WAIT_S = 0.1  # between looks at an empty outbox
+REPORTS_WAIT_S = 1.0  # after a fatal error, for the reports that say which rows it was about
 RESTART_WAIT_S = 1.0  # after a producer that can go on no more, before a new one; it doubles
 RESTART_WAIT_MAX_S = 30.0
 POISON_ROWS_MAX = 1_000  # refused records kept in mind until the dead letters have them; more are tried again
@@ -89,6 +90,7 @@ class Forwarder:
         self._suspects: set[int] = set()  # refused as part of a batch: one of them is bad
         self._poison: dict[int, KafkaError] = {}  # refused by itself
         self._careful = False  # the producer sends suspects one by one
+        self._fatal = False  # the producer can go on no more, and may not have said why yet
         self._broken: str | None = None
         self._backoff = Backoff(RESTART_WAIT_S, RESTART_WAIT_MAX_S)
         self.delivered = 0
@@ -112,6 +114,8 @@ class Forwarder:
         while not deadline.passed():
             producer = self._new_producer()
             drained = self._run_producer(producer, stop, deadline)
+            if self._fatal:
+                self._hear_why(producer)
             producer.purge()
             self._poll(producer, 0)  # reports that came meanwhile still count
             self._acknowledge(self._acked)
@@ -122,13 +126,23 @@ class Forwarder:
         return False
 
     def _new_producer(self) -> Producer:
-        self._in_flight, self._broken = InFlight(), None
+        self._in_flight, self._broken, self._fatal = InFlight(), None, False
         self._careful = bool(self._suspects)
         self._holds.forget_probes()
         for lane in self._lanes:
             lane.after = 0
         settings = one_by_one(self._settings) if self._careful else self._settings
         return Producer(settings | {"error_cb": self._on_error}, logger=_QuietLog())
+
+    def _hear_why(self, producer: Producer) -> None:
+        """A fatal error is told before the reports that name the rows it is about. Purged unheard, they would
+        be sent again as they were, and fail again for ever."""
+        end = time.monotonic() + REPORTS_WAIT_S
+        known = len(self._suspects), len(self._poison)
+        while self._in_flight and known == (len(self._suspects), len(self._poison)):
+            self._poll(producer, IDLE_WAIT_S)
+            if time.monotonic() > end:
+                return
 
     def _restart(self, reason: str, stop: threading.Event) -> None:
         self.restarts += 1
@@ -296,6 +310,7 @@ class Forwarder:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
+            self._fatal = True
             self._broken = self._broken or error.str()
         elif self.trouble is None or error.code() != KafkaError._ALL_BROKERS_DOWN:  # which says less
             self.trouble = error.str()
