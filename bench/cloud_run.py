@@ -4,6 +4,7 @@ Enters: a centre with a published release. Leaves: a running container, its door
 object store is moto's S3 on this machine, spoken to over HTTP.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def cloud_run(centre: Centre, folder: Path, config: Path, config_inside: str) ->
 @contextmanager
 def _object_store(centre: Centre) -> Iterator[dict[str, str]]:
     """A bucket with what `control-plane archive` sends there; the variables that lead to it."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line a request
     server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
     server.start()
     variables = {
