@@ -28,6 +28,7 @@ from tests.support.releases import Centre, make_release
 from tests.support.services import running
 
 SEEN_WITHIN_MS = 30_000
+DRAGS_MAX = 3
 pytestmark = pytest.mark.slow
 
 
@@ -88,6 +89,19 @@ def dragged(found: Page, chart: Locator, start: float, end: float) -> None:
     found.mouse.up()
 
 
+def dragged_until(found: Page, chart: Locator, span: Locator, words: str) -> None:
+    """Drag as a person does: again, where the chart was drawn anew under the mouse."""
+    for left in reversed(range(DRAGS_MAX)):
+        dragged(found, chart, 0.6, 0.75)
+        try:
+            expect(span).to_contain_text(words, timeout=SEEN_WITHIN_MS / 2)
+        except AssertionError:
+            if not left:
+                raise
+        else:
+            return
+
+
 def test_a_season_is_seen_and_a_stretch_dragged_over_comes_up_finer(centre, console):
     """Months in one picture, with their gap and spike; dragging, buttons and the keyboard change the span."""
     with page() as found:
@@ -103,8 +117,7 @@ def test_a_season_is_seen_and_a_stretch_dragged_over_comes_up_finer(centre, cons
         expect(chart.get_by_text("12", exact=True)).to_be_attached(timeout=SEEN_WITHIN_MS)  # the spike's axis
         picture(found, "history")
 
-        dragged(found, chart, 0.6, 0.75)
-        expect(span).to_contain_text("every one of", timeout=SEEN_WITHIN_MS)
+        dragged_until(found, chart, span, "every one of")
         since = span.inner_text()[: len("2026-01-01")]
         expect(found).to_have_url(re.compile(f"from={since}"), timeout=SEEN_WITHIN_MS)
         zoomed = found.url
