@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from shared.listen import free_port
 
@@ -119,7 +119,7 @@ class Site:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE_S)
 
-    def rows(self, schema: str) -> list[dict]:
+    def rows(self, schema: str) -> list[dict[str, Any]]:
         """What the outbox holds of a schema, oldest first."""
         path = self.data / "outbox.db"
         if not path.exists():
@@ -135,10 +135,10 @@ class Site:
         rows = self.rows("telemetry/1")
         return [r["cycle"] for r in rows if r["component"] == component and r["metrics"]]
 
-    def events(self, event: str) -> list[dict]:
+    def events(self, event: str) -> list[dict[str, Any]]:
         return [row for row in self.rows("audit/1") if row["event"] == event]
 
-    def logged(self, event: str) -> list[dict]:
+    def logged(self, event: str) -> list[dict[str, Any]]:
         """The agent's log lines of an event."""
         found = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in found if line["event"] == event]

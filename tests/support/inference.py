@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import numpy as np
@@ -21,7 +22,7 @@ DEADLINE_S = 60.0
 
 @asynccontextmanager
 async def door(
-    centre: Centre, admission: Admission | None = None, host: str = "127.0.0.1", **settings: object
+    centre: Centre, admission: Admission | None = None, host: str = "127.0.0.1", **settings: Any
 ) -> AsyncIterator[str]:
     """An open one, following publications; its address."""
     address = f"{host}:{free_port()}"
@@ -37,7 +38,7 @@ async def door(
 
 
 def request(
-    features: np.ndarray = VALUES, component: str = "coolant_pump", site: str = "TX01", **more: object
+    features: np.ndarray = VALUES, component: str = "coolant_pump", site: str = "TX01", **more: Any
 ) -> rul_pb2.PredictRULRequest:
     """A window of the type that `tests.support.releases` makes."""
     window = rul_pb2.SensorWindow(
@@ -66,7 +67,7 @@ async def until_served(stub: rul_pb2_grpc.RULInferenceServiceStub, release: str)
 
     async def served() -> bool:
         try:
-            return (await stub.PredictRUL(request())).model_version == release
+            return bool((await stub.PredictRUL(request())).model_version == release)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise

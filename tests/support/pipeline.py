@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.progress import FILE_NAME, Progress
+from control_plane.sinks.arrival import Sink
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from edge_agent.forward import Forwarder
 from edge_agent.outbox import OutboxStore, Row, Stats
@@ -20,6 +22,7 @@ from tests.support.services import running
 
 DEADLINE_S = 60.0
 CONFIG_HASH = "c" * 64
+T = TypeVar("T")
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -67,7 +70,7 @@ class OneThread:
         self.thread = ThreadPoolExecutor(1)
         self.ask(self.store.__enter__)
 
-    def ask(self, work, *arguments):
+    def ask(self, work: Callable[..., T], *arguments: object) -> T:
         """Let the thread do it."""
         return self.thread.submit(work, *arguments).result()
 
@@ -94,7 +97,7 @@ def broker() -> Iterator[str]:
 
 
 @contextmanager
-def thread(run: Callable[..., None], *arguments: object) -> Iterator[None]:
+def thread(run: Callable[..., object], *arguments: object) -> Iterator[None]:
     """`run(stop, *arguments)` beside the test, ended with it."""
     stop = threading.Event()
     worker = threading.Thread(target=run, args=(stop, *arguments))
@@ -117,7 +120,7 @@ def forwarding(backlog: OneThread, bootstrap: str) -> Iterator[Forwarder]:
 
 @contextmanager
 def ingesting(
-    lake: Path, bootstrap: str, *before: object, client: Mapping[str, str] | None = None
+    lake: Path, bootstrap: str, *before: Sink, client: Mapping[str, str] | None = None
 ) -> Iterator[Ingest]:
     """An ingest at work; the sinks `before` get each batch before the lake does."""
     writer = LakeWriter(lake)
