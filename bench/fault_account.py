@@ -17,9 +17,7 @@ from control_plane.ingest.completeness import read_accounts
 from control_plane.sinks.lake import LakeReader
 from shared.envelope import parse_headers
 
-UNREAD_S_MAX = (
-    1.5  # beyond the missed polls that the agent told: one that comes late skips a cycle of the plant
-)
+UNREAD_S_MAX = 1.5  # beyond the missed polls that were told: one that comes late skips a cycle too
 UNTOLD_S_MAX = 2.5  # before kill -9: what the next heartbeat, every 2 s, would have told
 IN_ORDER = ("telemetry_raw", "predictions")  # topics in which a component's row numbers only rise
 READ_S = 30.0
@@ -83,8 +81,8 @@ def reckon(site: FaultSite, lake: Path) -> Reckoning:
     *Lost*: rows that the site numbered, which neither arrived nor are explained. *Unexplained gaps*: runs of
     those, and cycles that the plant showed while the agent ran, of which there is no row, no reason, no gap
     record, and no missed poll that a heartbeat told. *Duplicates*: a row or a cycle twice. *Reordered*: a
-    component's cycle before an older one.
-    *Misattributed*: a number that the plant did not show for that tag at that cycle.
+    component's cycle before an older one. *Misattributed*: a number that the plant did not show for that tag
+    at that cycle.
     """
     found = Reckoning()
     for account in read_accounts(lake, site.site_id):

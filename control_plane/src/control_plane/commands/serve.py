@@ -60,8 +60,6 @@ InferenceAlias = Annotated[
         help="MLflow alias, for example champion: of the published releases, serve the one that has it",
     ),
 ]
-
-
 ReleasesAt = Annotated[
     str | None,
     typer.Option(
