@@ -249,6 +249,20 @@ async def test_who_comes_with_another_audit_key_is_turned_away(store, address):
     assert "another audit key" in caught.value.details()
 
 
+@pytest.mark.parametrize("name", ["inference", "../TX01"])
+async def test_who_cannot_be_a_site_is_turned_away(store, address, name):
+    """Not even where no certificate says who calls: its log's folder is named as the site is."""
+    hello = Site(address, key()).hello()
+    hello.site_id = name
+    async with serving(FleetService(store), address), grpc.aio.insecure_channel(address) as channel:
+        call = fleet_pb2_grpc.FleetStub(channel).Connect(iter([fleet_pb2.SiteMessage(hello=hello)]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert f"site '{name}'" in caught.value.details()
+    assert store.sites() == []
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [

@@ -9,18 +9,26 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from securesystemslib.signer import CryptoSigner
 
 from control_plane.audit.centre_log import CentreAct, CentreLog
+from control_plane.audit.evidence import CENTRE_KEY, WITNESS_KEY
+from control_plane.audit.inference_log import INFERENCE_LOG
 from control_plane.enrolment import Authority, Refusals, Register
 from control_plane.enrolment.authority import parse_request
 from control_plane.enrolment.refusals import PER_HOUR_MAX, SAME_AGAIN_S
+from control_plane.layout import Layout
+from control_plane.release.director import Director
 from control_plane.rpc.enrolment import ADDRESSES_MAX, REFUSED_MAX, REFUSED_PERIOD_S, RefusalLimit
 from edge_agent.enrolment import authority_of, signing_request
 from edge_agent.identity import SiteIdentity, require_secure
 from shared.errors import ConfigError, Rejected
 from shared.listen import listener
 from shared.log_key import LogKey
-from shared.tls import IdentityFiles, fingerprint, new_key, renewal_due, require_site_id, site_name, site_of
+from shared.schemas import SignedCheckpoint, utc_now
+from shared.schemas.base import require_site_id
+from shared.tls import IdentityFiles, fingerprint, new_key, renewal_due, site_name, site_of
 
 KEY = new_key()
 REQUEST = signing_request("TX01", KEY)
@@ -102,6 +110,19 @@ def test_a_site_id_is_plain_or_refused(text):
     assert site.isascii()
     assert not set(site) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
     assert site not in (".", "..")
+
+
+@pytest.mark.parametrize("name", [CENTRE_KEY, INFERENCE_LOG, WITNESS_KEY])
+def test_no_site_has_the_name_of_what_is_the_centres_own(tmp_path, name):
+    """Its keys, its logs and their folders are told from the sites' by their names: no token, no director, no
+    record of a site that is named so."""
+    enrolment = Layout(tmp_path).enrolment(Layout(tmp_path).register())
+    with pytest.raises(Rejected, match=f"site '{name}' is named as a log or key of the centre's own"):
+        enrolment.token(name)
+    with pytest.raises(Rejected, match="choose another name"):
+        Director(tmp_path, name).begin(CryptoSigner.generate_ed25519())
+    with pytest.raises(ValidationError, match="choose another name"):
+        SignedCheckpoint(timestamp=utc_now(), site_id=name, size=0, note="")
 
 
 def test_a_certificate_names_one_site_and_nothing_else(tmp_path):

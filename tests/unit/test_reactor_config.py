@@ -98,6 +98,14 @@ MISTAKES = [
         "TX01: {R1: {coolant_pump: {tags: {a: {unit: K, register: {address: 65535}}}}}}",
         ["TX01.R1.coolant_pump.tags.a.register", "float32 at 65535 reaches past 65535"],
     ),
+    (
+        "a site's name with a blank",
+        "TX 01: {R1: {coolant_pump: {}}}",
+        ["found site 'TX 01'", "letters"],
+    ),
+    ("a name that the centre has", "witness: {R1: {coolant_pump: {}}}", ["witness", "choose another name"]),
+    ("a reactor's name with a slash", "TX01: {a/b: {coolant_pump: {}}}", ["TX01.a/b", "match pattern"]),
+    ("a component's name with a blank", "TX01: {R1: {my pump: {type: coolant_pump}}}", ["TX01.R1.my pump"]),
     ("a text where a section belongs", "TX01: {R1: pump}", ["TX01.R1", "'pump'", "dictionary"]),
 ]
 

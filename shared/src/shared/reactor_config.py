@@ -18,7 +18,7 @@ from shared.errors import ConfigError
 from shared.fault_config import ScheduledFault
 from shared.opcua_nodes import COUNTER, expanded, parse_node, variable_identifier
 from shared.plant_config import Plant, Section
-from shared.schemas.base import ComponentId, Name
+from shared.schemas.base import ComponentId, Name, SiteId
 
 MODBUS_ADDRESS_MAX = 65_535  # Modbus application protocol v1.1b3, section 4.4
 MODBUS_UNIT_MAX = 247  # Modbus over serial line v1.02, section 2.2
@@ -258,7 +258,7 @@ class Reactor(BaseModel):
     """A reactor: its type, and one section per component, by name."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, Component]
+    __pydantic_extra__: dict[Name, Component]
 
     reactor_type: ReactorType = "forced_circulation"
 
@@ -271,7 +271,7 @@ class Site(BaseModel):
     """A site: its plant's endpoint, and one section per reactor, by name."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, Reactor]
+    __pydantic_extra__: dict[Name, Reactor]
 
     plant: Plant = Plant()
 
@@ -307,7 +307,7 @@ class FleetConfig(BaseModel):
     """The whole file: one section per site, by its id."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    __pydantic_extra__: dict[str, Site]
+    __pydantic_extra__: dict[SiteId, Site]
 
     @property
     def sites(self) -> dict[str, Site]:

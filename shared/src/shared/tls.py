@@ -26,21 +26,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from shared.errors import ConfigError, Untrusted
 from shared.private_file import create_private, write_private
+from shared.schemas.base import require_site_id
 
 CERTIFICATE_BYTES_MAX = 16 * 1024  # of one certificate or request in PEM; ours have about 800
 RENEW_AFTER = 2 / 3  # of a certificate's life: the last third is for a centre that is away
 SITE_URN = "urn:pm-stack-smr:site:"
-SITE_ID = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-)  # as shared.schemas.base.Name; part of a URL and of a path
 FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-def require_site_id(site: str) -> str:
-    """The same text; ValueError when it is no site's id."""
-    if not SITE_ID.fullmatch(site):
-        raise ValueError(f"found site {site[:80]!r}; expected up to 64 letters, digits, '_', '.' and '-'")
-    return site
 
 
 def site_name(site: str) -> x509.SubjectAlternativeName:

@@ -13,7 +13,7 @@ from control_plane.release.director import Director
 from control_plane.release.image import ImageRepository
 from shared.checkpoint import NoteError, parse_verifier_key
 from shared.errors import Rejected
-from shared.tls import require_site_id
+from shared.schemas.base import require_site_id
 
 
 class Granted(NamedTuple):
@@ -36,14 +36,14 @@ class Enrolment:
 
     def token(self, site: str) -> tuple[str, str]:
         """A one-time token for the site, and until when it holds; Rejected for an id that is none."""
-        token, expires = self._register.issue_token(_site_id(site))
+        token, expires = self._register.issue_token(require_site_id(site))
         until = f"{expires:%Y-%m-%d %H:%M} UTC"
         self._log.note(CentreAct.SITE_TOKEN_ISSUED, site, expires=until)
         return token, until
 
     def enrol(self, site: str, token: str, request: str, audit_key: str) -> Granted:
         """A certificate for the site; Rejected with the reason. A refusal leaves the token as it was."""
-        self._register.check_token(token, _site_id(site))
+        self._register.check_token(token, require_site_id(site))
         parsed = parse_request(request)
         _require_audit_key(site, audit_key)
         roots = self._roots(site)
@@ -66,7 +66,7 @@ class Enrolment:
 
     def revoke(self, site: str, why: str) -> int:
         """Shut a site out; how many of its certificates held."""
-        held = self._register.revoke(_site_id(site), why)
+        held = self._register.revoke(require_site_id(site), why)
         self._log.note(CentreAct.CERTIFICATE_REVOKED, site, why=why, certificates=held)
         return held
 
@@ -76,13 +76,6 @@ class Enrolment:
             if not path.exists():
                 raise Rejected(f"nothing for {site} to trust yet; `control-plane release {command}` makes it")
         return image.read_bytes(), director.read_bytes()
-
-
-def _site_id(site: str) -> str:
-    try:
-        return require_site_id(site)
-    except ValueError as error:
-        raise Rejected(str(error)) from error
 
 
 def _require_audit_key(site: str, audit_key: str) -> None:

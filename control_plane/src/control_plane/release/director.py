@@ -18,6 +18,7 @@ from control_plane.release.metadata_files import (
 )
 from control_plane.release.people import refuse_persons_key
 from shared.schemas import Assignment
+from shared.schemas.base import require_site_id
 
 GENERATION = "x-pm-stack-smr-generation"  # in the signed targets: it outlives what was withdrawn
 _RUNS = ("active", "canary")
@@ -29,7 +30,7 @@ class Director:
     """The director repository of one site."""
 
     def __init__(self, repository: Path, site: str) -> None:
-        self._metadata = repository / "director" / site / "metadata"
+        self._site, self._metadata = site, repository / "director" / site / "metadata"
 
     @property
     def root(self) -> Path:
@@ -37,7 +38,8 @@ class Director:
         return self._metadata / "1.root.json"
 
     def begin(self, online: Signer) -> None:
-        """Make the repository, with nothing to run, unless it is there."""
+        """Make the repository, with nothing to run, unless it is there; Rejected for no site's id."""
+        require_site_id(self._site)
         if self.root.exists():
             return
         people = self._metadata.parents[2] / "image" / "metadata" / "root.json"

@@ -18,6 +18,7 @@ from control_plane.rpc.server import start_server
 from shared.checkpoint import NoteError, parse_verifier_key
 from shared.errors import Rejected, Retryable
 from shared.schemas import utc_now
+from shared.schemas.base import require_site_id
 from shared.wire import fleet_pb2, fleet_pb2_grpc
 
 JOURNAL_PERIOD_S = 0.25  # how soon a command reaches a connected site, and its answer the journal
@@ -167,7 +168,7 @@ class FleetService(fleet_pb2_grpc.FleetServicer):
 
     async def _admit(self, hello: fleet_pb2.Hello, shown: x509.Certificate | None) -> Line:
         """Rejected for who is not the site that the Hello names, or comes with another audit key."""
-        site, key = str(hello.site_id), hello.audit_public_key
+        site, key = require_site_id(hello.site_id), hello.audit_public_key
         parse_verifier_key(key)
         models = _models(hello.models)
         if self._admission is not None:

@@ -1,10 +1,13 @@
 """The base of every record, and the form in which one leaves a site."""
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+
+from shared.errors import Rejected
 
 
 def utc_now() -> datetime:
@@ -14,6 +17,23 @@ def utc_now() -> datetime:
 
 UtcTime = Annotated[AwareDatetime, AfterValidator(lambda t: t.astimezone(UTC))]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+OWN_NAMES = ("centre", "inference", "witness")  # the centre's own, in names of keys, logs and folders
+
+
+class NotASiteId(Rejected, ValueError):
+    """A text that cannot name a site, and why."""
+
+
+def require_site_id(site: str) -> str:
+    """The same text; NotASiteId for one that cannot be part of URLs, paths and names of keys."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", site):
+        raise NotASiteId(f"found site {site[:80]!r}; expected up to 64 letters, digits, '_', '.' and '-'")
+    if site in OWN_NAMES:
+        raise NotASiteId(f"site {site!r} is named as a log or key of the centre's own; choose another name")
+    return site
+
+
+SiteId = Annotated[str, AfterValidator(require_site_id)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -95,7 +115,7 @@ class ComponentRecord(Record):
 class SiteRecord(Record):
     """A record about a whole site; its Kafka key is the site."""
 
-    site_id: Name
+    site_id: SiteId
 
     @property
     def key(self) -> str:
