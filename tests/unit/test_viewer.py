@@ -153,9 +153,3 @@ def test_without_gradio_the_remedy_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'pm-stack-smr-control-plane\[viewer\]'"):
         command.viewer(tmp_path / "fleet.yaml", tmp_path)
-
-
-def test_an_inference_server_beyond_loopback_is_asked_over_tls():
-    """A token is never sent in clear."""
-    with pytest.raises(ConfigError, match="give --inference-ca"):
-        command.client_of("centre.example:50051", None)

@@ -12,6 +12,7 @@ import typer
 from control_plane.alerts.settings import notice_settings
 from control_plane.commands.options import (
     DataDir,
+    InferenceCa,
     InfluxBucket,
     InfluxOrg,
     InfluxToken,
@@ -42,12 +43,9 @@ def ingest(
     ] = None,
     inference: Annotated[
         str | None,
-        typer.Option(help="HOST:PORT of inference, for routes to scoring; needs --config"),
+        typer.Option(envvar="PM_INFERENCE", help="HOST:PORT, for routes to scoring; needs --config"),
     ] = None,
-    inference_ca: Annotated[
-        Path | None,
-        typer.Option(envvar="PM_INFERENCE_CA", help="PEM file of who signed its certificate: TLS"),
-    ] = None,
+    inference_ca: InferenceCa = None,
     influx_url: InfluxUrl = None,
     influx_org: InfluxOrg = "pm-stack-smr",
     influx_bucket: InfluxBucket = "telemetry",

@@ -28,6 +28,15 @@ FleetOption = Annotated[
 ]
 ModelUri = Annotated[str, typer.Option(help="models:/NAME@champion, models:/NAME/VERSION or runs:/RUN_ID")]
 
+Inference = Annotated[str, typer.Option(envvar="PM_INFERENCE", help="HOST:PORT of the inference server")]
+InferenceCa = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="PM_INFERENCE_CA",
+        help="PEM file of who signed the server's certificate: TLS, as beyond loopback",
+    ),
+]
+
 Kafka = Annotated[str, typer.Option(envvar="PM_KAFKA", help="HOST:PORT of a broker")]
 KafkaClientConfig = Annotated[
     Path | None, typer.Option(envvar=VARIABLE, help="file of librdkafka's TLS and SASL settings")

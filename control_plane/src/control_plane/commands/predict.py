@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from control_plane.commands.options import Json
-from control_plane.serving.client import Answer, RULInferenceClient
-from control_plane.serving.server_dialled import token_on_hand
+from control_plane.commands.options import Inference, InferenceCa, Json
+from control_plane.serving.client import Answer
+from control_plane.serving.server_dialled import ServerDialled, token_on_hand
 from control_plane.serving.window_file import read_window_file
 from shared.errors import Rejected
-from shared.listen import parse_endpoint
 from shared.schemas import ComponentId, Window, utc_now
 
 MEANING = {
@@ -27,7 +26,11 @@ def predict(
     window: Annotated[Path, typer.Argument(help="CSV: a header of tags in the model's order, a row a cycle")],
     component: Annotated[str, typer.Option(help="site/reactor/component, for the audit record")],
     component_type: Annotated[str, typer.Option(help="when it differs from the component's name")] = "",
-    inference: Annotated[str, typer.Option(help="HOST:PORT of the inference server")] = "127.0.0.1:50051",
+    inference: Inference = "127.0.0.1:50051",
+    inference_ca: InferenceCa = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="folder of an enrolled site's certificate, shown to that server")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Ask the inference server about a window, oldest cycle first; an empty cell is a bad value.
@@ -36,14 +39,16 @@ def predict(
 
     Example: control-plane predict window.csv --component TX01/R1/coolant_pump
 
+    Example: control-plane predict window.csv --component TX01/R1/coolant_pump
+    --inference centre.example:50051 --inference-ca ca.crt
+
     Example: control-plane predict window.csv --component TX01/R1/pump_a --component-type coolant_pump --json
     """
-    parse_endpoint(inference, "--inference")
     try:
         place = ComponentId.from_key(component)
     except ValueError as error:
         raise Rejected(f"--component: found {component!r}; expected site/reactor/component") from error
-    with RULInferenceClient(inference, token=token_on_hand()) as client:
+    with ServerDialled(inference, token_on_hand(), inference_ca, identity).client() as client:
         tags, values = read_window_file(window)
         kind = component_type or place.component
         answer = client.predict(Window(place, kind, None, utc_now(), tags, values))

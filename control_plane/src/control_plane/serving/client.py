@@ -138,6 +138,8 @@ def _hint(call: Any) -> str:
     """What would be right, where the other side's words leave it open."""
     if "CERTIFICATE_VERIFY_FAILED" in (call.details() or ""):
         return "; its certificate is not signed by the authority that was given for it, or is of another name"
+    if "Socket closed" in (call.details() or ""):
+        return "; a server that hangs up may speak TLS alone, or want to see a site's certificate"
     if call.code() is grpc.StatusCode.UNAUTHENTICATED:
         return "; the token comes from PM_INFERENCE_TOKEN"
     return ""
