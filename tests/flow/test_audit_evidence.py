@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from typer.testing import CliRunner
 
+from control_plane.audit.centre_log import CentreAct
 from control_plane.audit.evidence import keys_on_file, verify_centre, verify_folder
 from control_plane.audit.proofs import check_prediction
 from control_plane.audit.tile_paths import bundle, entries_of
@@ -169,6 +170,12 @@ def test_a_prediction_that_is_not_on_the_record_is_said(layout):
     ]  # fmt: skip
 
 
+def act(layout: Layout, number: int = 1) -> None:
+    """Acts of the centre's people on its record."""
+    for _ in range(number):
+        layout.centre_log().note(CentreAct.RELEASE_APPROVED, "pump/1", by="alice")
+
+
 def infer(layout: Layout, number: int = 1) -> list[str]:
     """Predictions of the centre's own inference on its record; their ids."""
     window = np.ones((4, 2), np.float32)
@@ -187,9 +194,9 @@ def look(layout: Layout) -> WitnessRounds:
     return rounds
 
 
-def in_the_log(layout: Layout, sql: str) -> None:
-    """Change the inference log behind everybody's back."""
-    with closing(sqlite3.connect(layout.data_dir / "inference_log" / "log.db")) as db, db:
+def in_the_log(layout: Layout, log: str, sql: str) -> None:
+    """Change a log of the centre's own behind everybody's back."""
+    with closing(sqlite3.connect(layout.data_dir / f"{log}_log" / "log.db")) as db, db:
         db.executescript(sql)
 
 
@@ -232,29 +239,90 @@ def test_the_inference_log_verifies_as_the_service_has_it_and_as_files(layout, t
     assert json.loads(said)["signed_by"] == ["pm-stack-smr/inference", "pm-stack-smr/witness"]
 
 
+def test_the_log_of_the_centres_acts_is_co_signed_and_kept_as_files(layout, tmp_path):
+    """In the same rounds; it verifies where it is, as files by keys alone, and by a proof of one act."""
+    act(layout, 3)
+    look(layout)
+    act(layout, 2)
+    look(layout)
+    log, files = verify_centre(layout, keys_on_file(layout), "centre")
+    assert (log.source, log.covered, log.witnessed, log.problems) == ("log", 5, 3, [])
+    assert (files.source, files.covered, files.witnessed, files.problems) == ("tiles", 5, 1, [])
+    keys, proof = keys_file(layout), tmp_path / "a.tlog-proof"
+    whole = json.loads(call("verify", "--data-dir", layout.data_dir, "--json")[1])
+    assert [each["site"] for each in whole] == [SITE, SITE, "the centre", "the centre"]
+    proof.write_text(call("prove", "--site", "centre", "--index", 4, "--data-dir", layout.data_dir)[1])
+    copy = shutil.copytree(layout.tiles, tmp_path / "copy")
+    shutil.rmtree(layout.data_dir / "centre_log")
+    assert call("verify", "--files", copy, "--keys", keys, "--site", "centre")[0] == 0
+    code, said = call("verify-proof", proof, "--keys", keys, "--json")
+    found = json.loads(said)
+    assert (code, found["signed_by"]) == (0, ["pm-stack-smr/centre", "pm-stack-smr/witness"])
+    assert found["entry"]["detail"] == {"by": "alice"}
+
+
+@pytest.mark.parametrize(("log", "add"), [("centre", act), ("inference", infer)])
+def test_a_log_of_the_centres_own_that_is_taken_away_is_missed(layout, log, add):
+    """By the keys that somebody noted; and by the files of the witness, where its key has gone too."""
+    add(layout, 3)
+    noted = keys_on_file(layout)
+    shutil.move(layout.data_dir / f"{log}_log", layout.data_dir / "away")
+    assert verify_centre(layout, noted)[-1].problems == [
+        "is not there, and its key or its files say that it was"
+    ]
+    shutil.move(layout.data_dir / "away", layout.data_dir / f"{log}_log")
+    look(layout)
+    shutil.rmtree(layout.data_dir / f"{log}_log")
+    found, files = verify_centre(layout, noted)[-2:]
+    assert (found.verified, files.verified) == (False, True)
+    assert verify_centre(layout, keys_on_file(layout))[-1].problems == ["no verifier key is known for it"]
+
+
+@pytest.mark.parametrize(("log", "add"), [("centre", act), ("inference", infer)])
+def test_a_damaged_file_of_a_log_stops_neither_the_witness_nor_the_verification_of_others(layout, log, add):
+    """It is named, and the sites' logs are looked at."""
+    add(layout)
+    (layout.data_dir / f"{log}_log" / "log.db").write_bytes(b"no database " * 1000)
+    assert "file is not a database" in look(layout).findings[log]
+    lake, files, damaged = verify_centre(layout, keys_on_file(layout))
+    assert (lake.verified, files.verified) == (True, True)
+    assert "file is not a database" in damaged.problems[0]
+
+
+@pytest.mark.parametrize(("log", "add"), [("centre", act), ("inference", infer)])
 @pytest.mark.parametrize(
     ("sql", "named"),
     [
-        ("UPDATE entries SET body = replace(body, '9.5', '95') WHERE \"index\" = 0", "its root is not that"),
+        (
+            "UPDATE entries SET body = replace(replace(body, '9.5', '95'), 'alice', 'mally') "
+            'WHERE "index" = 0',
+            "its root is not that",
+        ),
         (
             'DELETE FROM entries WHERE "index" > 2; DELETE FROM checkpoints; DELETE FROM tree;',
             "2 entries under it are missing",
         ),
     ],
 )
-def test_an_inference_log_that_was_changed_after_it_was_co_signed_is_named(layout, sql, named):
+def test_a_log_that_was_changed_after_it_was_co_signed_is_named(layout, log, add, sql, named):
     """Its key could sign it anew; the notes and files that the witness kept tell the two apart."""
+    add(layout, 5)
+    look(layout)
+    in_the_log(layout, log, sql)
+    found, files = verify_centre(layout, keys_on_file(layout), log)
+    assert any(named in problem for problem in found.problems), found.problems
+    assert files.verified
+
+
+def test_an_answer_that_was_changed_after_it_was_co_signed_is_named(layout):
+    """The files hold what was signed."""
     first, *_ = infer(layout, 5)
     look(layout)
-    in_the_log(layout, sql)
-    log, files = verify_centre(layout, keys_on_file(layout), "inference")
-    assert any(named in problem for problem in log.problems), log.problems
-    assert files.verified
-    if "UPDATE" in sql:
-        wrong = check_prediction(layout, first).steps[-1]
-        assert (wrong.what, wrong.detail) == (
-            "place in the log", "the log holds another entry under this index",
-        )  # fmt: skip
+    in_the_log(
+        layout, "inference", "UPDATE entries SET body = replace(body, '9.5', '95') WHERE \"index\" = 0"
+    )
+    wrong = check_prediction(layout, first).steps[-1]
+    assert (wrong.what, wrong.detail) == ("place in the log", "the log holds another entry under this index")
 
 
 def test_an_inference_that_nobody_has_asked_yet_is_no_failure(layout):
@@ -267,13 +335,14 @@ def test_an_inference_that_nobody_has_asked_yet_is_no_failure(layout):
     assert "NOT VERIFIED" not in said
 
 
-def test_an_inference_log_that_was_begun_anew_is_not_co_signed(layout):
+@pytest.mark.parametrize(("log", "add"), [("centre", act), ("inference", infer)])
+def test_a_log_that_was_begun_anew_is_not_co_signed(layout, log, add):
     """The witness goes on only from what it co-signed."""
-    infer(layout, 3)
+    add(layout, 3)
     look(layout)
-    (layout.data_dir / "inference_log" / "log.db").unlink()
-    infer(layout, 6)
-    assert "it was co-signed" in look(layout).findings["inference"]
+    (layout.data_dir / f"{log}_log" / "log.db").unlink()
+    add(layout, 6)
+    assert "its root is not that of the entries" in look(layout).findings[log]
 
 
 def test_keys_of_ones_own_are_the_only_ones_believed_of_the_inference_log(layout):

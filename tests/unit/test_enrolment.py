@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from securesystemslib.signer import CryptoSigner
 
-from control_plane.audit.centre_log import CentreAct, CentreLog
-from control_plane.audit.evidence import CENTRE_KEY, WITNESS_KEY
+from control_plane.audit.centre_log import CENTRE_LOG, CentreAct, CentreLog
+from control_plane.audit.evidence import WITNESS_KEY
 from control_plane.audit.inference_log import INFERENCE_LOG
 from control_plane.enrolment import Authority, Refusals, Register
 from control_plane.enrolment.authority import parse_request
@@ -112,7 +112,7 @@ def test_a_site_id_is_plain_or_refused(text):
     assert site not in (".", "..")
 
 
-@pytest.mark.parametrize("name", [CENTRE_KEY, INFERENCE_LOG, WITNESS_KEY])
+@pytest.mark.parametrize("name", [CENTRE_LOG, INFERENCE_LOG, WITNESS_KEY])
 def test_no_site_has_the_name_of_what_is_the_centres_own(tmp_path, name):
     """Its keys, its logs and their folders are told from the sites' by their names: no token, no director, no
     record of a site that is named so."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from control_plane.access.database import AccessDatabase
 from control_plane.access.desk import AccessDesk
 from control_plane.alerts.store import AlertStore
-from control_plane.audit.centre_log import CentreLog
-from control_plane.audit.inference_log import InferenceLog
+from control_plane.audit.centre_log import CENTRE_LOG, CentreLog
+from control_plane.audit.inference_log import INFERENCE_LOG, InferenceLog
 from control_plane.audit.prediction_logger import AuditLogger
 from control_plane.enrolment import Authority, Enrolment, Register
 from control_plane.release.fleet_store import FleetStore
@@ -37,7 +37,7 @@ class Layout:
 
     @property
     def tiles(self) -> Path:
-        """The sites' logs as files, a folder each."""
+        """The sites' logs and the centre's own as files, a folder each."""
         return self.data_dir / "audit"
 
     @property
@@ -81,6 +81,15 @@ class Layout:
     def inference_log(self) -> InferenceLog:
         """What the centre's inference answered; its key is made at the first call."""
         return InferenceLog(self._inference, LogKey.load_or_create(self._inference / "inference.pem"))
+
+    def own_logs(self) -> dict[str, CentreLog | InferenceLog]:
+        """The centre's own logs that are there, by the names of their keys and folders."""
+        found: dict[str, CentreLog | InferenceLog] = {}
+        if self.has_centre_log:
+            found[CENTRE_LOG] = self.centre_log()
+        if self.has_inference_log:
+            found[INFERENCE_LOG] = self.inference_log()
+        return found
 
     def audit_logger(self) -> AuditLogger:
         """What puts answers into `inference_log`; a context manager, for one process at a time."""

@@ -1,14 +1,14 @@
 """What the centre's people and services did and were refused, as a transparency log of its own.
 
 One SQLite file that several processes write. A leaf is a `CentreEntry` as RFC 8785 JSON, the tree is
-RFC 6962's, and each entry commits together with a C2SP checkpoint over it, signed by the centre's key.
-The key and the file lie on the same machine: whoever owns it can write another log, and only a
-checkpoint that somebody else kept tells the two apart.
+RFC 6962's, and each entry commits together with a C2SP checkpoint over it, signed by the centre's key; the
+witness co-signs it and keeps it as files, as a site's log. Both keys and the file lie on the same machine:
+whoever owns it can write another log, and only a checkpoint that somebody else kept tells the two apart.
 """
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from pydantic import Field, ValidationError
 
-from control_plane.audit.archive import Leaf
+from control_plane.audit.archive import SIZE_MAX, Leaf
 from control_plane.audit.verify import SiteVerification, canonical_problem, verify_log
 from shared.canonical import canonical_json
 from shared.checkpoint import Checkpoint, VerifierKey, sign_note
@@ -26,6 +26,7 @@ from shared.merkle import Frontier, leaf_hash
 from shared.schemas import Frozen, UtcTime, utc_now
 
 ORIGIN = "pm-stack-smr/centre"
+CENTRE_LOG = "centre"  # its name beside the sites': of its key and its folder of files
 CENTRE = "the centre"  # beside sites' names, none of which has a space
 TEXT_CHARS_MAX = (
     1000  # of a subject or a detail: a refusal's whole sentence; an entry stays below 65,535 bytes
@@ -139,19 +140,35 @@ class CentreLog:
 
     def entries(self, first: int = 0) -> list[CentreEntry]:
         """Entries from index `first` on, in order."""
-        return [CentreEntry.model_validate_json(leaf.data) for leaf in self._leaves(first)]
+        return [CentreEntry.model_validate_json(leaf.data) for leaf in self.leaves(first)]
 
-    def verify(self, key: VerifierKey | None = None) -> SiteVerification:
-        """Recompute the log from its leaves and hold every checkpoint against it; `key` is the log's own
-        unless one is given."""
-        result = SiteVerification(CENTRE, "log")
-        notes = [note for (note,) in self._rows("SELECT note FROM checkpoints ORDER BY size")]
-        verify_log(result, self._leaves(), notes, key or self.verifier, _entry_problem)
+    def verify(
+        self,
+        key: VerifierKey | None = None,
+        witnessed: Sequence[str] = (),
+        witness_key: VerifierKey | None = None,
+    ) -> SiteVerification:
+        """Recompute the log from its leaves and hold every checkpoint, and every co-signed one, against it;
+        `key` is the log's own unless one is given."""
+        result, own = SiteVerification(CENTRE, "log"), key or self.verifier
+        verify_log(result, self.leaves(), self.checkpoints(), own, entry_problem, witnessed, witness_key)
         return result
 
-    def _leaves(self, first: int = 0) -> Iterator[Leaf]:
+    def checkpoints(self, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
+        """Signed notes, by size: those above `above` and not above `up_to`."""
+        sql = "SELECT note FROM checkpoints WHERE size > ? AND size <= ? ORDER BY size"
+        return [note for (note,) in self._rows(sql, above, up_to)]
+
+    def checkpoint_count(self, up_to: int) -> int:
+        """How many notes there are of that size or less."""
+        counts = self._rows("SELECT count(*) FROM checkpoints WHERE size <= ?", up_to)
+        return next((count for (count,) in counts), 0)
+
+    def leaves(self, first: int = 0) -> Iterator[Leaf]:
+        """Entries from index `first` on, in order."""
         sql = 'SELECT "index", body FROM entries WHERE "index" >= ? ORDER BY "index"'
-        return (Leaf(index, body.encode()) for index, body in self._rows(sql, first))
+        for index, body in self._rows(sql, first):
+            yield Leaf(index, body.encode())
 
     def _rows(self, sql: str, *values: int) -> list[tuple]:  # type: ignore[type-arg]
         if not self._path.exists():
@@ -200,7 +217,8 @@ class CentreLog:
         return frontier
 
 
-def _entry_problem(leaf: Leaf) -> str | None:
+def entry_problem(leaf: Leaf) -> str | None:
+    """The fault in an entry of this log, if there is one."""
     try:
         entry = CentreEntry.model_validate_json(leaf.data)
     except ValidationError as error:

@@ -1,32 +1,36 @@
 """What verification reads: the lake, the files, co-signed notes, and the logs of the centre's own."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from control_plane.audit import centre_log, inference_log
 from control_plane.audit.archive import LakeArchive
-from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG, entry_problem
+from control_plane.audit.centre_log import CENTRE, CENTRE_LOG
+from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG
 from control_plane.audit.tile_check import verify_tiles
 from control_plane.audit.tiles import CHECKPOINT, TileStore, read_note
-from control_plane.audit.verify import SiteVerification, site_entry_problem, verify_site
+from control_plane.audit.verify import EntryProblem, SiteVerification, site_entry_problem, verify_site
 from control_plane.audit.witness import WITNESS_NAME
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
 from shared.checkpoint import NoteError, VerifierKey, parse_verifier_key
 from shared.errors import ConfigError, Retryable
 
-CENTRE_KEY = "centre"  # the names, in a file of keys, of what is no site
-WITNESS_KEY = "witness"
+WITNESS_KEY = "witness"  # its name in a file of keys, beside those of logs
 
 Keys = Mapping[str, VerifierKey]
 
+_OWN: dict[str, tuple[str, EntryProblem]] = {
+    CENTRE_LOG: (CENTRE, centre_log.entry_problem),
+    INFERENCE_LOG: (INFERENCE, inference_log.entry_problem),
+}
+
 
 def keys_on_file(layout: Layout) -> dict[str, VerifierKey]:
-    """The keys as this machine has them: by site, and those of the centre's log and the witness."""
+    """The keys as this machine has them: by site, those of the centre's own logs, and the witness's."""
     found = {site["site_id"]: parse_verifier_key(site["audit_key"]) for site in layout.store().sites()}
-    own = {CENTRE_KEY: layout.centre_log().verifier} if layout.has_centre_log else {}
-    if layout.has_inference_log:
-        own[INFERENCE_LOG] = layout.inference_log().verifier
+    own = {name: log.verifier for name, log in layout.own_logs().items()}
     return {**found, **own, WITNESS_KEY: layout.witness_key().verifier(WITNESS_NAME)}
 
 
@@ -53,68 +57,79 @@ def verify_centre(
 ) -> list[SiteVerification]:
     """Verify each site's log as the lake has it and as the files have it, and the centre's own two.
 
-    `site` may be `INFERENCE_LOG`, which is there twice too: as the service keeps it, and as files.
+    `site` may be one of these, `CENTRE_LOG` or `INFERENCE_LOG`: each is there twice too, as the services keep
+    it, and as files.
     """
-    if site == INFERENCE_LOG:
-        return _inference(layout, keys, kept)
+    if site in _OWN:
+        return _own(layout, site, keys, kept)
     archive = LakeArchive(LakeReader(layout.lake))
     results = []
     for name in [site] if site else _sites(archive, layout):
         results += _site(archive, layout, name, keys, kept)
-    if site is None and (CENTRE_KEY in keys or layout.has_centre_log):
-        results.append(layout.centre_log().verify(keys.get(CENTRE_KEY)))
-    if site is None and (INFERENCE_LOG in keys or layout.has_inference_log):
-        results += [found for found in _inference(layout, keys, kept) if not found.nothing]
+    if site is None:
+        there = {*keys, *layout.own_logs(), *_kept(layout)}
+        for name in (name for name in _OWN if name in there):
+            results += [found for found in _own(layout, name, keys, kept) if not found.nothing]
     return results
 
 
-def _inference(layout: Layout, keys: Keys, kept: Sequence[str]) -> list[SiteVerification]:
-    """Both forms of the centre's inference log against the same notes."""
-    key = keys.get(INFERENCE_LOG)
-    if key is None:
-        return [_refused(INFERENCE, "log", "no verifier key is known for this log")]
-    folder = layout.tiles / INFERENCE_LOG
-    try:
-        notes = [*_notes(layout.witness / INFERENCE_LOG), *kept]
-        files = TileStore(folder).checkpoint()
-    except (NoteError, OSError) as error:
-        return [_refused(INFERENCE, "tiles", f"{CHECKPOINT}: {error}")]
-    of_files = [files] if files is not None else []
-    log = layout.inference_log().verify(key, [*notes, *of_files], keys.get(WITNESS_KEY))
-    if files is None and not notes:
-        return [log]  # nothing has been co-signed yet
-    return [log, _files(folder, INFERENCE_LOG, keys, notes)]
+def _own(layout: Layout, name: str, keys: Keys, kept: Sequence[str]) -> list[SiteVerification]:
+    title, _ = _OWN[name]
+
+    def verify(key: VerifierKey, notes: list[str]) -> SiteVerification:
+        log = layout.own_logs().get(name)
+        if log is None:
+            return _refused(title, "log", "is not there, and its key or its files say that it was")
+        try:
+            return log.verify(key, notes, keys.get(WITNESS_KEY))
+        except ConfigError as error:  # the file is damaged
+            return _refused(title, "log", str(error))
+
+    return _both(layout, name, keys, kept, _refused(title, "log", "no verifier key is known for it"), verify)
 
 
 def _site(
     archive: LakeArchive, layout: Layout, site: str, keys: Keys, kept: Sequence[str]
 ) -> list[SiteVerification]:
-    """Both forms of a site's log against the same notes: two that hold are the same log."""
-    key = keys.get(site)
+    def verify(key: VerifierKey, notes: list[str]) -> SiteVerification:
+        try:
+            return verify_site(archive, site, key, notes, keys.get(WITNESS_KEY))
+        except Retryable as error:
+            return _refused(site, "lake", f"its entries cannot be read: {error}")
+
+    keyless = _refused(site, "lake", "no verifier key is known for this site")
+    return _both(layout, site, keys, kept, keyless, verify)
+
+
+def _both(
+    layout: Layout,
+    name: str,
+    keys: Keys,
+    kept: Sequence[str],
+    keyless: SiteVerification,
+    verify: Callable[[VerifierKey, list[str]], SiteVerification],
+) -> list[SiteVerification]:
+    """Both forms of a log, of which `verify` does the first, against the same notes: two that hold are the
+    same log."""
+    key = keys.get(name)
     if key is None:
-        return [_refused(site, "lake", "no verifier key is known for this site")]
+        return [keyless]
     try:
-        notes = [*_notes(layout.witness / site), *kept]
-        files = TileStore(layout.tiles / site).checkpoint()
+        notes = [*_notes(layout.witness / name), *kept]
+        files = TileStore(layout.tiles / name).checkpoint()
     except (NoteError, OSError) as error:
-        return [_refused(site, "tiles", f"{CHECKPOINT}: {error}")]
-    try:
-        of_files = [files] if files is not None else []
-        lake = verify_site(archive, site, key, [*notes, *of_files], keys.get(WITNESS_KEY))
-    except Retryable as error:
-        lake = _refused(site, "lake", f"its entries cannot be read: {error}")
+        return [_refused(keyless.site, "tiles", f"{CHECKPOINT}: {error}")]
+    first = verify(key, [*notes, *([files] if files is not None else [])])
     if files is None and not notes:
-        return [lake]  # nothing has been co-signed yet
-    return [lake, _files(layout.tiles / site, site, keys, notes)]
+        return [first]  # nothing has been co-signed yet
+    return [first, _files(layout.tiles / name, name, keys, notes)]
 
 
-def _files(folder: Path, site: str, keys: Keys, kept: Sequence[str]) -> SiteVerification:
-    if site not in keys:
-        return _refused(site, "tiles", "no verifier key is known for this site")
-    name, problem_of = site, site_entry_problem(site)
-    if site == INFERENCE_LOG:
-        name, problem_of = INFERENCE, entry_problem
-    return verify_tiles(folder, name, keys[site], keys.get(WITNESS_KEY), problem_of, kept)
+def _files(folder: Path, log: str, keys: Keys, kept: Sequence[str]) -> SiteVerification:
+    title, problem_of = _OWN.get(log) or (log, site_entry_problem(log))
+    if log not in keys:
+        return _refused(title, "tiles", "no verifier key is known for this log")
+    return verify_tiles(folder, title, keys[log], keys.get(WITNESS_KEY), problem_of, kept)
 
 
 def _refused(site: str, source: str, problem: str) -> SiteVerification:
@@ -125,14 +140,18 @@ def _notes(folder: Path) -> list[str]:
     return [read_note(path) for path in sorted(folder.glob("*.note"), key=lambda path: int(path.stem))]
 
 
+def _kept(layout: Layout) -> set[str]:
+    """Logs with files, or with notes that the witness kept."""
+    found = [path for folder in (layout.tiles, layout.witness) for path in folder.glob("*")]
+    return {path.name for path in found if path.is_dir()}
+
+
 def _sites(archive: LakeArchive, layout: Layout) -> list[str]:
     """Sites with entries in the lake, files, or co-signed notes; none where the centre alone has acted."""
-    kept = {
-        path.name for folder in (layout.tiles, layout.witness) for path in folder.glob("*") if path.is_dir()
-    } - {INFERENCE_LOG}
+    kept = _kept(layout) - _OWN.keys()
     try:
         return sorted({*archive.sites(), *kept})
     except Retryable:
-        if kept or layout.has_centre_log or layout.has_inference_log:
+        if kept or layout.own_logs():
             return sorted(kept)
         raise

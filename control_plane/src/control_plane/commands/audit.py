@@ -39,7 +39,7 @@ def verify(
     data_dir: CentreFolder = None,
     keys: KeysFile = None,
     site: Annotated[
-        str | None, typer.Option(help="one site only; or `inference`, the log of the centre's own")
+        str | None, typer.Option(help="one site only; or `centre` or `inference`, the centre's own logs")
     ] = None,
     files: Annotated[
         Path | None, typer.Option(help="a copy of the centre's folder audit/; needs --keys and nothing else")
@@ -52,8 +52,8 @@ def verify(
     """Recompute every site's log and the centre's own, and hold their checkpoints against them; exit 1
     when anything is wrong.
 
-    A site's log is there twice, in the lake and as files (C2SP tlog-tiles): both must hold; so is that of
-    the centre's inference, as the service keeps it and as files. With --keys,
+    A site's log is there twice, in the lake and as files (C2SP tlog-tiles): both must hold; so are the
+    centre's own two, its acts and its inference, as the services keep them and as files. With --keys,
     nothing that this machine says of keys is believed; with --files, nothing else is read.
 
     Example: control-plane audit verify --data-dir data --keys keys-noted-at-enrolment.json

@@ -21,7 +21,7 @@ def prove(
     data_dir: DataDir,
     prediction_id: Annotated[str | None, typer.Argument(help="as a prediction's record names it")] = None,
     site: Annotated[
-        str | None, typer.Option(help="instead of a prediction: whose log; `inference` is the centre's own")
+        str | None, typer.Option(help="instead of a prediction: whose log; `inference`, `centre`: its own")
     ] = None,
     index: Annotated[int | None, typer.Option(min=0, help="and which entry of it")] = None,
 ) -> None:
