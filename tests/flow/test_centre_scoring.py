@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from control_plane.ingest.centre_scoring import CentreScoring, standing_alerts
 from control_plane.ingest.completeness import read_accounts
 from control_plane.ingest.known_rows import KnownRows
+from control_plane.ingest.missed_windows import MissedWindows
 from control_plane.ingest.routing import Routes, Rule
 from control_plane.ingest_part import IngestSettings, Scoring, run_ingest
 from control_plane.serving.client import RULInferenceClient
@@ -67,7 +68,13 @@ class Site:
     def scoring(self, address, *sinks, **settings) -> CentreScoring:
         client = RULInferenceClient(address, **settings)
         specs, known = PublishedSpecs(self.centre.layout.repository), KnownRows(self.lake.spans())
-        return CentreScoring(client, specs, FLEET, sinks or [self.writer], known, standing_alerts(self.lake))
+        missed, standing = MissedWindows(self.folder), standing_alerts(self.lake)
+        return CentreScoring(client, specs, FLEET, sinks or [self.writer], known, missed, standing)
+
+    async def take(self, scoring, batch) -> None:
+        """As ingest does: the sink, then the lake."""
+        await accept(scoring, batch)
+        await accept(self.writer, batch)
 
     def predictions(self) -> list[dict]:
         return self.lake.rows("SELECT * FROM predictions ORDER BY seq, timestamp")
@@ -183,6 +190,75 @@ async def test_a_dead_inference_server_costs_a_moment_and_its_windows_alone(site
     window = WindowBuffer(PLACE, "coolant_pump", SPEC)
     [*_, last] = [window.push(arrival.record) for arrival in telemetry(range(1, 114), 5.0)]
     assert (row["seq"], row["window_sha256"]) == (113, last.sha256())
+
+
+def windows_of(batch):
+    """Digests of the windows that end with each row, by its number."""
+    buffer, found = WindowBuffer(PLACE, "coolant_pump", SPEC), {}
+    for arrival in batch:
+        if (window := buffer.push(arrival.record)) is not None:
+            found[arrival.envelope.seq] = (window.sha256(), window.timestamp)
+    return found
+
+
+async def test_windows_that_were_missed_are_scored_when_the_server_is_back(site, monkeypatch):
+    """From the lake, the newest first, a few at a time; each once, of its own time and from all its cycles.
+    They raise no alert: that was over before anybody could be told."""
+    monkeypatch.setattr("control_plane.ingest.missed_windows.ROWS_MAX", 20)
+    rows = [
+        *telemetry(range(1, 13), 5000.0),
+        *telemetry(range(13, 53), 5.0),
+        *telemetry(range(53, 70), 5000.0),
+    ]
+    async with door(site.centre) as address:
+        scoring, order = site.scoring(address), []
+        await until_ready(address)
+        await site.take(scoring, rows[:12])
+        right, scoring._client = (
+            scoring._client,
+            RULInferenceClient(f"127.0.0.1:{free_port()}", deadline_s=0.5),
+        )
+        for arrival in rows[12:60]:
+            await site.take(scoring, [arrival])
+        assert (scoring.predicted, scoring.unscored) == (3, 48)
+        scoring._client, scoring._away_until = right, 0.0
+        for arrival in rows[60:]:
+            before = {row["seq"] for row in site.predictions()}
+            await site.take(scoring, [arrival])
+            order.append(sorted({row["seq"] for row in site.predictions()} - before))
+    expected = windows_of(rows)
+    found = [(row["seq"], (row["window_sha256"], row["timestamp"])) for row in site.predictions()]
+    assert found == sorted(expected.items())
+    assert order == [
+        [61], [*range(41, 61), 62], [*range(21, 41), 63], [*range(13, 21), 64], [65], [66], [67], [68], [69],
+    ]  # fmt: skip
+    assert {row["store_id"] for row in site.predictions()} == {f"centre-{STORE}"}
+    assert site.lake.rows("SELECT * FROM alerts") == []
+
+
+async def test_an_ingest_that_begins_again_scores_what_the_one_before_missed(site):
+    """What is missing is what the lake says; what the site has predicted itself is not, nor what is older
+    than the centre's first prediction."""
+    rows = telemetry(range(1, 73), 5000.0)
+    own = Scorer.load(*RELEASE).score_many([window_of(rows[:45])])[0]
+    envelope = Envelope(own.SCHEMA, "TX01", STORE, 1000, "c0ffee")
+    async with door(site.centre) as address:
+        await until_ready(address)
+        await accept(site.writer, rows[:20])
+        await site.take(site.scoring(address), rows[20:40])
+        assert [row["seq"] for row in site.predictions()] == [*range(30, 41)]
+        await accept(site.writer, [Arrival(own, own.outgoing().body, envelope)])
+        await site.take(site.scoring(f"127.0.0.1:{free_port()}", deadline_s=0.5), rows[40:60])
+        again = site.scoring(address)
+        for batch in (rows[60:70], rows[70:71], rows[71:]):
+            await site.take(again, batch)
+    found = [(row["seq"], (row["window_sha256"], row["timestamp"])) for row in site.predictions()]
+    expected = windows_of(rows)
+    assert [seq for seq, _ in found] == [*range(30, 45), *range(46, 73), 1000]
+    of_missed = {seq: told for seq, told in expected.items() if 40 < seq < 70 and seq != 45}
+    assert {
+        seq: told for seq, told in found if 40 < seq < 70
+    } == of_missed  # from all their cycles
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from control_plane.ingest.centre_scoring import CentreScoring, standing_alerts
 from control_plane.ingest.consumer import Ingest
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.metrics import IngestMetrics, IngestState
+from control_plane.ingest.missed_windows import MissedWindows
 from control_plane.ingest.progress import FILE_NAME, Progress
 from control_plane.ingest.routed import Routed
 from control_plane.ingest.routing import Routes, SinkName
@@ -181,5 +182,5 @@ def _scoring(
     lake: Path, how: Scoring, asked: RULInferenceClient, sinks: Sequence[Sink], known: KnownRows
 ) -> CentreScoring:
     """Its predictions go the way of all records."""
-    standing = standing_alerts(LakeReader(lake))
-    return CentreScoring(asked, PublishedSpecs(how.repository), how.fleet, sinks, known, standing)
+    specs, standing = PublishedSpecs(how.repository), standing_alerts(LakeReader(lake))
+    return CentreScoring(asked, specs, how.fleet, sinks, known, MissedWindows(lake), standing)
