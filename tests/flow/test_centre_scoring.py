@@ -256,9 +256,7 @@ async def test_an_ingest_that_begins_again_scores_what_the_one_before_missed(sit
     expected = windows_of(rows)
     assert [seq for seq, _ in found] == [*range(30, 45), *range(46, 73), 1000]
     of_missed = {seq: told for seq, told in expected.items() if 40 < seq < 70 and seq != 45}
-    assert {
-        seq: told for seq, told in found if 40 < seq < 70
-    } == of_missed  # from all their cycles
+    assert {seq: told for seq, told in found if 40 < seq < 70} == of_missed  # from all their cycles
 
 
 @asynccontextmanager

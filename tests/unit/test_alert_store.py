@@ -138,13 +138,13 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path):
         AlertStore(tmp_path / "alerts.db").views()
 
 
-def test_the_list_is_what_the_pure_machine_says(store, sink):
+def test_the_list_is_what_the_pure_machine_says(store, sink, tmp_path):
     """In the file as in memory: a transition is told by what it says, not by its batch."""
     told = [alert("raised", 1), alert("shelved", 2), alert("unshelved", 3), alert("cleared", 4)]
     for seq, one in reversed(list(enumerate(told))):
         sink.accept([arrival(one, seq)])
     assert statuses(store) == {"a": "returned_unacknowledged"}
     assert isinstance(Transition(alert=told[0], seq=1), Transition)
-    with sqlite3.connect(store._path) as db:
+    with sqlite3.connect(tmp_path / "alerts.db") as db:
         assert db.execute("SELECT count(*) FROM alerts").fetchone() == (1,)
     db.close()

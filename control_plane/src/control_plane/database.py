@@ -1,16 +1,17 @@
 """How the centre opens its databases: SQLite files that several processes write, or another by its URL."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from shared.errors import Retryable
+from shared.errors import ConfigError, Retryable
 
 BUSY_S = 20.0  # for another process to end its transaction; each takes milliseconds
 AGAIN_S = 0.01  # before a new file is asked for its write-ahead log again
@@ -35,6 +36,56 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield db
     except OperationalError as error:
         raise Retryable(f"the centre's database cannot be written: {error.orig}") from error
+
+
+class DatabaseFile:
+    """A SQLite file with `tables`, made at the first use; any number of processes may hold one. Blocking.
+
+    Retryable while it cannot be written (a full disk, another writer that hangs), ConfigError, with `remedy`,
+    when it is damaged.
+    """
+
+    def __init__(self, path: Path, tables: MetaData, remedy: str) -> None:
+        self._path, self._tables, self._remedy = path, tables, remedy
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that no other writer comes between."""
+        with self._named_errors(), transaction(self._open()) as db:
+            yield db
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One moment of the file."""
+        with self._named_errors(), self._open().connect() as db:
+            yield db
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._opening:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+
+    def _open(self) -> Engine:
+        with self._opening:
+            if self._engine is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.touch(mode=0o600)  # hashes and names are nobody else's to read
+                engine = open_engine(self._path)
+                with transaction(engine) as db:
+                    self._tables.create_all(db)
+                self._engine = engine
+            return self._engine
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            raise ConfigError(str(self._path), [f"{error.orig}; {self._remedy}"]) from error
 
 
 def _durable(connection: Any, _record: Any) -> None:

@@ -1,16 +1,11 @@
 """The file in which accounts, sessions and API tokens stand; several processes may hold it."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Engine, ForeignKey, MetaData, String, Table
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, String, Table
 
-from control_plane.database import open_engine, transaction
-from shared.errors import ConfigError
+from control_plane.database import DatabaseFile
 
 _tables = MetaData()
 accounts = Table(
@@ -43,44 +38,13 @@ api_tokens = Table(
 )
 
 
-class AccessDatabase:
-    """Opened at the first use. Blocking; Retryable while it cannot be written, ConfigError when damaged."""
+class AccessDatabase(DatabaseFile):
+    """The file at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine: Engine | None = None
-        self._opening = threading.Lock()
-
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction that no other writer comes between."""
-        with self._named_errors(), transaction(self._open()) as db:
-            yield db
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One moment of the file."""
-        with self._named_errors(), self._open().connect() as db:
-            yield db
-
-    def _open(self) -> Engine:
-        with self._opening:
-            if self._engine is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.touch(mode=0o600)  # hashes are nobody else's to read
-                engine = open_engine(self._path)
-                with transaction(engine) as db:
-                    _tables.create_all(db)
-                self._engine = engine
-            return self._engine
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DatabaseError as error:
-            problem = f"{error.orig}; put it back from a backup, or move it away and add the accounts anew"
-            raise ConfigError(str(self._path), [problem]) from error
+        super().__init__(
+            path, _tables, "put it back from a backup, or move it away and add the accounts anew"
+        )
 
 
 def micros(time: datetime) -> int:

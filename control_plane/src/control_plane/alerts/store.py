@@ -5,11 +5,9 @@ invents none. A channel has a mark of how far it has told; a kill between the te
 that one notice, under the same id.
 """
 
-import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +17,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
-    Engine,
     Index,
     Integer,
     MetaData,
@@ -31,13 +28,11 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError
 
 from control_plane.alerts.calls import Notice, NoticeKind, calls
 from control_plane.alerts.lifecycle import Alarm, Transition, UnknownAlert, settled, step
 from control_plane.alerts.models import AlertView
-from control_plane.database import open_engine, transaction
-from shared.errors import ConfigError
+from control_plane.database import DatabaseFile
 from shared.schemas import utc_now
 
 OVER_LISTED_MAX = 500  # cleared alerts in the list, newest first; every other is listed
@@ -85,14 +80,12 @@ class Numbered(NamedTuple):
 class AlertStore:
     """The alerts of all sites. Blocking; milliseconds a call. Any number of processes may hold one.
 
-    Every method raises Retryable while the file cannot be written (a full disk, another writer that
-    hangs), ConfigError when it is damaged.
+    Every method raises what `DatabaseFile` does.
     """
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
-        self._path, self._clock = path, clock
-        self._engine: Engine | None = None
-        self._opening = threading.Lock()
+        self._file = DatabaseFile(path, _tables, "move it away, and ingest makes it anew from the lake")
+        self._clock = clock
         self._writes = 0
 
     def take(self, transitions: Sequence[Transition]) -> None:
@@ -100,7 +93,7 @@ class AlertStore:
         by_component: dict[str, list[Transition]] = defaultdict(list)
         for new in transitions:
             by_component[new.alert.key].append(new)
-        with self._writing() as db:
+        with self._file.writing() as db:
             for component, own in by_component.items():
                 known = _known(db, component, own)
                 self._move(db, component, known, step(known, own))
@@ -120,7 +113,7 @@ class AlertStore:
         it counts: what cannot be put on the record is not acknowledged.
         """
         done: list[AlertView] = []
-        with self._writing() as db:
+        with self._file.writing() as db:
             for component, ids in _places(db, alert_ids).items():
                 known = _known(db, component, (), ids)
                 now = {key: known[key].acknowledge(who, note, self._clock(), seen) for key in ids}
@@ -133,7 +126,7 @@ class AlertStore:
     def views(self) -> list[AlertView]:
         """Every alert that is not over and the newest of those that are, newest first."""
         over = select(_alerts.c.alarm).where(_alerts.c.over).order_by(_alerts.c.changed_us.desc())
-        with self._reading() as db:
+        with self._file.reading() as db:
             texts = [
                 *db.execute(select(_alerts.c.alarm).where(~_alerts.c.over)).scalars(),
                 *db.execute(over.limit(OVER_LISTED_MAX)).scalars(),
@@ -145,14 +138,14 @@ class AlertStore:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever taken in."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             return db.execute(select(_alerts.c.alert_id).limit(1)).first() is None
 
     # --- notices ----------------------------------------------------------------------------------
 
     def follow(self, channel: str) -> None:
         """Make the channel known; a new one begins with what happens from now on."""
-        with self._writing() as db:
+        with self._file.writing() as db:
             newest = select(func.coalesce(func.max(_notices.c.number), 0)).scalar_subquery()
             db.execute(insert(_marks).values(channel=channel, number=newest).on_conflict_do_nothing())
 
@@ -160,20 +153,18 @@ class AlertStore:
         """The first notice that the channel has not settled."""
         mark = select(_marks.c.number).where(_marks.c.channel == channel).scalar_subquery()
         query = select(_notices).where(_notices.c.number > mark).order_by(_notices.c.number).limit(1)
-        with self._reading() as db:
+        with self._file.reading() as db:
             row = db.execute(query).first()
         return Numbered(row.number, Notice.model_validate_json(row.notice)) if row else None
 
     def settle(self, channel: str, number: int) -> None:
         """The channel has told this notice, or has given it up."""
-        with self._writing() as db:
+        with self._file.writing() as db:
             db.execute(_marks.update().where(_marks.c.channel == channel).values(number=number))
 
     def close(self) -> None:
         """Close every connection; the next use opens them again."""
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
+        self._file.close()
 
     # ----------------------------------------------------------------------------------------------
 
@@ -203,33 +194,6 @@ class AlertStore:
         told = db.execute(select(func.min(_marks.c.number))).scalar()
         last = min(newest - NOTICES_KEPT_MAX, newest if told is None else told)
         db.execute(delete(_notices).where(_notices.c.number <= last))
-
-    def _open(self) -> Engine:
-        with self._opening:
-            if self._engine is None:
-                engine = open_engine(self._path)
-                with transaction(engine) as db:
-                    _tables.create_all(db)
-                self._engine = engine
-            return self._engine
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._named_errors(), transaction(self._open()) as db:
-            yield db
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._named_errors(), self._open().connect() as db:
-            yield db
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DatabaseError as error:
-            problem = f"{error.orig}; move it away, and ingest makes it anew from the lake"
-            raise ConfigError(str(self._path), [problem]) from error
 
 
 def _places(db: Connection, alert_ids: Sequence[str]) -> dict[str, list[str]]:
