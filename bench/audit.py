@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.arguments import takes_none
 from control_plane.audit.evidence import keys_on_file, verify_centre
 from control_plane.audit.inference_log import InferenceLog
 from control_plane.audit.prediction_logger import AuditLogger
@@ -111,4 +112,5 @@ def _cost_us(call: Callable[[Any], object], items: Sequence[Any]) -> float:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

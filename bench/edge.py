@@ -20,6 +20,7 @@ import numpy as np
 from confluent_kafka import Consumer
 from pymodbus.client import AsyncModbusTcpClient
 
+from bench.arguments import takes_none
 from bench.catch_up import catch_up
 from bench.edge_site import HOST, TAGS, AgentProcess, agent, serving, write_config
 from bench.edge_stages import stages
@@ -191,4 +192,5 @@ def _arrivals(broker: KafkaBroker, times: Any) -> Iterator[float]:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from bench.arguments import takes_none
 from shared.features import FeatureSpec, history_features, unit_spec, window_features
 
 ROWS = 60_000
@@ -89,4 +90,5 @@ def _report(speed: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

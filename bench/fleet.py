@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.arguments import takes_none
 from control_plane.layout import Layout
 from control_plane.release.journal import Kind
 from control_plane.release.rollout_plan import Plan
@@ -224,4 +225,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -15,6 +15,7 @@ from time import monotonic
 import grpc
 import yaml
 
+from bench.arguments import takes_none
 from bench.cloud_run import cloud_run
 from bench.compose_run import answers, compose_runs
 from bench.containers import STOP_S, USER_ID, Container, image, inspect, once, podman, running
@@ -255,4 +256,5 @@ def _require(holds: bool, problem: str) -> None:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer
 
+from bench.arguments import takes_none
 from control_plane.ingest.consumer import CHUNK_MESSAGES_MAX, Ingest, consumer_config
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.sinks.lake import LakeReader, LakeWriter
@@ -96,4 +97,5 @@ def _ingest(bootstrap: str, lake: Path, until: str) -> None:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

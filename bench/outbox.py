@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.arguments import takes_none
 from edge_agent.outbox import OutboxStore
 from shared.schemas import Outgoing
 
@@ -64,4 +65,5 @@ def _commit_bare(db: sqlite3.Connection) -> None:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.arguments import takes_none
 from bench.debian_machine import CommandFailed, DebianMachine, base
 from bench.installed_agent import InstalledAgent, Said
 from bench.package_life import PackageSteps
@@ -134,4 +135,5 @@ def _build_next(tree: Path) -> str:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     sys.exit(main())

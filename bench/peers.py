@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import psutil
 from confluent_kafka import Consumer
 
+from bench.arguments import takes_none
 from bench.edge_site import HOST, TICK_STEP, agent, serving, write_config
 from bench.thingsboard import VERSION, Gateway, platform
 from shared.listen import free_port
@@ -298,4 +299,5 @@ def _under(fault: str, name: str) -> tuple[Arrivals, int]:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.arguments import takes_none
 from shared.listen import free_port
 
 PERIOD_S = 0.05
@@ -198,4 +199,5 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -18,6 +18,7 @@ from multiprocessing.synchronize import Event
 
 from pymodbus.client import AsyncModbusTcpClient
 
+from bench.arguments import takes_none
 from edge_agent.simulation.modbus_server import PlantServer
 from edge_agent.sources import ModbusSource
 from edge_agent.sources.plan import plan
@@ -190,4 +191,5 @@ def _next_poll_s() -> float:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

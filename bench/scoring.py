@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime as ort
 
+from bench.arguments import takes_none
 from bench.edge_site import KIND, MODEL_TAGS, release
 from edge_agent.scoring import Scorer
 from shared.features import window_features
@@ -106,4 +107,5 @@ def _session(model: bytes) -> ort.InferenceSession:
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from bench.arguments import takes_none
 from bench.edge_site import HOST, release, write_config
 from bench.mlserver import VERSION, mlserver
 from bench.serving_calls import VALUES, calls_per_s, first_answer, latencies, serve_echo
@@ -140,4 +141,5 @@ def _tell(p50_ms: dict[str, float], rps: dict[str, float], bare_ms: float) -> No
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()

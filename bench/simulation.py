@@ -16,6 +16,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from bench.arguments import takes_none
 from edge_agent.simulation import ReactorSimulator
 from edge_agent.simulation.components import model, model_types
 from shared.reactor_config import DECAY_FIELDS, parse_fleet
@@ -86,4 +87,5 @@ def _timed(pool: ProcessPoolExecutor, work: Callable[[Job], None], seed: int) ->
 
 
 if __name__ == "__main__":
+    takes_none(__doc__)
     main()
