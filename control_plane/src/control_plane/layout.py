@@ -9,6 +9,7 @@ from control_plane.access.desk import AccessDesk
 from control_plane.alerts.store import AlertStore
 from control_plane.audit.centre_log import CENTRE_LOG, CentreLog
 from control_plane.audit.inference_log import INFERENCE_LOG, InferenceLog
+from control_plane.audit.own_log import OwnLog
 from control_plane.audit.prediction_logger import AuditLogger
 from control_plane.enrolment import Authority, Enrolment, Register
 from control_plane.release.fleet_store import FleetStore
@@ -82,9 +83,9 @@ class Layout:
         """What the centre's inference answered; its key is made at the first call."""
         return InferenceLog(self._inference, LogKey.load_or_create(self._inference / "inference.pem"))
 
-    def own_logs(self) -> dict[str, CentreLog | InferenceLog]:
+    def own_logs(self) -> dict[str, OwnLog]:
         """The centre's own logs that are there, by the names of their keys and folders."""
-        found: dict[str, CentreLog | InferenceLog] = {}
+        found: dict[str, OwnLog] = {}
         if self.has_centre_log:
             found[CENTRE_LOG] = self.centre_log()
         if self.has_inference_log:

@@ -8,20 +8,19 @@ whoever owns it can write another log, and only a checkpoint that somebody else 
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field, ValidationError
 
-from control_plane.audit.archive import SIZE_MAX, Leaf
-from control_plane.audit.verify import SiteVerification, canonical_problem, verify_log
+from control_plane.audit.archive import Leaf
+from control_plane.audit.own_log import OwnLog
+from control_plane.audit.verify import canonical_problem
 from shared.canonical import canonical_json
-from shared.checkpoint import Checkpoint, VerifierKey, sign_note
+from shared.checkpoint import Checkpoint, sign_note
 from shared.errors import ConfigError
-from shared.log_key import LogKey
 from shared.merkle import Frontier, leaf_hash
 from shared.schemas import Frozen, UtcTime, utc_now
 
@@ -106,16 +105,21 @@ class CentreEntry(Frozen):
         return canonical_json(self.model_dump(mode="json"))
 
 
-class CentreLog:
+class CentreLog(OwnLog):
     """The centre's log in `folder`; any number of processes may hold one."""
 
-    def __init__(self, folder: Path, key: LogKey) -> None:
-        self._path, self._key = folder / "log.db", key
+    origin, title = ORIGIN, CENTRE
 
-    @property
-    def verifier(self) -> VerifierKey:
-        """What the log's checkpoints are checked with."""
-        return self._key.verifier(ORIGIN)
+    @staticmethod
+    def entry_problem(leaf: Leaf) -> str | None:
+        """The fault in an entry of this log, if there is one."""
+        try:
+            entry = CentreEntry.model_validate_json(leaf.data)
+        except ValidationError as error:
+            return f"is no entry of the centre's log: {error.errors()[0]['msg']}"
+        if entry.index != leaf.index:
+            return f"says it is entry {entry.index}"
+        return canonical_problem(entry.leaf, leaf.data)
 
     def note(self, act: CentreAct, subject: str, **detail: str | int | float | bool) -> int:
         """Put an act on the record, flushed to disk with its checkpoint; its index.
@@ -141,34 +145,6 @@ class CentreLog:
     def entries(self, first: int = 0) -> list[CentreEntry]:
         """Entries from index `first` on, in order."""
         return [CentreEntry.model_validate_json(leaf.data) for leaf in self.leaves(first)]
-
-    def verify(
-        self,
-        key: VerifierKey | None = None,
-        witnessed: Sequence[str] = (),
-        witness_key: VerifierKey | None = None,
-    ) -> SiteVerification:
-        """Recompute the log from its leaves and hold every checkpoint, and every co-signed one, against it;
-        `key` is the log's own unless one is given."""
-        result, own = SiteVerification(CENTRE, "log"), key or self.verifier
-        verify_log(result, self.leaves(), self.checkpoints(), own, entry_problem, witnessed, witness_key)
-        return result
-
-    def checkpoints(self, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
-        """Signed notes, by size: those above `above` and not above `up_to`."""
-        sql = "SELECT note FROM checkpoints WHERE size > ? AND size <= ? ORDER BY size"
-        return [note for (note,) in self._rows(sql, above, up_to)]
-
-    def checkpoint_count(self, up_to: int) -> int:
-        """How many notes there are of that size or less."""
-        counts = self._rows("SELECT count(*) FROM checkpoints WHERE size <= ?", up_to)
-        return next((count for (count,) in counts), 0)
-
-    def leaves(self, first: int = 0) -> Iterator[Leaf]:
-        """Entries from index `first` on, in order."""
-        sql = 'SELECT "index", body FROM entries WHERE "index" >= ? ORDER BY "index"'
-        for index, body in self._rows(sql, first):
-            yield Leaf(index, body.encode())
 
     def _rows(self, sql: str, *values: int) -> list[tuple]:  # type: ignore[type-arg]
         if not self._path.exists():
@@ -215,17 +191,6 @@ class CentreLog:
                 [f"has {entries} entries, its tree {frontier.size}: restore it from a backup"],
             )
         return frontier
-
-
-def entry_problem(leaf: Leaf) -> str | None:
-    """The fault in an entry of this log, if there is one."""
-    try:
-        entry = CentreEntry.model_validate_json(leaf.data)
-    except ValidationError as error:
-        return f"is no entry of the centre's log: {error.errors()[0]['msg']}"
-    if entry.index != leaf.index:
-        return f"says it is entry {entry.index}"
-    return canonical_problem(entry.leaf, leaf.data)
 
 
 def _plain(value: str | int | float | bool) -> str | int | float | bool:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from control_plane.audit import centre_log, inference_log
 from control_plane.audit.archive import LakeArchive
-from control_plane.audit.centre_log import CENTRE, CENTRE_LOG
-from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG
+from control_plane.audit.centre_log import CENTRE_LOG, CentreLog
+from control_plane.audit.inference_log import INFERENCE_LOG, InferenceLog
+from control_plane.audit.own_log import OwnLog
 from control_plane.audit.tile_check import verify_tiles
 from control_plane.audit.tiles import CHECKPOINT, TileStore, read_note
-from control_plane.audit.verify import EntryProblem, SiteVerification, site_entry_problem, verify_site
+from control_plane.audit.verify import SiteVerification, site_entry_problem, verify_site
 from control_plane.audit.witness import WITNESS_NAME
 from control_plane.layout import Layout
 from control_plane.sinks.lake import LakeReader
@@ -21,10 +21,7 @@ WITNESS_KEY = "witness"  # its name in a file of keys, beside those of logs
 
 Keys = Mapping[str, VerifierKey]
 
-_OWN: dict[str, tuple[str, EntryProblem]] = {
-    CENTRE_LOG: (CENTRE, centre_log.entry_problem),
-    INFERENCE_LOG: (INFERENCE, inference_log.entry_problem),
-}
+_OWN: dict[str, type[OwnLog]] = {CENTRE_LOG: CentreLog, INFERENCE_LOG: InferenceLog}
 
 
 def keys_on_file(layout: Layout) -> dict[str, VerifierKey]:
@@ -74,7 +71,7 @@ def verify_centre(
 
 
 def _own(layout: Layout, name: str, keys: Keys, kept: Sequence[str]) -> list[SiteVerification]:
-    title, _ = _OWN[name]
+    title = _OWN[name].title
 
     def verify(key: VerifierKey, notes: list[str]) -> SiteVerification:
         log = layout.own_logs().get(name)
@@ -126,7 +123,9 @@ def _both(
 
 
 def _files(folder: Path, log: str, keys: Keys, kept: Sequence[str]) -> SiteVerification:
-    title, problem_of = _OWN.get(log) or (log, site_entry_problem(log))
+    title, problem_of = log, site_entry_problem(log)
+    if (own := _OWN.get(log)) is not None:
+        title, problem_of = own.title, own.entry_problem
     if log not in keys:
         return _refused(title, "tiles", "no verifier key is known for this log")
     return verify_tiles(folder, title, keys[log], keys.get(WITNESS_KEY), problem_of, kept)

@@ -9,17 +9,16 @@ somebody else kept tells the two apart.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from control_plane.audit.archive import SIZE_MAX, Leaf
+from control_plane.audit.archive import Leaf
 from control_plane.audit.inference_entry import InferenceEntry
-from control_plane.audit.verify import SiteVerification, canonical_problem, verify_log
-from shared.checkpoint import Checkpoint, VerifierKey, sign_note
+from control_plane.audit.own_log import OwnLog
+from control_plane.audit.verify import canonical_problem
+from shared.checkpoint import Checkpoint, sign_note
 from shared.errors import ConfigError
-from shared.log_key import LogKey
 from shared.merkle import Frontier, leaf_hash
 
 ORIGIN = "pm-stack-smr/inference"
@@ -48,16 +47,21 @@ CREATE TABLE IF NOT EXISTS tree (
 """
 
 
-class InferenceLog:
+class InferenceLog(OwnLog):
     """The log in `folder`."""
 
-    def __init__(self, folder: Path, key: LogKey) -> None:
-        self._path, self._key = folder / "log.db", key
+    origin, title = ORIGIN, INFERENCE
 
-    @property
-    def verifier(self) -> VerifierKey:
-        """What the log's checkpoints are checked with."""
-        return self._key.verifier(ORIGIN)
+    @staticmethod
+    def entry_problem(leaf: Leaf) -> str | None:
+        """The fault in an entry of this log, if there is one."""
+        try:
+            entry = InferenceEntry.model_validate_json(leaf.data)
+        except ValidationError as error:
+            return f"is no entry of the inference log: {error.errors()[0]['msg']}"
+        if entry.index != leaf.index:
+            return f"says it is entry {entry.index}"
+        return canonical_problem(entry.leaf, leaf.data)
 
     def create(self) -> None:
         """Make the file; ConfigError when it is damaged."""
@@ -93,37 +97,9 @@ class InferenceLog:
             db.execute("REPLACE INTO tree VALUES (1, ?, ?)", (frontier.to_bytes(), segment or last))
             db.execute("COMMIT")
 
-    def verify(
-        self,
-        key: VerifierKey | None = None,
-        witnessed: Sequence[str] = (),
-        witness_key: VerifierKey | None = None,
-    ) -> SiteVerification:
-        """Recompute the log from its leaves and hold every checkpoint, and every co-signed one, against it;
-        `key` is the log's own unless one is given."""
-        result, own = SiteVerification(INFERENCE, "log"), key or self.verifier
-        verify_log(result, self.leaves(), self.checkpoints(), own, entry_problem, witnessed, witness_key)
-        return result
-
-    def leaves(self, first: int = 0) -> Iterator[Leaf]:
-        """Entries from index `first` on, in order."""
-        sql = 'SELECT "index", body FROM entries WHERE "index" >= ? ORDER BY "index"'
-        for index, body in self._rows(sql, first):
-            yield Leaf(index, body.encode())
-
     def entries(self, first: int = 0) -> Iterator[InferenceEntry]:
         """The same, read."""
         return (InferenceEntry.model_validate_json(leaf.data) for leaf in self.leaves(first))
-
-    def checkpoints(self, above: int = -1, up_to: int = SIZE_MAX) -> list[str]:
-        """Signed notes, by size: those above `above` and not above `up_to`."""
-        sql = "SELECT note FROM checkpoints WHERE size > ? AND size <= ? ORDER BY size"
-        return [note for (note,) in self._rows(sql, above, up_to)]
-
-    def checkpoint_count(self, up_to: int) -> int:
-        """How many notes there are of that size or less."""
-        counts = self._rows("SELECT count(*) FROM checkpoints WHERE size <= ?", up_to)
-        return next((count for (count,) in counts), 0)
 
     def prediction_ids(self) -> list[str]:
         """Of every prediction on the record, in order."""
@@ -172,14 +148,3 @@ def _rows(frontier: Frontier, entries: Iterable[Written]) -> Iterator[tuple[obje
     for leaf, prediction_id, window in entries:
         yield frontier.size, prediction_id, leaf.decode(), window
         frontier.append(leaf_hash(leaf))
-
-
-def entry_problem(leaf: Leaf) -> str | None:
-    """The fault in an entry of this log, if there is one."""
-    try:
-        entry = InferenceEntry.model_validate_json(leaf.data)
-    except ValidationError as error:
-        return f"is no entry of the inference log: {error.errors()[0]['msg']}"
-    if entry.index != leaf.index:
-        return f"says it is entry {entry.index}"
-    return canonical_problem(entry.leaf, leaf.data)

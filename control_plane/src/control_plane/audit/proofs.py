@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from control_plane.audit.archive import LakeArchive, Leaf
 from control_plane.audit.inference_entry import InferenceEntry
-from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG, entry_problem
+from control_plane.audit.inference_log import INFERENCE, INFERENCE_LOG, InferenceLog
 from control_plane.audit.tiles import TileStore
 from control_plane.audit.tlog_proof import Proof, check_proof
 from control_plane.audit.verify import site_entry_problem
@@ -109,7 +109,7 @@ def _check(layout: Layout, prediction_id: str, steps: list[Step]) -> None:
     with _step(steps, "entry on the record") as said:
         found = locate(layout, prediction_id)
         own = found.log == INFERENCE_LOG
-        problem_of = entry_problem if own else site_entry_problem(found.log)
+        problem_of = InferenceLog.entry_problem if own else site_entry_problem(found.log)
         _refuse(problem_of(Leaf(found.index, found.data)))
         whose = INFERENCE if own else found.log
         said.append(f"entry {found.index} of {whose}, {len(found.data):,} bytes")
