@@ -4,7 +4,7 @@ Enters: which component is scored again, and from when on. Leaves: windows, a bo
 missing is what the lake's tables say, so that an ingest that was ended meanwhile misses no more than another.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,20 +12,29 @@ from typing import Any, NamedTuple
 
 from control_plane.sinks.arrival import CENTRE_STORE, Arrival
 from control_plane.sinks.component_rows import ComponentRows
+from control_plane.sinks.lake import LakeReader
 from shared.envelope import Envelope
 from shared.schemas import ComponentId, Telemetry, Window
 from shared.window_buffer import MIN_CYCLES, WindowBuffer
 
 LOOK_BACK = timedelta(days=7)  # a long weekend, and somebody who comes back to it
-ROWS_MAX = 500  # of a step, beside the batch in hand: about 0.3 s of lake and server
+ROWS_MAX = 1_000  # of a step, beside the batch in hand: about 1 s of lake and server
+_NEXT = timedelta(microseconds=1)  # between two times of the lake
 
 _PLACE = "site_id = $site_id AND reactor_id = $reactor_id AND component = $component"
+_NEWEST = f"""
+SELECT max(timestamp) AS newest FROM telemetry WHERE {_PLACE} AND timestamp >= $since AND timestamp < $until
+    AND timestamp NOT IN (
+        SELECT timestamp FROM predictions WHERE {_PLACE} AND timestamp >= $since AND timestamp < $until)
+"""  # noqa: S608 - names that we gave
+_TIMES = f"""
+SELECT timestamp FROM telemetry WHERE {_PLACE} AND timestamp >= $since AND timestamp < $until
+ORDER BY timestamp DESC LIMIT $most
+"""  # noqa: S608
 _READINGS = f"""
 SELECT timestamp, store_id, seq, config_hash, cycle, metrics FROM telemetry
-WHERE {_PLACE} AND timestamp >= $since AND timestamp < $until
-    AND (cycle IS NOT NULL OR cardinality(metrics) > 0)
-ORDER BY timestamp DESC, seq DESC LIMIT $most
-"""  # noqa: S608 - names that we gave
+WHERE {_PLACE} AND timestamp >= $since AND timestamp < $until ORDER BY timestamp, seq
+"""  # noqa: S608
 _PREDICTED = f"""
 SELECT DISTINCT timestamp FROM predictions WHERE {_PLACE} AND timestamp >= $since AND timestamp < $until
 """  # noqa: S608
@@ -55,15 +64,15 @@ class Step(NamedTuple):
     """Windows of one component, the newest first; `end` is how far the step has looked, None to the end."""
 
     component: ComponentId
-    due: Sequence[Due]
-    end: datetime | None
+    due: Sequence[Due] = ()
+    end: datetime | None = None
 
 
 class MissedWindows:
     """Of the lake at `lake`. Blocking."""
 
     def __init__(self, lake: Path) -> None:
-        self._rows = ComponentRows(lake)
+        self._lake, self._rows = LakeReader(lake), ComponentRows(lake)
         self._sweeps: dict[ComponentId, _Sweep] = {}  # in the order of their turns
 
     def begin(self, place: ComponentId, began: datetime, until: datetime) -> None:
@@ -75,21 +84,24 @@ class MissedWindows:
         """The next windows, made in a `fresh` buffer; None when nothing is missing. Retryable
         when the lake cannot be read."""
         for place, sweep in self._sweeps.items():
-            buffer = fresh(place)
-            before = max(buffer.spec.window_cycles, MIN_CYCLES)  # readings that a window has before its last
             since = sweep.since = sweep.since or self._since(place, sweep)
-            back = since - LOOK_BACK  # for the readings before the first that is looked at
-            found = self._ask("telemetry", place, _READINGS, back, sweep.until, most=ROWS_MAX + before)
-            looked = [row for row in found[:ROWS_MAX] if row["timestamp"] >= since]
-            if not looked:
-                return Step(place, [], None)
-            end = looked[-1]["timestamp"]
-            told = self._ask("predictions", place, _PREDICTED, end, sweep.until)
-            predicted = {row["timestamp"] for row in told}
-            missing = {(row["store_id"], row["seq"]) for row in looked if row["timestamp"] not in predicted}
-            due = _windows(place, buffer, reversed(found), missing) if missing else []
-            return Step(place, due, end if len(looked) == ROWS_MAX else None)
+            span = {"since": since, "until": sweep.until, **place._asdict()}
+            [row] = self._lake.rows(_NEWEST, **span)
+            return self._up_to(row["newest"], since, place, fresh(place)) if row["newest"] else Step(place)
         return None
+
+    def _up_to(self, newest: datetime, since: datetime, place: ComponentId, buffer: WindowBuffer) -> Step:
+        """What is missing among the ROWS_MAX readings that end with the newest missing one."""
+        most = ROWS_MAX + max(buffer.spec.window_cycles, MIN_CYCLES)  # and those before the first
+        until = newest + _NEXT
+        rows = self._ask("telemetry", place, _TIMES, since - LOOK_BACK, until, most=most)
+        times = [row["timestamp"] for row in rows]
+        end = max(times[:ROWS_MAX][-1], since)
+        told = self._ask("predictions", place, _PREDICTED, end, until)
+        done = {row["timestamp"] for row in told}
+        readings = self._ask("telemetry", place, _READINGS, times[-1], until)
+        due = _windows(place, buffer, readings, lambda time: time >= end and time not in done)
+        return Step(place, due, end if end > since else None)
 
     def looked(self, place: ComponentId, end: datetime | None) -> None:
         """All from `end` on is done with, None: all; the next step is another component's."""
@@ -115,16 +127,16 @@ def _windows(
     place: ComponentId,
     buffer: WindowBuffer,
     rows: Iterable[dict[str, Any]],
-    missing: Collection[tuple[str, int]],
+    is_missing: Callable[[datetime], bool],
 ) -> list[Due]:
-    """Those that end with a missing row; `rows` are in order."""
+    """Those that end at a missing time, the newest first; `rows` are in order."""
     due = []
     for row in rows:
         record = Telemetry(
             **place._asdict(), timestamp=row["timestamp"], cycle=row["cycle"], metrics=dict(row["metrics"])
         )
         window = buffer.push(record)
-        if window is not None and (row["store_id"], row["seq"]) in missing:
+        if window is not None and is_missing(window.timestamp):
             origin = row["store_id"], row["seq"], row["config_hash"]
             envelope = Envelope(Telemetry.SCHEMA, place.site_id, *origin)
             due.append(Due(Arrival(record, b"", envelope), window))
