@@ -6,15 +6,14 @@ predicted twice. An inference server that is away costs ingest a moment every `A
 time are scored afterwards, from the lake, beside those that come (decision 0039); they raise no alert.
 """
 
-import math
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import structlog
 
+from control_plane.ingest.answer_record import prediction_of
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.ingest.missed_windows import Due, MissedWindows
 from control_plane.ingest.rul_alarm import RulAlarm
@@ -28,11 +27,8 @@ from shared.schemas import (
     Alert,
     AlertState,
     ComponentId,
-    Contribution,
-    ModelRef,
     PredictionRecord,
     Record,
-    RulState,
     Telemetry,
     Window,
 )
@@ -197,7 +193,7 @@ class CentreScoring:
                 reason=f"{answer.model_version} takes other features; the window is made anew",
             )  # fmt: skip
             return None
-        return _record(window, answer)
+        return prediction_of(window, answer)
 
 
 def standing_alerts(lake: LakeReader) -> list[Alert]:
@@ -215,42 +211,3 @@ def standing_alerts(lake: LakeReader) -> list[Alert]:
 def _arrival(of: Arrival, record: Record, store: str) -> Arrival:
     envelope = of.envelope._replace(schema=record.SCHEMA, store_id=store + of.envelope.store_id)
     return Arrival(record, record.outgoing().body, envelope)
-
-
-def _record(window: Window, answer: Answer) -> PredictionRecord:
-    """The lake's row. The model's raw outputs are on the inference log, under the same prediction id."""
-    name, _, version = answer.model_version.rpartition("/")
-    return PredictionRecord(
-        **window.component._asdict(),
-        timestamp=window.timestamp,
-        prediction_id=answer.prediction_id or str(uuid.uuid4()),
-        cycle=window.cycle,
-        model=ModelRef(name=name, version=int(version), sha256=answer.model_sha256),
-        feature_spec_hash=answer.feature_spec_sha256,
-        window_sha256=window.sha256(),
-        rul_state=RulState(answer.rul_state),
-        rul=_number(answer.predicted_rul),
-        rul_low=_number(answer.rul_low),
-        rul_high=_number(answer.rul_high),
-        withheld_because=answer.withheld_because or None,
-        anomaly_score=answer.anomaly_score,
-        anomaly_threshold=answer.anomaly_threshold,
-        is_anomaly=answer.is_anomaly,
-        ood_score=answer.ood_score,
-        ood_threshold=answer.ood_threshold,
-        is_ood=answer.ood_score > answer.ood_threshold,
-        raw={},
-        contributions=[_contribution(each) for each in answer.contributions],
-        inference_time_ms=answer.inference_time_ms,
-        runtime=answer.runtime,
-        window=window.blob(),
-    )
-
-
-def _contribution(said: object) -> Contribution:
-    fields = {name: getattr(said, name) for name in Contribution.model_fields}
-    return Contribution(**(fields | {"value": _number(fields["value"])}))
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
