@@ -6,7 +6,6 @@ kept waiting for the interpreter. Nothing here raises to the caller: what could 
 is counted, and that is itself on the record at the next commit.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -18,6 +17,7 @@ from random import Random
 from threading import Event, Lock, Thread
 from typing import Self
 
+import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
@@ -36,8 +36,8 @@ CLOSE_TIMEOUT_S = 30.0
 
 log = structlog.get_logger()
 
-# numpy's numbers and arrays have `tolist`; whatever else JSON does not know is counted as lost.
-_encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=methodcaller("tolist")).encode
+# NaN becomes null; numbers and arrays of numpy have `tolist`; what else JSON does not know is counted as lost.
+_encode = msgspec.json.Encoder(enc_hook=methodcaller("tolist")).encode
 _CHANCE = Random()  # noqa: S311 - ids are unique, no secrets; seeded by the system, asked no more per call
 
 Features = Sequence[float] | NDArray[np.float32]
@@ -107,7 +107,7 @@ class AuditLogger:
                 rul_state, raw or {}, tuple(flags), inference_time_ms, runtime,
             )  # fmt: skip
             window = np.asarray(input_features, dtype="<f4").tobytes()
-            self._spool.append(_encode(head).encode() + b"\n" + window)
+            self._spool.append(_encode(head) + b"\n" + window)
         except Exception as error:  # the caller's answer is not lost with its record
             self._troubles.note("lost", error)
         return prediction_id
