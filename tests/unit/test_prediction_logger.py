@@ -221,3 +221,11 @@ def test_whatever_is_logged_is_on_the_record_and_verifies(tmp_path_factory, site
     assert record.verify().verified
     assert len(record.prediction_ids()) == 1
     assert all(len(leaf.data) < 65_535 for leaf in record.leaves())
+
+
+def test_half_a_character_is_on_the_record(tmp_path):
+    """A lone surrogate in a caller's text, as Python may hold one, loses no entry."""
+    with Layout(tmp_path).audit_logger() as logger:
+        logger.log_prediction("TX01", "R1", "pump\ud800", "7", WINDOW, 1.0, WHEN)
+        assert logger.failed == 0
+    assert len(Layout(tmp_path).inference_log().prediction_ids()) == 1

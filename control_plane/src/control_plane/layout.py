@@ -80,11 +80,11 @@ class Layout:
 
     def inference_log(self) -> InferenceLog:
         """What the centre's inference answered; its key is made at the first call."""
-        return InferenceLog(self._inference, LogKey.load_or_create(self._inference / "inference.pem"))
+        return InferenceLog.of(self._inference)
 
     def audit_logger(self) -> AuditLogger:
         """What puts answers into `inference_log`; a context manager, for one process at a time."""
-        return AuditLogger(self._inference, self.inference_log())
+        return AuditLogger(self._inference)
 
     @property
     def audit_log(self) -> Path:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pydantic import ValidationError
 
@@ -53,6 +53,11 @@ class InferenceLog:
 
     def __init__(self, folder: Path, key: LogKey) -> None:
         self._path, self._key = folder / "log.db", key
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """With the key that lies there, made at the first call."""
+        return cls(folder, LogKey.load_or_create(folder / "inference.pem"))
 
     @property
     def verifier(self) -> VerifierKey:

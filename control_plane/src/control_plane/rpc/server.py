@@ -1,6 +1,7 @@
 """A gRPC server as every service here has it: loopback, health, reflection, its port for itself."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -48,7 +49,7 @@ async def start_server(
         maximum_concurrent_rpcs=calls_max,
     )
     add(Wrapping(server, wrappers))
-    plain = Wrapping(server)
+    plain: Any = Wrapping(server)  # not a `grpc.aio.Server` to a type checker
     if checks is None:
         checks = health.aio.HealthServicer()
         for name in (*names, ""):
