@@ -75,8 +75,8 @@ def _stuck(values: Floats, present: Bits, manifest: Manifest) -> Bits:
     moves = np.array([tag in known and not known[tag].stands_still for tag in manifest.feature_spec.tags])
     same = values[:, -1] == values[:, -2]
     stuck: Bits = moves & (same | ~(present[:, -1] & present[:, -2]))
-    window, tag = stuck.nonzero()
-    if len(window):
+    if stuck.any():
+        window, tag = stuck.nonzero()
         found, good = values[window, :, tag], present[window, :, tag]
         low = np.minimum.reduce(found, axis=1, where=good, initial=np.inf)
         high = np.maximum.reduce(found, axis=1, where=good, initial=-np.inf)

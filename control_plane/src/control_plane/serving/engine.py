@@ -74,6 +74,7 @@ class Engine:
         self._waiting: deque[_Asked] = deque()
         self._bytes = self._apart = 0
         self._busy, self._company = False, Company()
+        self._pause: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._took_s: WeakKeyDictionary[OnnxModel, float] = WeakKeyDictionary()
 
@@ -98,6 +99,8 @@ class Engine:
         self._bytes += values.nbytes
         if not self._busy:
             self._begin()
+        elif self._pause is not None and self._company.complete(len(self._waiting)):
+            self._next()
         return await asked.answer
 
     async def apart(self, work: Callable[..., T], *given: object) -> T:
@@ -111,6 +114,7 @@ class Engine:
 
     def close(self) -> None:
         """End the thread when what it runs is over; who still waits is cancelled."""
+        self._end_pause()
         for asked in self._waiting:
             asked.answer.cancel()
         self._waiting.clear()
@@ -121,16 +125,17 @@ class Engine:
             raise Retryable(f"{self.waiting} windows wait already; call again in a moment")
 
     def _begin(self) -> None:
-        """Have a run made when nobody else is expected."""
+        """Have a run made, at the end of this turn of the loop or when those who are expected are there."""
         self._busy = True
         self._company.begin()
         asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        """Start the run of those that wait, or wait for another turn."""
-        loop = asyncio.get_running_loop()
-        if len(self._waiting) < BLOCK_WINDOWS and self._company.expected(len(self._waiting)):
-            loop.call_soon(self._next)
+        """Start the run of those that wait, or wait for more."""
+        self._end_pause()
+        loop, there = asyncio.get_running_loop(), len(self._waiting)
+        if there < BLOCK_WINDOWS and (wait_s := self._company.wait_s(there)):
+            self._pause = loop.call_later(wait_s, self._next)
             return
         batch = self._take()
         if not batch:
@@ -148,6 +153,11 @@ class Engine:
                 asked.answer.cancel()
             return
         running.add_done_callback(lambda done: self._after(batch, done))
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     def _take(self) -> list[_Asked]:
         """Those that are run next: of the model whose window waits longest. Who gave up is dropped."""
