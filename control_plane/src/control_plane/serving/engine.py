@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +75,7 @@ class Engine:
         self._busy, self._company = False, Company()
         self._pause: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._took_s: WeakKeyDictionary[OnnxModel, float] = WeakKeyDictionary()
+        self._took_s: dict[str, float] = {}  # a window's last share of a run, by the model's sha256
 
     @property
     def waiting(self) -> int:
@@ -142,7 +141,7 @@ class Engine:
             self._busy = False
             return
         model, windows = batch[0].model, [asked.values for asked in batch]
-        if self._took_s.get(model, 0.0) * len(batch) <= INLINE_S_MAX:
+        if self._took_s.get(model.manifest.sha256, 0.0) * len(batch) <= INLINE_S_MAX:
             self._settle(batch, _runs(model, windows))
             self._go_on()
             return
@@ -197,7 +196,7 @@ class Engine:
 
     def _note(self, model: OnnxModel, found: Sequence[Run | Exception]) -> None:
         took_s = sum(run.took_ms for run in found if isinstance(run, Run)) / 1e3
-        self._took_s[model] = took_s / len(found)
+        self._took_s[model.manifest.sha256] = took_s / len(found)
         if self._meter is not None:
             self._meter.ran(len(found), took_s)
 
