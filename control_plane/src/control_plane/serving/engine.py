@@ -87,20 +87,26 @@ class Engine:
 
         Retryable when the queue is full; Rejected when the window is not for the model, or its graph fails.
         """
-        spec = model.manifest.feature_spec
-        if values.shape != (expected := (spec.window_cycles, len(spec.tags))):
-            raise Rejected(f"{model.manifest.folder}: a window of {values.shape}, not {expected}")
-        self._require_room(values.nbytes)
-        loop = asyncio.get_running_loop()
-        ends = math.inf if within_s is None else time.monotonic() + within_s
-        asked = _Asked(model, values, loop.create_future(), ends)
-        self._waiting.append(asked)
-        self._bytes += values.nbytes
+        self._require_fit(model, values)
         if not self._busy:
-            self._begin()
-        elif self._pause is not None and self._company.complete(len(self._waiting)):
+            self._company.begin()
+            if self._company.complete(1) and self._inline(model, 1):
+                return _found(self._note(model, _runs(model, [values]))[0])
+            self._go()
+        asked = self._asked(model, values, within_s)
+        if self._pause is not None and self._company.complete(len(self._waiting)):
             self._next()
-        return await asked.answer
+        return await asked
+
+    async def run_all(self, model: OnnxModel, windows: Sequence[Floats]) -> list[Run]:
+        """The same for the windows of one call: all are answered, or none."""
+        for values in windows:
+            self._require_fit(model, values)
+        answers = [self._asked(model, values, None) for values in windows]
+        if not self._busy:
+            self._company.begin()
+            self._go()
+        return await asyncio.gather(*answers)
 
     async def apart(self, work: Callable[..., T], *given: object) -> T:
         """Long work with a model, on the engine's thread; Retryable when too much waits."""
@@ -119,14 +125,31 @@ class Engine:
         self._waiting.clear()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
+    def _require_fit(self, model: OnnxModel, values: Floats) -> None:
+        spec = model.manifest.feature_spec
+        if values.shape != (expected := (spec.window_cycles, len(spec.tags))):
+            raise Rejected(f"{model.manifest.folder}: a window of {values.shape}, not {expected}")
+        self._require_room(values.nbytes)
+
     def _require_room(self, size: int) -> None:
         if self.waiting >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX:
             raise Retryable(f"{self.waiting} windows wait already; call again in a moment")
 
-    def _begin(self) -> None:
+    def _inline(self, model: OnnxModel, windows: int) -> bool:
+        """Whether a run of so many is short enough for the event loop."""
+        return self._took_s.get(model.manifest.sha256, 0.0) * windows <= INLINE_S_MAX
+
+    def _asked(self, model: OnnxModel, values: Floats, within_s: float | None) -> "asyncio.Future[Run]":
+        """Put a window in the queue."""
+        ends = math.inf if within_s is None else time.monotonic() + within_s
+        asked = _Asked(model, values, asyncio.get_running_loop().create_future(), ends)
+        self._waiting.append(asked)
+        self._bytes += values.nbytes
+        return asked.answer
+
+    def _go(self) -> None:
         """Have a run made, at the end of this turn of the loop or when those who are expected are there."""
         self._busy = True
-        self._company.begin()
         asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
@@ -141,7 +164,7 @@ class Engine:
             self._busy = False
             return
         model, windows = batch[0].model, [asked.values for asked in batch]
-        if self._took_s.get(model.manifest.sha256, 0.0) * len(batch) <= INLINE_S_MAX:
+        if self._inline(model, len(batch)):
             self._settle(batch, _runs(model, windows))
             self._go_on()
             return
@@ -180,13 +203,13 @@ class Engine:
     def _go_on(self) -> None:
         """A run is over."""
         if self._waiting:
-            self._begin()
+            self._company.begin()
+            self._go()
         else:
             self._busy = False
 
     def _settle(self, batch: Sequence[_Asked], found: Sequence[Run | Exception]) -> None:
-        self._note(batch[0].model, found)
-        for asked, run in zip(batch, found, strict=True):
+        for asked, run in zip(batch, self._note(batch[0].model, found), strict=True):
             if asked.answer.done():
                 continue
             if isinstance(run, Run):
@@ -194,11 +217,18 @@ class Engine:
             else:
                 asked.answer.set_exception(run)
 
-    def _note(self, model: OnnxModel, found: Sequence[Run | Exception]) -> None:
+    def _note(self, model: OnnxModel, found: Sequence[Run | Exception]) -> Sequence[Run | Exception]:
         took_s = sum(run.took_ms for run in found if isinstance(run, Run)) / 1e3
         self._took_s[model.manifest.sha256] = took_s / len(found)
         if self._meter is not None:
             self._meter.ran(len(found), took_s)
+        return found
+
+
+def _found(run: Run | Exception) -> Run:
+    if isinstance(run, Run):
+        return run
+    raise run
 
 
 def _runs(model: OnnxModel, windows: Sequence[Floats]) -> list[Run | Exception]:
