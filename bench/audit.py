@@ -19,7 +19,6 @@ import numpy as np
 
 from bench.arguments import takes_none
 from control_plane.audit.evidence import keys_on_file, verify_centre
-from control_plane.audit.inference_log import InferenceLog
 from control_plane.audit.prediction_logger import AuditLogger
 from edge_agent.audit import AuditLog
 from shared.log_key import LogKey
@@ -83,8 +82,7 @@ def _site(made: list[PredictionRecord], folder: Path) -> dict[str, float]:
 
 
 def _centre(made: list[PredictionRecord], folder: Path) -> dict[str, float]:
-    """The caller's own time: a thread commits what it appended, in groups."""
-    record = InferenceLog(folder, LogKey.load_or_create(folder / "inference.pem"))
+    """The caller's own time: a process beside it commits what it appended, in groups."""
     windows = [np.frombuffer(each.window, "<f4") for each in made]
 
     def call(at: int) -> None:
@@ -92,7 +90,7 @@ def _centre(made: list[PredictionRecord], folder: Path) -> dict[str, float]:
         place = p.site_id, p.reactor_id, p.component
         logger.log_prediction(*place, "1", windows[at], p.rul, p.timestamp, raw=p.raw, rul_low=p.rul_low)
 
-    with AuditLogger(folder, record) as logger:
+    with AuditLogger(folder) as logger:
         cost_us = _cost_us(call, range(len(made)))
         logger.flush()
         if logger.failed:

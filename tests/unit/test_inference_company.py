@@ -1,64 +1,62 @@
 """When a run waits for more windows: only where that brings some, so that nobody pays for company in vain."""
 
-from types import SimpleNamespace
-
-import pytest
-
 from control_plane.serving import company as rules
 from control_plane.serving.company import Company
 
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Seconds that pass when the test says so."""
-    now = SimpleNamespace(s=100.0)
-    monkeypatch.setattr(rules, "time", SimpleNamespace(monotonic=lambda: now.s))
-    return now
+CALLERS = 6
 
 
-def waited(company, clock, arrivals=()):
-    """One run with its first window there, and a turn of the loop for each more; whether it waited at all."""
+def run(company, arrivals=()):
+    """One run with its first window there and so many more by each pause; how many it has, and its pauses."""
     company.begin()
-    waits = company.expected(there := 1)
-    for _ in arrivals if waits else ():
-        clock.s += rules.QUIET_S_MAX / 2
-        assert company.expected(there := there + 1)  # as long as somebody comes
-    if waits:
-        clock.s += rules.QUIET_S_MAX
-        assert not company.expected(there)
-    return waits
+    there, pauses, more = 1, 0, [*arrivals]
+    while company.wait_s(there):  # the engine asks with each newcomer too, but only whether all are there
+        pauses += 1
+        there += more.pop(0) if more else 0
+    return there, pauses
 
 
-def test_who_is_alone_waits_in_vain_only_when_it_is_tried(clock):
+def among(company, runs):
+    """Runs where five more callers come, one by each pause."""
+    return [run(company, [1] * (CALLERS - 1)) for _ in range(runs)]
+
+
+def test_who_is_alone_waits_in_vain_only_when_it_is_tried():
     """A lone caller's answer comes at once but for one try in `TRIED_EVERY` runs."""
     company = Company()
-    runs = [waited(company, clock) for _ in range(4 * rules.TRIED_EVERY)]
-    assert [n + 1 for n, waits in enumerate(runs) if waits] == [rules.TRIED_EVERY * n for n in (1, 2, 3, 4)]
+    runs = [run(company) for _ in range(4 * rules.TRIED_EVERY)]
+    waited = [n for n, (_, pauses) in enumerate(runs, 1) if pauses]
+    assert waited == [rules.TRIED_EVERY * n for n in (1, 2, 3, 4)]
 
 
-def test_where_company_comes_runs_wait_for_it(clock):
-    """Callers of the same moment reach the engine a turn apart; a run is soon made of all of them."""
+def test_where_company_comes_runs_wait_for_all_of_it_and_no_longer():
+    """Callers of the same moment reach the engine one by one; a run is soon made of all of them, at once."""
     company = Company()
-    runs = [waited(company, clock, "abc") for _ in range(6 * rules.TRIED_EVERY)]
-    assert all(runs[4 * rules.TRIED_EVERY :])
+    among(company, rules.TRIED_EVERY)
+    assert set(among(company, rules.TRIED_EVERY - 1)) == {(CALLERS, CALLERS - 1)}
 
 
-def test_where_company_stays_away_runs_soon_wait_no_more(clock):
+def test_where_company_stays_away_one_run_waits_for_it_and_no_more():
     """The crowd is gone: its last caller doesn't go on waiting for it."""
     company = Company()
-    while not all(waited(company, clock, "abc") for _ in range(10)):
-        pass
-    runs = [waited(company, clock) for _ in range(rules.TRIED_EVERY)]
-    assert sum(runs[10:]) <= 1
+    among(company, rules.TRIED_EVERY)
+    assert run(company) == (1, rules.QUIET_PAUSES)
+    assert [run(company) for _ in range(rules.TRIED_EVERY - 2)] == [(1, 0)] * (rules.TRIED_EVERY - 2)
 
 
-def test_a_run_waits_no_longer_than_a_moment(clock):
-    """Without a newcomer for `QUIET_S_MAX` the run begins."""
+def test_a_crowd_that_grows_is_found_by_the_next_try():
+    """Runs that begin as soon as those are there who are known would never find the others."""
     company = Company()
+    while run(company, [2])[0] < 3:
+        pass
+    assert run(company, [2, 3]) == (3, 1)
     for _ in range(rules.TRIED_EVERY):
-        company.begin()
-    assert company.expected(1)
-    clock.s += rules.QUIET_S_MAX * 0.9
-    assert company.expected(1)
-    clock.s += rules.QUIET_S_MAX * 0.2
-    assert not company.expected(1)
+        run(company, [2, 3])
+    assert run(company, [2, 3]) == (CALLERS, 2)
+
+
+def test_two_callers_do_not_wait_for_each_other():
+    """Two windows are run one by one even when they are together."""
+    company = Company()
+    runs = [run(company, [1]) for _ in range(2 * rules.TRIED_EVERY)]
+    assert sum(bool(pauses) for _, pauses in runs) == 2

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from control_plane.serving import company
 from control_plane.serving import engine as rules
 from control_plane.serving.engine import Engine
 from shared.errors import Rejected, Retryable
@@ -65,11 +66,24 @@ async def test_a_window_alone_is_run_on_the_loop_in_a_block_of_one(engine):
     assert recorded_block(found.runtime) == 1
 
 
-async def test_callers_of_the_same_moment_are_run_together(engine):
-    """Micro-batching without waiting: who comes in one turn of the loop is in one run."""
+async def test_callers_of_the_same_moment_are_run_together_once_they_are_known(engine, monkeypatch):
+    """Micro-batching: a try finds out how many they are, and then the last one to come begins the run."""
+    monkeypatch.setattr(company, "TRIED_EVERY", 2)
     model = Watched()
-    await asyncio.gather(*(engine.run(model, VALUES + n) for n in range(7)))
+    await engine.run(model, VALUES)
+    for _ in range(2):
+        await asyncio.gather(*(engine.run(model, VALUES + n) for n in range(7)))
+    assert [run[:2] for run in model.runs] == [(1, 1), (7, FEW_WINDOWS), (7, FEW_WINDOWS)]
+
+
+async def test_the_windows_of_one_call_are_run_together(engine):
+    """Nobody has to be waited for."""
+    model = Watched()
+    found = await engine.run_all(model, [VALUES + n for n in range(7)])
     assert model.runs == [(7, FEW_WINDOWS, True)]
+    assert [raw(run)["rul"] for run in found] == [
+        raw(await engine.run(model, VALUES + n))["rul"] for n in range(7)
+    ]
 
 
 async def test_callers_that_wait_are_run_together(engine, held):
@@ -88,9 +102,7 @@ async def test_each_answer_says_how_it_is_computed_again(engine):
     model, blocks = Watched(), set()
     for together in (1, rules.FEW_MIN, rules.BLOCK_MIN):
         windows = [VALUES * (1 + n / 7) for n in range(together)]
-        for window, run in zip(
-            windows, await asyncio.gather(*(engine.run(model, each) for each in windows)), strict=True
-        ):
+        for window, run in zip(windows, await engine.run_all(model, windows), strict=True):
             again = model.run(window[np.newaxis], recorded_block(run.runtime))
             assert raw(run) == {name: rows.ravel().tolist() for name, rows in again.items()}
             assert run.runtime == runtime(recorded_block(run.runtime))
@@ -178,7 +190,7 @@ async def test_a_slow_model_leaves_the_loop(engine, monkeypatch):
 async def test_closing_cancels_who_waits():
     """Nobody is left waiting for an engine that has ended."""
     engine, model = Engine(), Watched()
-    asked = [asyncio.create_task(engine.run(model, VALUES)) for _ in range(2)]
+    asked = [asyncio.create_task(engine.run_all(model, [VALUES])) for _ in range(2)]
     await asyncio.sleep(0)
     engine.close()
     await asyncio.wait(asked, timeout=30)

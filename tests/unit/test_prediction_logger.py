@@ -5,6 +5,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from control_plane.audit import prediction_logger, spool
 from control_plane.audit.inference_entry import InferenceEvent
 from control_plane.layout import Layout
 from shared.errors import ConfigError
+from tests.support.agent_process import until
 
 WINDOW = np.array([[1.5, np.nan], [2.5, -0.0]], dtype=np.float32)
 WHEN = "2026-03-01T12:00:00+00:00"
@@ -221,3 +223,27 @@ def test_whatever_is_logged_is_on_the_record_and_verifies(tmp_path_factory, site
     assert record.verify().verified
     assert len(record.prediction_ids()) == 1
     assert all(len(leaf.data) < 65_535 for leaf in record.leaves())
+
+
+def test_half_a_character_is_on_the_record(tmp_path):
+    """A lone surrogate in a caller's text, as Python may hold one, loses no entry."""
+    with Layout(tmp_path).audit_logger() as logger:
+        logger.log_prediction("TX01", "R1", "pump\ud800", "7", WINDOW, 1.0, WHEN)
+        assert logger.failed == 0
+    assert len(Layout(tmp_path).inference_log().prediction_ids()) == 1
+
+
+def test_what_commits_is_a_process_of_its_own_that_is_begun_again(tmp_path, monkeypatch):
+    """Killed, it takes nothing with it: the next one commits all, and that one was late is on the record."""
+    monkeypatch.setattr(prediction_logger, "COMMIT_PERIOD_S", 0.05)
+    record = Layout(tmp_path).inference_log()
+    with Layout(tmp_path).audit_logger() as logger:
+        ids = [log_one(logger, 1)]
+        until(lambda: record.prediction_ids() == ids, "the first commit")
+        [process] = psutil.Process().children()
+        process.kill()
+        ids.append(log_one(logger, 2))
+        until(lambda: record.prediction_ids() == ids, "a commit by another process")
+    assert psutil.Process().children() == []
+    assert [each["what"] for each in details(tmp_path)] == ["late"]
+    assert record.verify().verified

@@ -81,7 +81,7 @@ class Layout:
 
     def inference_log(self) -> InferenceLog:
         """What the centre's inference answered; its key is made at the first call."""
-        return InferenceLog(self._inference, LogKey.load_or_create(self._inference / "inference.pem"))
+        return InferenceLog.of(self._inference)
 
     def own_logs(self) -> dict[str, OwnLog]:
         """The centre's own logs that are there, by the names of their keys and folders."""
@@ -94,7 +94,7 @@ class Layout:
 
     def audit_logger(self) -> AuditLogger:
         """What puts answers into `inference_log`; a context manager, for one process at a time."""
-        return AuditLogger(self._inference, self.inference_log())
+        return AuditLogger(self._inference)
 
     @property
     def audit_log(self) -> Path:

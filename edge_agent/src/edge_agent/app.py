@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from edge_agent import __version__, collector
+from edge_agent import __version__
 from edge_agent.alarms import AlarmDesk, RequestSpool
 from edge_agent.centre import APART_RETRY_S, Centre, stand_apart
 from edge_agent.forward import ForwardCollector, Forwarder
@@ -34,6 +34,7 @@ from edge_agent.settings import AgentSettings
 from edge_agent.site_config import SiteConfig
 from edge_agent.systemd import ServiceManager
 from edge_agent.vitals import SiteVitals
+from shared import collector
 from shared.listen import parse_endpoint
 from shared.log_key import LogKey
 from shared.reactor_config import FleetConfig

@@ -4,7 +4,7 @@ Enters: outputs as they left onnxruntime, the release's manifest, the raw window
 of a `Prediction` that follow from them. Never: a number that should have been withheld.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +44,17 @@ class Answers:
         """The fields of every window, or why there is nothing to say of it."""
         fine = np.isfinite(np.concatenate(list(self.raw.values()), axis=1)).all(axis=1).tolist()
         raw = {name: found.tolist() for name, found in self.raw.items()}
-        ends = [] if self.interval is None else np.transpose(self.interval).tolist()
+        ends = (
+            [] if self.interval is None else list(zip(*(end.tolist() for end in self.interval), strict=True))
+        )
         return [
             self._fields(n, {name: rows[n] for name, rows in raw.items()}, ends) if each else self._nothing(n)
             for n, each in enumerate(fine)
         ]
 
-    def _fields(self, number: int, raw: dict[str, list[float]], ends: list[list[float]]) -> Fields:
+    def _fields(
+        self, number: int, raw: dict[str, list[float]], ends: Sequence[tuple[float, float, float]]
+    ) -> Fields:
         """Fields of the prediction for one window whose outputs are finite; `ends` by window."""
         state, because = self._state(number)
         low, median, high = ends[number] if state is RulState.OK else (None, None, None)

@@ -27,18 +27,19 @@ class Sensors:
     missing: NDArray[np.intp]
     filled: NDArray[np.intp]
     stuck: Bits
+    sound: bool  # nothing missing, nothing stuck: as of most
 
     def missing_by_tag(self, tags: Sequence[str]) -> list[dict[str, int]]:
         """For each window how many values have bad quality by tag, tags without any left out."""
         found: list[dict[str, int]] = [{} for _ in self.filled]
-        for window, tag in np.argwhere(self.missing).tolist() if self.missing.any() else ():
+        for window, tag in () if self.sound else np.argwhere(self.missing).tolist():
             found[window][tags[tag]] = int(self.missing[window, tag])
         return found
 
     def troubles(self, tags: Sequence[str]) -> list[str | None]:
         """For each window why its numbers are not to be believed; None where they may be."""
         found: list[str | None] = [None] * len(self.filled)
-        if self.filled.all() and not (self.missing.any() or self.stuck.any()):  # as of most
+        if self.sound:
             return found
         invalid = self.missing > MISSING_FRACTION_MAX * self.filled[:, np.newaxis]
         for window in np.flatnonzero((self.filled == 0) | (invalid | self.stuck).any(axis=1)).tolist():
@@ -59,12 +60,15 @@ def look_at(values: Floats, manifest: Manifest) -> Sensors:
     present = np.isfinite(values)
     if present.all():  # as of most, who need not wait for what follows
         none = np.zeros((count, tags), np.intp)
-        return Sensors(none, np.full(count, rows), _stuck(values, present, manifest))
+        stuck = _stuck(values, present, manifest)
+        return Sensors(none, np.full(count, rows), stuck, sound=not stuck.any())
     row, tag = np.divmod(np.flatnonzero(~present), tags)  # rows of all windows, one after the other
     missing = np.bincount(row // rows * tags + tag, minlength=count * tags).reshape(count, tags)
     empty = np.flatnonzero(np.bincount(row) == tags)
     padding = np.bincount(empty // rows, minlength=count)
-    return Sensors(missing - padding[:, np.newaxis], rows - padding, _stuck(values, present, manifest))
+    return Sensors(
+        missing - padding[:, np.newaxis], rows - padding, _stuck(values, present, manifest), sound=False
+    )
 
 
 def _stuck(values: Floats, present: Bits, manifest: Manifest) -> Bits:
@@ -75,8 +79,8 @@ def _stuck(values: Floats, present: Bits, manifest: Manifest) -> Bits:
     moves = np.array([tag in known and not known[tag].stands_still for tag in manifest.feature_spec.tags])
     same = values[:, -1] == values[:, -2]
     stuck: Bits = moves & (same | ~(present[:, -1] & present[:, -2]))
-    window, tag = stuck.nonzero()
-    if len(window):
+    if stuck.any():
+        window, tag = stuck.nonzero()
         found, good = values[window, :, tag], present[window, :, tag]
         low = np.minimum.reduce(found, axis=1, where=good, initial=np.inf)
         high = np.maximum.reduce(found, axis=1, where=good, initial=-np.inf)

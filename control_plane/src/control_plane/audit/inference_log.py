@@ -9,7 +9,8 @@ somebody else kept tells the two apart.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 from pydantic import ValidationError
 
@@ -19,6 +20,7 @@ from control_plane.audit.own_log import OwnLog
 from control_plane.audit.verify import canonical_problem
 from shared.checkpoint import Checkpoint, sign_note
 from shared.errors import ConfigError
+from shared.log_key import LogKey
 from shared.merkle import Frontier, leaf_hash
 
 ORIGIN = "pm-stack-smr/inference"
@@ -51,6 +53,11 @@ class InferenceLog(OwnLog):
     """The log in `folder`."""
 
     origin, title = ORIGIN, INFERENCE
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """With the key that lies there, made at the first call."""
+        return cls(folder, LogKey.load_or_create(folder / "inference.pem"))
 
     @staticmethod
     def entry_problem(leaf: Leaf) -> str | None:

@@ -1,14 +1,13 @@
 """`AuditLogger` (PRD 7.1): every answer of the centre's inference goes on its record.
 
-The caller pays for one append to a file (see `spool`); a thread commits what was appended in groups to
-the transparency log (see `inference_log`), a little at a time, so that the service's own thread is not
-kept waiting for the interpreter. Nothing here raises to the caller: what could not be put on the record
-is counted, and that is itself on the record at the next commit.
+The caller pays for one append to a file (see `spool`); a process beside it commits what was appended, in
+groups, to the transparency log (see `committing`). Nothing here raises to the caller: what could not be put
+on the record is counted, and that is itself on the record at the next commit.
 """
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import count
@@ -18,38 +17,37 @@ from random import Random
 from threading import Event, Lock, Thread
 from typing import Self
 
+import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from control_plane.audit.inference_log import InferenceLog, Written
-from control_plane.audit.spool import Segment, Spool
-from control_plane.audit.spooled import decode
-from control_plane.audit.troubles import Trouble, Troubles, failure
+from control_plane.audit.committing import Committer, commit
+from control_plane.audit.inference_log import InferenceLog
+from control_plane.audit.spool import Spool
+from control_plane.audit.troubles import Troubles, failure
 from shared.errors import PmStackError
 
 COMMIT_PERIOD_S = 0.5  # how long an answer waits for its checkpoint at most, when the disk takes it
 RETRY_MAX_S = 30.0  # between tries while the log cannot be written
-PACE_ENTRIES = 8  # about 0.5 ms of work between two pauses
-PACE_S = 0.0002
 CLOSE_TIMEOUT_S = 30.0
 
 log = structlog.get_logger()
 
-# numpy's numbers and arrays have `tolist`; whatever else JSON does not know is counted as lost.
-_encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=methodcaller("tolist")).encode
+_numbers = methodcaller("tolist")  # of numpy; what else JSON does not know is counted as lost
+_encode = msgspec.json.Encoder(enc_hook=_numbers).encode  # NaN becomes null
 _CHANCE = Random()  # noqa: S311 - ids are unique, no secrets; seeded by the system, asked no more per call
 
 Features = Sequence[float] | NDArray[np.float32]
 
 
 class AuditLogger:
-    """Puts predictions on the record under `folder`; a context manager."""
+    """Puts predictions on the record in `folder`; a context manager."""
 
-    def __init__(self, folder: Path, record: InferenceLog) -> None:
-        self._record, self._spool = record, Spool(folder / "spool")
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._record, self._spool = folder, InferenceLog.of(folder), Spool.of(folder)
         self._troubles = Troubles()
-        self._wake, self._ending = Event(), Event()
+        self._wake = Event()
         self._committing = Lock()
         self._thread = Thread(target=self._commit_on, name="audit-commit", daemon=True)
 
@@ -107,7 +105,7 @@ class AuditLogger:
                 rul_state, raw or {}, tuple(flags), inference_time_ms, runtime,
             )  # fmt: skip
             window = np.asarray(input_features, dtype="<f4").tobytes()
-            self._spool.append(_encode(head).encode() + b"\n" + window)
+            self._spool.append(_encoded(head) + b"\n" + window)
         except Exception as error:  # the caller's answer is not lost with its record
             self._troubles.note("lost", error)
         return prediction_id
@@ -116,7 +114,7 @@ class AuditLogger:
         """Commit all that was logged before this call; False when the log cannot be written now."""
         with self._committing:
             try:
-                self._commit(pace_s=0.0)
+                self._commit(partial(commit, self._record, self._spool))
             except (OSError, PmStackError) as error:
                 self._troubles.note("late", error)
                 return False
@@ -124,7 +122,6 @@ class AuditLogger:
 
     def close(self) -> None:
         """Commit the rest. What cannot be committed now stays in the spool for the next start."""
-        self._ending.set()
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(CLOSE_TIMEOUT_S)
@@ -132,39 +129,34 @@ class AuditLogger:
         self._spool.close()
 
     def _commit_on(self) -> None:
-        wait_s = COMMIT_PERIOD_S
+        """In a process of its own: what commits takes the interpreter longer than what answers."""
+        wait_s, committer = COMMIT_PERIOD_S, Committer(self._folder)
         while not self._wake.wait(wait_s):
             with self._committing:
                 try:
-                    self._commit(PACE_S)
+                    self._commit(committer.commit)
                     wait_s = COMMIT_PERIOD_S
                 except Exception as error:  # a thread that ended would leave all later calls uncommitted
                     self._troubles.note("late", error)
                     log.error("audit log not written; it is tried again", reason=str(error))
                     wait_s = min(2 * wait_s, RETRY_MAX_S)
+        committer.close()
 
-    def _commit(self, pace_s: float) -> None:
+    def _commit(self, commit_segment: Callable[[int], None]) -> None:
         for number in self._spool.cut():
-            segment = self._spool.read(number)
-            self._record.commit(number, partial(self._entries, segment, pace_s))
+            commit_segment(number)
             self._spool.remove(number)
         troubles = self._troubles.now()
         if troubles:
             self._record.commit(None, lambda index: map(failure, count(index), troubles))
             self._troubles.settle(troubles)
 
-    def _entries(self, segment: Segment, pace_s: float, first: int) -> Iterator[Written]:
-        """The segment's records as entries from index `first` on; what is none is itself an entry."""
-        for index, record in enumerate(segment.records, first):
-            if pace_s and index % PACE_ENTRIES == 0 and not self._ending.is_set():
-                time.sleep(pace_s)
-            try:
-                yield decode(index, record)
-            except (ValueError, TypeError) as error:  # pydantic's ValidationError is a ValueError
-                yield failure(index, Trouble.of("lost", f"unreadable: {error}"))
-        if segment.torn_bytes:
-            torn = Trouble.of("lost", f"a record was cut off after {segment.torn_bytes} bytes")
-            yield failure(first + len(segment.records), torn)
+
+def _encoded(head: tuple[object, ...]) -> bytes:
+    try:
+        return _encode(head)
+    except UnicodeEncodeError:  # half a pair of surrogates in somebody's text
+        return json.dumps(head, default=_numbers).encode()
 
 
 def _new_id(now_s: float) -> str:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from shared.errors import ConfigError, Retryable
 
@@ -38,6 +38,11 @@ class Spool:
         self._guard = Lock()
         self._lock_file = self._file = -1
         self._next = self._size = self._waiting = 0
+
+    @classmethod
+    def of(cls, log_folder: Path) -> Self:
+        """That of a log."""
+        return cls(log_folder / "spool")
 
     def open(self, after: int) -> None:
         """Take the folder; new segments get numbers above `after` and all that lie there.

@@ -23,6 +23,11 @@ class Trouble(NamedTuple):
         return cls(what, times, reason[:REASON_CHARS_MAX].encode(errors="replace").decode())
 
 
+def said(error: Exception) -> str:
+    """An error in words."""
+    return f"{type(error).__name__}: {error}"
+
+
 class Troubles:
     """What went wrong and is not on the record yet."""
 
@@ -33,7 +38,7 @@ class Troubles:
 
     def note(self, what: str, error: Exception) -> None:
         """One more."""
-        reason = f"{type(error).__name__}: {error}"
+        reason = said(error)
         with self._lock:
             times = self._open[what].times if what in self._open else 0
             self._open[what] = Trouble.of(what, reason, times + 1)

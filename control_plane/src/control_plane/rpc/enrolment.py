@@ -12,6 +12,7 @@ from control_plane.audit.centre_log import CentreAct
 from control_plane.enrolment import Admission, Enrolment, Refusals
 from control_plane.rpc.peer import peer_certificate
 from control_plane.rpc.server import start_server
+from control_plane.rpc.wrapping import Wrapping
 from shared.errors import Rejected
 from shared.wire import enrolment_pb2, enrolment_pb2_grpc
 
@@ -102,7 +103,7 @@ async def start_enrolment_server(
 ) -> grpc.aio.Server:
     """Serve to who has no certificate yet: TLS of the centre alone."""
 
-    def add(server: grpc.aio.Server) -> None:
+    def add(server: Wrapping) -> None:
         enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, server)
 
     return await start_server(address, "--enrol-listen", SERVICE, add, MESSAGE_BYTES_MAX, credentials)

@@ -15,6 +15,7 @@ from control_plane.release.journal import answer_event, health_event
 from control_plane.rpc.lines import Answers, Commands, Line
 from control_plane.rpc.peer import peer_certificate
 from control_plane.rpc.server import start_server
+from control_plane.rpc.wrapping import Wrapping
 from shared.checkpoint import NoteError, parse_verifier_key
 from shared.errors import Rejected, Retryable
 from shared.schemas import utc_now
@@ -247,7 +248,7 @@ async def start_fleet_server(
 ) -> grpc.aio.Server:
     """Serve; in clear on loopback only. ConfigError when the port is taken. `more` adds other services."""
 
-    def add(server: grpc.aio.Server) -> None:
+    def add(server: Wrapping) -> None:
         fleet_pb2_grpc.add_FleetServicer_to_server(service, server)
         for each in more:
             each(server)

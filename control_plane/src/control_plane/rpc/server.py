@@ -1,11 +1,13 @@
 """A gRPC server as every service here has it: loopback, health, reflection, its port for itself."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from control_plane.rpc.wrapping import Wrapper, Wrapping
 from shared.errors import ConfigError
 from shared.listen import parse_endpoint, require_loopback
 
@@ -22,18 +24,21 @@ async def start_server(
     address: str,
     option: str,
     services: str | Sequence[str],
-    add: Callable[[grpc.aio.Server], None],
+    add: Callable[[Wrapping], None],
     message_bytes_max: int,
     credentials: grpc.ServerCredentials | None = None,
     *,
     calls_max: int = CALLS_MAX,
     guards: Sequence[grpc.aio.ServerInterceptor] = (),
+    wrappers: Sequence[Wrapper] = (),
     checks: health.aio.HealthServicer | None = None,
     tls_ends_before: bool = False,
 ) -> grpc.aio.Server:
     """Start serving `services` at HOST:PORT, on loopback unless there are TLS credentials; ConfigError naming
-    `option` when that cannot be. Their health is told by `checks`; without, they serve from now on. Where TLS
-    ends before it, at a platform's front end, it serves in clear anywhere."""
+    `option` when that cannot be. `wrappers` stand around their methods. Their health is told by `checks`;
+    without, they serve from now on. Where TLS ends before it, at a platform's front end, it serves in clear
+    anywhere.
+    """
     host, _ = parse_endpoint(address, option)
     if credentials is None and not tls_ends_before:
         require_loopback(host, option)
@@ -43,13 +48,14 @@ async def start_server(
         options=[("grpc.max_receive_message_length", message_bytes_max), *_OPTIONS],
         maximum_concurrent_rpcs=calls_max,
     )
-    add(server)
+    add(Wrapping(server, wrappers))
+    plain: Any = Wrapping(server)  # not a `grpc.aio.Server` to a type checker
     if checks is None:
         checks = health.aio.HealthServicer()
         for name in (*names, ""):
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, plain)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], plain)
     try:
         if credentials is None:
             server.add_insecure_port(address)

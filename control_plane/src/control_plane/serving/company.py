@@ -1,42 +1,40 @@
-"""How long a run waits for more windows: not at all, unless that has lately brought some.
+"""How many windows a run waits for: as many as lately came together, and none where a caller is alone.
 
-`grpc.aio` takes one call after the other from its queue, a turn of the event loop and a hop to its own thread
-each. Callers of the same moment so reach the engine one after the other, and a run that begins with the first
-has it alone. Who waits for them pays where nobody comes: so it is tried now and then, and done while it pays.
+`grpc.aio` takes one call after the other from its queue, by way of a thread of its own. Callers of the same
+moment so reach the engine one after the other, and a run that begins with the first has it alone. Whoever
+waits has to sleep: while the loop spins, that thread does not get the interpreter. How many there are is
+found out by a longer wait now and then.
 """
 
-import time
-
-QUIET_S_MAX = 0.000_2  # without a newcomer, then the run begins: some hops from thread to thread
-TRIED_EVERY = 32  # runs: what a lone caller waits in vain is 6 us on average
-LEARNED = 0.2  # weight of the newest wait in the share of those that brought somebody
-PAYS_MIN = 0.3  # of the waits bring somebody: of 16 windows in one run each saves 60 us
+PAUSE_S = 0.001  # the least that a loop's timers can do
+QUIET_PAUSES = 3  # without a newcomer, then the run begins: in one of them the loop may have been busy
+TRIED_EVERY = 100  # runs: what a lone caller waits in vain is 30 us on average
+WORTH_MIN = 3  # windows: fewer are run one by one all the same
 
 
 class Company:
-    """Of one engine: `begin` with the first window, then ask `expected` at each turn until it says no."""
+    """Of one engine: `begin` with the first window, then ask `wait_s` until it says 0."""
 
     def __init__(self) -> None:
-        self._pays, self._runs = 0.0, 0
-        self._first = self._there = 0
-        self._since = 0.0
-        self._waits = False
+        self._crowd = 1
+        self._runs = self._there = self._quiet = 0
+        self._tries = False
 
     def begin(self) -> None:
         """A run is to be made."""
         self._runs += 1
-        self._first = self._there = 0
-        self._waits = self._pays >= PAYS_MIN or self._runs % TRIED_EVERY == 0
+        self._tries = self._runs % TRIED_EVERY == 0
+        self._there = self._quiet = 0
 
-    def expected(self, there: int) -> bool:
-        """Whether the run should wait for another turn, with so many windows there."""
-        if not self._waits:
-            return False
-        now = time.monotonic()
-        self._first = self._first or there
-        if there > self._there:
-            self._there, self._since = there, now
-        if now - self._since < QUIET_S_MAX:
-            return True
-        self._pays += LEARNED * ((there > self._first) - self._pays)
-        return False
+    def complete(self, there: int) -> bool:
+        """Whether nobody is worth waiting for, with so many windows there."""
+        return not self._tries and (there >= self._crowd or self._crowd < WORTH_MIN)
+
+    def wait_s(self, there: int) -> float:
+        """Seconds to wait for another window, with so many there; 0 when the run is to begin."""
+        self._quiet = self._quiet + 1 if there == self._there else 0
+        if self.complete(there) or self._quiet == QUIET_PAUSES:
+            self._crowd = there
+            return 0.0
+        self._there = there
+        return PAUSE_S

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from control_plane.serving.wrapping import Handler
+from control_plane.rpc.wrapping import Handler
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +73,9 @@ class Engine:
         self._waiting: deque[_Asked] = deque()
         self._bytes = self._apart = 0
         self._busy, self._company = False, Company()
+        self._pause: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._took_s: WeakKeyDictionary[OnnxModel, float] = WeakKeyDictionary()
+        self._took_s: dict[str, float] = {}  # a window's last share of a run, by the model's sha256
 
     @property
     def waiting(self) -> int:
@@ -87,18 +87,26 @@ class Engine:
 
         Retryable when the queue is full; Rejected when the window is not for the model, or its graph fails.
         """
-        spec = model.manifest.feature_spec
-        if values.shape != (expected := (spec.window_cycles, len(spec.tags))):
-            raise Rejected(f"{model.manifest.folder}: a window of {values.shape}, not {expected}")
-        self._require_room(values.nbytes)
-        loop = asyncio.get_running_loop()
-        ends = math.inf if within_s is None else time.monotonic() + within_s
-        asked = _Asked(model, values, loop.create_future(), ends)
-        self._waiting.append(asked)
-        self._bytes += values.nbytes
+        self._require_fit(model, values)
         if not self._busy:
-            self._begin()
-        return await asked.answer
+            self._company.begin()
+            if self._company.complete(1) and self._inline(model, 1):
+                return _found(self._note(model, _runs(model, [values]))[0])
+            self._go()
+        asked = self._asked(model, values, within_s)
+        if self._pause is not None and self._company.complete(len(self._waiting)):
+            self._next()
+        return await asked
+
+    async def run_all(self, model: OnnxModel, windows: Sequence[Floats]) -> list[Run]:
+        """The same for the windows of one call: all are answered, or none."""
+        for values in windows:
+            self._require_fit(model, values)
+        answers = [self._asked(model, values, None) for values in windows]
+        if not self._busy:
+            self._company.begin()
+            self._go()
+        return await asyncio.gather(*answers)
 
     async def apart(self, work: Callable[..., T], *given: object) -> T:
         """Long work with a model, on the engine's thread; Retryable when too much waits."""
@@ -111,33 +119,52 @@ class Engine:
 
     def close(self) -> None:
         """End the thread when what it runs is over; who still waits is cancelled."""
+        self._end_pause()
         for asked in self._waiting:
             asked.answer.cancel()
         self._waiting.clear()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
+    def _require_fit(self, model: OnnxModel, values: Floats) -> None:
+        spec = model.manifest.feature_spec
+        if values.shape != (expected := (spec.window_cycles, len(spec.tags))):
+            raise Rejected(f"{model.manifest.folder}: a window of {values.shape}, not {expected}")
+        self._require_room(values.nbytes)
+
     def _require_room(self, size: int) -> None:
         if self.waiting >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX:
             raise Retryable(f"{self.waiting} windows wait already; call again in a moment")
 
-    def _begin(self) -> None:
-        """Have a run made when nobody else is expected."""
+    def _inline(self, model: OnnxModel, windows: int) -> bool:
+        """Whether a run of so many is short enough for the event loop."""
+        return self._took_s.get(model.manifest.sha256, 0.0) * windows <= INLINE_S_MAX
+
+    def _asked(self, model: OnnxModel, values: Floats, within_s: float | None) -> "asyncio.Future[Run]":
+        """Put a window in the queue."""
+        ends = math.inf if within_s is None else time.monotonic() + within_s
+        asked = _Asked(model, values, asyncio.get_running_loop().create_future(), ends)
+        self._waiting.append(asked)
+        self._bytes += values.nbytes
+        return asked.answer
+
+    def _go(self) -> None:
+        """Have a run made, at the end of this turn of the loop or when those who are expected are there."""
         self._busy = True
-        self._company.begin()
         asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        """Start the run of those that wait, or wait for another turn."""
-        loop = asyncio.get_running_loop()
-        if len(self._waiting) < BLOCK_WINDOWS and self._company.expected(len(self._waiting)):
-            loop.call_soon(self._next)
+        """Start the run of those that wait, or wait for more."""
+        self._end_pause()
+        loop, there = asyncio.get_running_loop(), len(self._waiting)
+        if there < BLOCK_WINDOWS and (wait_s := self._company.wait_s(there)):
+            self._pause = loop.call_later(wait_s, self._next)
             return
         batch = self._take()
         if not batch:
             self._busy = False
             return
         model, windows = batch[0].model, [asked.values for asked in batch]
-        if self._took_s.get(model, 0.0) * len(batch) <= INLINE_S_MAX:
+        if self._inline(model, len(batch)):
             self._settle(batch, _runs(model, windows))
             self._go_on()
             return
@@ -148,6 +175,11 @@ class Engine:
                 asked.answer.cancel()
             return
         running.add_done_callback(lambda done: self._after(batch, done))
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     def _take(self) -> list[_Asked]:
         """Those that are run next: of the model whose window waits longest. Who gave up is dropped."""
@@ -171,13 +203,13 @@ class Engine:
     def _go_on(self) -> None:
         """A run is over."""
         if self._waiting:
-            self._begin()
+            self._company.begin()
+            self._go()
         else:
             self._busy = False
 
     def _settle(self, batch: Sequence[_Asked], found: Sequence[Run | Exception]) -> None:
-        self._note(batch[0].model, found)
-        for asked, run in zip(batch, found, strict=True):
+        for asked, run in zip(batch, self._note(batch[0].model, found), strict=True):
             if asked.answer.done():
                 continue
             if isinstance(run, Run):
@@ -185,11 +217,18 @@ class Engine:
             else:
                 asked.answer.set_exception(run)
 
-    def _note(self, model: OnnxModel, found: Sequence[Run | Exception]) -> None:
+    def _note(self, model: OnnxModel, found: Sequence[Run | Exception]) -> Sequence[Run | Exception]:
         took_s = sum(run.took_ms for run in found if isinstance(run, Run)) / 1e3
-        self._took_s[model] = took_s / len(found)
+        self._took_s[model.manifest.sha256] = took_s / len(found)
         if self._meter is not None:
             self._meter.ran(len(found), took_s)
+        return found
+
+
+def _found(run: Run | Exception) -> Run:
+    if isinstance(run, Run):
+        return run
+    raise run
 
 
 def _runs(model: OnnxModel, windows: Sequence[Floats]) -> list[Run | Exception]:

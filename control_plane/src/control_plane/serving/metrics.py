@@ -18,9 +18,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from control_plane.audit.prediction_logger import AuditLogger
+from control_plane.rpc.wrapping import Handler
 from control_plane.serving.engine import Engine
 from control_plane.serving.published import PublishedModels
-from control_plane.serving.wrapping import Handler
 from shared.errors import ConfigError
 from shared.listen import parse_endpoint, require_loopback
 

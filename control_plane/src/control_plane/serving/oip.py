@@ -5,7 +5,6 @@ by its version or none. The request's parameters `site_id`, `reactor_id`, `compo
 the audit record whose window it is. See `docs/open_inference.md`.
 """
 
-import asyncio
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -107,9 +106,9 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
 
     async def _runs(self, model: OnnxModel, values: Floats) -> list[Run]:
         """Windows of one request run in one batch, with those of other callers."""
-        if len(values) == 1:  # without the task that `gather` makes
+        if len(values) == 1:
             return [await self._engine.run(model, values[0])]
-        return await asyncio.gather(*(self._engine.run(model, window) for window in values))
+        return await self._engine.run_all(model, list(values))
 
     def _recorded(
         self, model: OnnxModel, place: ComponentId, when: datetime, values: Floats, run: Run, found: Fields,

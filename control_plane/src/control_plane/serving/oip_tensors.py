@@ -66,7 +66,10 @@ def metadata(manifest: Manifest) -> oip.ModelMetadataResponse:
 
 
 def read_windows(request: oip.ModelInferRequest, spec: FeatureSpec) -> Floats:
-    """Raw windows `(n, cycles, tags)`, NaN where a value was bad; ValueError names what does not fit."""
+    """Raw windows `(n, cycles, tags)`, NaN where a value was bad, not to be changed.
+
+    ValueError names what does not fit.
+    """
     names = [tensor.name for tensor in request.inputs]
     if names != [INPUT]:
         raise ValueError(f"inputs: found {', '.join(names) or 'none'}; expected one, {INPUT!r}")
@@ -83,6 +86,7 @@ def read_windows(request: oip.ModelInferRequest, spec: FeatureSpec) -> Floats:
     finite = np.isfinite(values)
     if finite.all():
         return values
+    values = values.copy()
     values[~finite] = np.nan
     empty = np.flatnonzero(~finite.any(axis=(1, 2)))
     if len(empty):
@@ -91,7 +95,7 @@ def read_windows(request: oip.ModelInferRequest, spec: FeatureSpec) -> Floats:
 
 
 def _numbers(request: oip.ModelInferRequest, size: int) -> Floats:
-    """The values of the one input, writable."""
+    """The values of the one input, perhaps where the message has them."""
     [tensor], raw = request.inputs, request.raw_input_contents
     typed = len(tensor.contents.fp32_contents)
     if not raw:
@@ -110,7 +114,7 @@ def _numbers(request: oip.ModelInferRequest, size: int) -> Floats:
             f"raw_input_contents of {INPUT!r}: {len(raw[0])} bytes; FP32 of shape {list(tensor.shape)} has "
             f"{4 * size}"
         )
-    return np.frombuffer(raw[0], "<f4").astype(np.float32)
+    return np.frombuffer(raw[0], "<f4")
 
 
 def requested(request: oip.ModelInferRequest, manifest: Manifest) -> dict[str, Column]:

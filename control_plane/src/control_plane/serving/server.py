@@ -7,9 +7,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from control_plane.rpc.server import start_server
+from control_plane.rpc.wrapping import Wrapper, Wrapping
 from control_plane.serving.published import PublishedModels
 from control_plane.serving.service import SERVICE, InferenceService
-from control_plane.serving.wrapping import Wrapper, Wrapping
 from shared.wire import rul_pb2_grpc
 
 OPTION = "--inference-listen"
@@ -60,16 +60,17 @@ async def start_inference_server(
     """Serve; in clear on loopback only, or where TLS ends before it. ConfigError when the port is taken."""
     offered = [Offered(SERVICE, lambda server: _add(service, server)), *services]
 
-    def add(server: grpc.aio.Server) -> None:
+    def add(server: Wrapping) -> None:
         for each in offered:
-            each.add(Wrapping(server, wrappers))
+            each.add(server)
 
     names = [each.name for each in offered]
     if health_told is not None:
         await health_told.of(*names)
     return await start_server(
         address, OPTION, names, add, REQUEST_BYTES_MAX, credentials,
-        calls_max=CALLS_MAX, guards=guards, checks=None if health_told is None else health_told.checks,
+        calls_max=CALLS_MAX, guards=guards, wrappers=wrappers,
+        checks=None if health_told is None else health_told.checks,
         tls_ends_before=tls_ends_before,
     )  # fmt: skip
 

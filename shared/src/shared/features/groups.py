@@ -21,7 +21,9 @@ def grouped(known: Floats, present: Bits, spec: FeatureSpec, out: Floats) -> Non
     n is a window's rows, or those of a history; then a row is made of those of its window alone.
     """
     window, count = spec.window_cycles, spec.rolling_cycles or spec.window_cycles
-    table = _Masked(known, present, *_filled(known, present, window), window, count, out.shape[-2])
+    whole = bool(present.all())
+    filled, before = (known, known) if whole else _filled(known, present, window)
+    table = _Masked(known, present, whole, filled, before, window, count, out.shape[-2])
     np.concatenate([_GROUPS[group](table) for group in spec.groups], axis=-1, out=out)
 
 
@@ -31,6 +33,7 @@ class _Masked:
 
     known: Floats
     present: Bits
+    whole: bool  # nothing is missing, as of most windows
     filled: Floats
     before: Floats  # filled as the window of the *next* row has it, which begins one row later
     window: int
@@ -65,8 +68,10 @@ def _change(table: _Masked) -> Floats:
     """
     tail = slice(-(table.rows + 1), None)
     filled, before = table.filled[..., tail, :], table.before[..., tail, :]
-    change = np.zeros_like(filled)
+    change = np.zeros(filled.shape, filled.dtype)
     np.subtract(filled[..., 1:, :], before[..., :-1, :], out=change[..., 1:, :])
+    if table.whole:
+        return change[..., -table.rows :, :]
     behind = np.flatnonzero(~table.present[..., tail, :]) + filled.shape[-1]  # or a window's first row: 0
     change.reshape(-1)[behind[behind < change.size]] *= 0
     return change[..., -table.rows :, :]
@@ -100,11 +105,8 @@ def _filled(known: Floats, present: Bits, window: int) -> tuple[Floats, Floats]:
 
     Only gaps are worked on, as most windows have one or none; the first is `known` itself, filled.
     """
-    gaps = np.flatnonzero(~present)
-    if not len(gaps):
-        return known, known
     count, tags = present.shape[-2:]
-    row, place, age = _ages(gaps, present)
+    row, place, age = _ages(np.flatnonzero(~present), present)
     found = np.where(age <= row, known.reshape(-1)[place - age * tags], np.float32(0))
     before = known
     if count > window:

@@ -89,12 +89,18 @@ def _check_numbers(values: Floats, spec: FeatureSpec) -> None:
 
 
 def _masked(values: Floats, spec: FeatureSpec) -> tuple[Floats, Bits]:
-    """Values as float32, z-scores where the spec says so, 0 where not good; and which are good."""
-    with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and so missing
-        values = values.astype(np.float32, copy=False)
+    """Values as float32, z-scores where the spec says so, 0 where not good; and which are good.
+
+    Where all are good, they may be the caller's own, to be left as they are.
+    """
+    if values.dtype != np.float32:
+        with np.errstate(over="ignore"):  # a float64 beyond float32 is infinite, and so missing
+            values = values.astype(np.float32)
     present = np.abs(values) <= VALUE_MAX
-    known = values.copy()
-    known.reshape(-1)[np.flatnonzero(~present)] = 0
+    known = values
+    if not present.all():
+        known = values.copy()
+        known.reshape(-1)[np.flatnonzero(~present)] = 0
     if spec.normalisation is None:
         return known, present
     return normalise(known, present, spec.normalisation, spec.tags)

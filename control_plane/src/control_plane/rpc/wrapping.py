@@ -16,19 +16,20 @@ Wrapper = Callable[[str, Handler], Handler]  # a method's name and its handler
 class Wrapping:
     """Stands in a server's place where a generated `add_..._to_server` adds its methods.
 
-    Only what has one question and one answer is wrapped; the first wrapper stands outermost.
+    Only what has one question and one answer is wrapped; the first wrapper stands outermost. Methods are
+    found by name: for each that is registered, `grpc.aio` waits on one more future at every call.
     """
 
-    def __init__(self, server: grpc.aio.Server, wrappers: Sequence[Wrapper]) -> None:
+    def __init__(self, server: grpc.aio.Server, wrappers: Sequence[Wrapper] = ()) -> None:
         self._server, self._wrappers = server, wrappers
 
     def add_generic_rpc_handlers(self, _handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Nothing: each method comes once more by its name."""
+        """Nothing: the methods come once more, where they can be wrapped."""
 
     def add_registered_method_handlers(self, service: str, methods: Mapping[str, Handler]) -> None:
         """Hand the methods on."""
         wrapped = {name: self._wrapped(name, handler) for name, handler in methods.items()}
-        self._server.add_registered_method_handlers(service, wrapped)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def _wrapped(self, method: str, handler: Handler) -> Handler:
         if handler.unary_unary is None:
