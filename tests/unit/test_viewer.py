@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from control_plane.commands import viewer as command
-from control_plane.serving.client import Refused
+from control_plane.serving.client import Refused, Unanswered
 from control_plane.serving.published_specs import NoRelease
 from control_plane.viewer import words
 from control_plane.viewer.explorer import Result, Trouble, load_trouble, trouble_of
@@ -64,8 +64,8 @@ def test_only_what_differs_is_a_change_and_names_the_variation():
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (Retryable("x: UNAVAILABLE"), "control-plane serve --part inference"),
-        (Refused(grpc.StatusCode.UNAUTHENTICATED, "x"), "control-plane token add"),
+        (Unanswered(grpc.StatusCode.UNAVAILABLE, "x"), "control-plane serve --part inference"),
+        (Unanswered(grpc.StatusCode.UNAUTHENTICATED, "x"), "control-plane token add"),
         (Refused(grpc.StatusCode.NOT_FOUND, "x"), "control-plane release propose"),
         (Refused(grpc.StatusCode.INVALID_ARGUMENT, "x"), "take a change back"),
     ],
@@ -153,9 +153,3 @@ def test_without_gradio_the_remedy_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'pm-stack-smr-control-plane\[viewer\]'"):
         command.viewer(tmp_path / "fleet.yaml", tmp_path)
-
-
-def test_an_inference_server_beyond_loopback_is_asked_over_tls():
-    """A token is never sent in clear."""
-    with pytest.raises(ConfigError, match="give --inference-ca"):
-        command.client_of("centre.example:50051", None)

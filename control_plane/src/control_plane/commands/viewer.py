@@ -5,19 +5,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 
 from control_plane.commands.options import DataDir
 from control_plane.layout import Layout
 from control_plane.serving.caller import EXPLORATION
-from control_plane.serving.client import RULInferenceClient
-from control_plane.serving.server_dialled import token_on_hand
+from control_plane.serving.server_dialled import ServerDialled, token_on_hand
 from control_plane.viewer.explorer import Explorer
 from control_plane.viewer.server import ViewerSettings, serve
 from control_plane.viewer.sources import Sources
 from shared.errors import ConfigError
-from shared.listen import is_loopback, parse_endpoint
 from shared.reactor_config import load_fleet
 
 PemFile = Annotated[
@@ -68,25 +65,12 @@ def viewer(
     settings = ViewerSettings(listen, tls_certificate, tls_key, tokens)
     settings.check()
     sources = Sources(Layout(data_dir), load_fleet(config))
-    explorer = Explorer(client_of(inference, inference_ca))
+    server = ServerDialled(inference, token_on_hand(), inference_ca)
+    explorer = Explorer(server.client(purpose=EXPLORATION))
     try:
         serve(lambda: _page(sources, explorer), settings, lambda text: print(text, flush=True))
     finally:
         explorer.close()
-
-
-def client_of(address: str, authority: Path | None) -> RULInferenceClient:
-    """One whose calls are exploration; ConfigError for a server beyond loopback without TLS."""
-    host, _ = parse_endpoint(address, "--inference")
-    credentials = None
-    if authority is not None:
-        credentials = grpc.ssl_channel_credentials(root_certificates=authority.read_bytes())
-    elif not is_loopback(host):
-        raise ConfigError(
-            "--inference", [f"found {address!r}; beyond loopback it speaks TLS: give --inference-ca"]
-        )
-    token = token_on_hand()
-    return RULInferenceClient(address, credentials, token=token, purpose=EXPLORATION)
 
 
 def _page(sources: Sources, explorer: Explorer) -> object:

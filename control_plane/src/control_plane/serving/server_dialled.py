@@ -7,7 +7,7 @@ from typing import NamedTuple
 import grpc
 from cryptography.x509 import load_pem_x509_certificates
 
-from control_plane.serving.client import RULInferenceClient
+from control_plane.serving.client import DEADLINE_S, RULInferenceClient
 from shared.errors import ConfigError
 from shared.listen import is_loopback, parse_endpoint
 
@@ -23,14 +23,16 @@ class ServerDialled(NamedTuple):
     token: str = ""
     authority: Path | None = None
 
-    def client(self, deadline_s: float) -> RULInferenceClient:
+    def client(self, deadline_s: float = DEADLINE_S, purpose: str = "") -> RULInferenceClient:
         """ConfigError for what could not work, or would send readings and token in clear."""
         host, _ = parse_endpoint(self.address, "--inference")
         if self.authority is None and not is_loopback(host):
             wanted = f"found {self.address!r}; beyond loopback inference speaks TLS: give {AUTHORITY_OPTION}"
             raise ConfigError("--inference", [wanted])
         trust = _trust(self.authority) if self.authority is not None else None
-        return RULInferenceClient(self.address, trust, token=self.token, deadline_s=deadline_s)
+        return RULInferenceClient(
+            self.address, trust, token=self.token, purpose=purpose, deadline_s=deadline_s
+        )
 
 
 def token_on_hand() -> str:
