@@ -1,5 +1,6 @@
 """The console's routes to what is on record: each builds its page and keeps its clock going."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def add_record_pages(view: FleetView, desks: Desks) -> None:
 
     @ui.page("/audit", title="Audit · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def audit(prediction_id: Annotated[str, Query(alias="id")] = "") -> None:
-        page = AuditPage(desks.audit.prediction)
+        page = AuditPage(desks.audit.prediction, await asyncio.to_thread(desks.exports.sites))
         await _keep_clock(page.show, view)
         ui.timer(0, lambda: page.look_up(prediction_id), once=True)  # the page stands before the answer
 
