@@ -10,8 +10,9 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
@@ -35,7 +36,7 @@ class Zipped(NamedTuple):
     """An open file that has no name any more: it ends with whoever reads it."""
 
     name: str
-    file: BinaryIO
+    file: BufferedRandom
     size: int
 
     def chunks(self) -> Iterator[bytes]:
@@ -80,7 +81,7 @@ class ExportDesk:
         with tempfile.TemporaryDirectory(dir=home, prefix=_PREFIX) as folder:
             made = export(self._layout, site, Path(folder) / site)
             zipped = _zip(Path(folder), made)
-        told = {"by": who, "entries": made.logs[-1].entries, "verified": made.verified}
+        told: dict[str, str | int] = {"by": who, "entries": made.logs[-1].entries, "verified": made.verified}
         digest = hashlib.file_digest(zipped.file, "sha256").hexdigest()
         self._layout.centre_log().note(CentreAct.RECORD_EXPORTED, site, **told, sha256=digest)
         zipped.file.seek(0)
