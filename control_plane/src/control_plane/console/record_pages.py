@@ -19,7 +19,7 @@ from control_plane.console.frame import Frame
 from control_plane.console.history_page import DEFAULT_SPAN, HistoryPage
 from control_plane.console.models_page import ModelCardPage, ModelsPage
 from control_plane.console.pages import BUILD_DEADLINE_S, UPDATE_PERIOD_S, show_missing
-from control_plane.console.parts import Text
+from control_plane.console.parts import Text, box
 from shared.schemas import ComponentId
 
 _TIME = TypeAdapter(AwareDatetime)
@@ -58,6 +58,8 @@ def add_record_pages(view: FleetView, desks: Desks) -> None:
         if card is None:
             frame = Frame("Models")
             with frame.content:
+                with box("page-head"):
+                    Text("Unknown release", "page-title", "h1")
                 Text(await unknown_release(desks.models, f"{name}/{version}"), "missing")
             await _keep_clock(frame.show, view)
             return
