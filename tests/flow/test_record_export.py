@@ -9,8 +9,7 @@ import zipfile
 
 import pytest
 
-from control_plane.api import record_export
-from control_plane.api.record_export import ExportDesk
+from control_plane.api.record_export import ExportDesk, zipped
 from control_plane.audit.centre_log import CentreAct
 from control_plane.audit.export import export
 from control_plane.layout import Layout
@@ -51,16 +50,15 @@ async def test_the_zip_is_what_the_command_writes_and_is_on_the_centres_record(l
     assert {path.name for path in set(layout.data_dir.iterdir()) - before} <= {"centre_log"}
 
 
-async def test_the_loop_goes_on_while_one_is_made_and_a_second_is_told_to_wait(layout, monkeypatch):
+async def test_the_loop_goes_on_while_one_is_made_and_a_second_is_told_to_wait(layout):
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(*arguments):
         begun.set()
         assert go_on.wait(60)
-        return export(*arguments)
+        return zipped(*arguments)
 
-    monkeypatch.setattr(record_export, "export", slow)
-    desk = ExportDesk(layout)
+    desk = ExportDesk(layout, slow)
     first = asyncio.create_task(desk.make(SITE, "an inspector"))
     while not begun.is_set():
         await asyncio.sleep(0.01)
@@ -73,13 +71,13 @@ async def test_the_loop_goes_on_while_one_is_made_and_a_second_is_told_to_wait(l
 @pytest.mark.parametrize("site", ["ID01", "../centre", "inference", ""])
 async def test_what_is_no_site_with_a_record_is_refused_with_what_there_is(layout, site):
     with pytest.raises(Rejected, match=f"there is a co-signed record of {SITE}"):
-        await ExportDesk(layout).make(site, "an inspector")
+        await ExportDesk(layout, zipped).make(site, "an inspector")
 
 
 async def test_what_a_crash_left_goes_with_the_next(layout):
     left = layout.data_dir / ".export-of-a-crash"
     shutil.copytree(layout.tiles, left)
-    (await ExportDesk(layout).make(SITE, "an inspector")).file.close()
+    (await ExportDesk(layout, zipped).make(SITE, "an inspector")).file.close()
     assert not left.exists()
 
 

@@ -1,16 +1,21 @@
 """`/audit/export`: a site's record for an inspector as one zip, what `control-plane audit export` writes.
 
-One is made at a time, in a thread. It is on the centre's record, with the zip's SHA-256, before a byte
-leaves.
+One is made at a time, in a process of its own. It is on the centre's record, with the zip's SHA-256, before a
+byte leaves.
 """
 
 import asyncio
 import hashlib
+import multiprocessing
+import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from io import BufferedRandom
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from datetime import datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +27,7 @@ from control_plane.access.sign_in_routes import form
 from control_plane.access.visitor import visitor_of
 from control_plane.api.lake_follower import LAKE_ERRORS
 from control_plane.audit.centre_log import CentreAct
-from control_plane.audit.export import Export, export
+from control_plane.audit.export import export
 from control_plane.audit.inference_log import INFERENCE_LOG
 from control_plane.audit.tiles import TileStore
 from control_plane.layout import Layout
@@ -30,13 +35,14 @@ from shared.errors import PmStackError, Rejected, Retryable
 
 _PREFIX = ".export-"  # of the folder in which one is made; one that a crash left goes with the next
 _CHUNK_BYTES = 1 << 16
+_NICE = 10  # operators' pages go first
 
 
 class Zipped(NamedTuple):
     """An open file that has no name any more: it ends with whoever reads it."""
 
     name: str
-    file: BufferedRandom
+    file: BufferedReader
     size: int
 
     def chunks(self) -> Iterator[bytes]:
@@ -46,11 +52,23 @@ class Zipped(NamedTuple):
                 yield found
 
 
-class ExportDesk:
-    """Makes exports of one centre's record."""
+class Made(NamedTuple):
+    """What is told of an export that lies zipped in `path`."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    path: Path
+    at: datetime
+    entries: int
+    verified: bool
+
+
+Elsewhere = Callable[[Layout, str, Path], Made]
+
+
+class ExportDesk:
+    """Makes exports of one centre's record; `elsewhere` does the work (blocking)."""
+
+    def __init__(self, layout: Layout, elsewhere: Elsewhere | None = None) -> None:
+        self._layout, self._elsewhere = layout, elsewhere or in_a_process
         self._turn = asyncio.Lock()
 
     def sites(self) -> list[str]:
@@ -67,35 +85,42 @@ class ExportDesk:
         async with self._turn:
             try:
                 return await asyncio.to_thread(self._make, site, who)
-            except LAKE_ERRORS as error:
+            except (*LAKE_ERRORS, BrokenProcessPool) as error:
                 raise Retryable(f"the record cannot be read: {error}") from error
 
     def _make(self, site: str, who: str) -> Zipped:
         if site not in (known := self.sites()):
-            raise Rejected(
-                f"found the site {site!r}; there is a co-signed record of {', '.join(known) or 'none'}"
-            )
+            there_is = ", ".join(known) or "none"
+            raise Rejected(f"found the site {site!r}; there is a co-signed record of {there_is}")
         home = self._layout.data_dir  # and not /tmp, which may be memory
         for left in home.glob(f"{_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=home, prefix=_PREFIX) as folder:
-            made = export(self._layout, site, Path(folder) / site)
-            zipped = _zip(Path(folder), made)
-        told: dict[str, str | int] = {"by": who, "entries": made.logs[-1].entries, "verified": made.verified}
-        digest = hashlib.file_digest(zipped.file, "sha256").hexdigest()
+            made = self._elsewhere(self._layout, site, Path(folder))
+            file = made.path.open("rb")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+        file.seek(0)
+        told: dict[str, str | int] = {"by": who, "entries": made.entries, "verified": made.verified}
         self._layout.centre_log().note(CentreAct.RECORD_EXPORTED, site, **told, sha256=digest)
-        zipped.file.seek(0)
-        return zipped
+        return Zipped(f"record-{site}-{made.at:%Y%m%dT%H%M%SZ}.zip", file, size)
 
 
-def _zip(folder: Path, made: Export) -> Zipped:
-    file = (folder / "zip").open("w+b")
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted((folder / made.site).rglob("*")):
-            archive.write(path, path.relative_to(folder))
-    size = file.tell()
-    file.seek(0)
-    return Zipped(f"record-{made.site}-{made.made:%Y%m%dT%H%M%SZ}.zip", file, size)
+def in_a_process(layout: Layout, site: str, folder: Path) -> Made:
+    """`zipped` where it takes no page's turn: hashing a long record is Python's work, for minutes."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, os.nice, (_NICE,)) as pool:
+        return pool.submit(zipped, layout, site, folder).result()
+
+
+def zipped(layout: Layout, site: str, folder: Path) -> Made:
+    """Export the site's record into `folder` and zip it there. Blocking."""
+    made = export(layout, site, folder / site)
+    path = folder / "zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for each in sorted((folder / site).rglob("*")):
+            archive.write(each, each.relative_to(folder))
+    return Made(path, made.made, made.logs[-1].entries, made.verified)
 
 
 def export_router(desk: ExportDesk) -> APIRouter:
