@@ -297,6 +297,7 @@ def test_what_a_role_may_beyond_seeing_is_what_its_name_says():
         "/_nicegui_ws/{rest:path}": Permission.SEE,
         "/api/alerts/{alert_id}/acknowledge": Permission.ACKNOWLEDGE,
         "/api/audit/predictions": Permission.AUDIT,
+        "/audit/export": Permission.AUDIT,
         "/audit": Permission.AUDIT,
     }
 

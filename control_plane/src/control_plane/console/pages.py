@@ -146,7 +146,7 @@ async def show_missing(view: FleetView, key: ComponentId) -> None:
     with frame.content:
         with box("page-head"):
             Text("Unknown component", "page-title", "h1")
-        Text(f"The fleet has no {key.key}. It has:")
+        Text(f"The fleet has no {key.key}. It has:", "muted")
         with box("missing", "ul"):
             for component in snapshot.components:
                 with box(tag="li"), box("ledger-link", "a") as link:
