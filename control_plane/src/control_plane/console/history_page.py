@@ -82,9 +82,11 @@ class HistoryPage:
         attribute(self._charts, "aria-busy", None)
         visible(self._problem, found is None)
         self._problem.show("" if found else f"Nothing to show: {problem}")
+        if found is None:
+            self._status.show("")
+            return
         self._say_span(found)
-        if found is not None:
-            self._draw(found)
+        self._draw(found)
 
     async def last(self, length: timedelta) -> None:
         """The newest stretch of this length."""
