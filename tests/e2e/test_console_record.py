@@ -2,6 +2,7 @@
 
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -167,6 +168,21 @@ def test_a_prediction_of_the_centres_own_inference_is_proven_on_the_same_page(ce
         expect(record).to_contain_text("7.25 cycles")
         expect(found.get_by_test_id("proof")).to_have_attribute("data-state", "holds")
         expect(found.get_by_test_id("proof")).to_contain_text("The log's signature")
+
+
+def test_an_inspector_takes_a_sites_record_away(centre, console, tmp_path):
+    """The page's form gives the zip with the report, and it is on the centre's record."""
+    with page() as found:
+        sign_in(found, *centre)
+        found.goto(f"{console}/audit", wait_until="networkidle")
+        found.get_by_label("Site").select_option(SITE)
+        with found.expect_download(timeout=SEEN_WITHIN_MS) as taken:
+            found.get_by_role("button", name="Download the record").click()
+        taken.value.save_as(tmp_path / "record.zip")
+    with zipfile.ZipFile(tmp_path / "record.zip") as archive:
+        assert f"Audit record of {SITE}" in archive.read(f"{SITE}/report.html").decode()
+    *_, entry = Layout(centre[1]).centre_log().entries()
+    assert (entry.act, entry.subject) == ("record_exported", SITE)
 
 
 def test_a_release_has_a_card_that_names_who_approved_it(centre, console):

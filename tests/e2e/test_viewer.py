@@ -22,13 +22,14 @@ from shared.listen import free_port
 from shared.onnx_model import OnnxModel
 from shared.schemas import Window, utc_now
 from tests.support import golden
-from tests.support.browser import page
+from tests.support.browser import WIDTH, page
 from tests.support.console_lake import CONFIG, ConsoleLake
 from tests.support.inference import door
 from tests.support.releases import Centre
 from tests.support.services import running
 
 SEEN_WITHIN_MS = 30_000
+PHONE = 390  # pixels
 TAGS = list(golden.component().tags)
 READINGS = [[each.metrics.get(tag, "") for tag in TAGS] for each in golden.readings()]
 pytestmark = pytest.mark.slow
@@ -145,6 +146,9 @@ def test_a_file_is_loaded_changed_predicted_and_compared(viewer, found, tmp_path
     expect(compared.locator("svg rect")).to_have_count(3)
     expect(compared).to_contain_text("Bearing metal temperature 95 °C")
     picture(found, "viewer")
+    found.set_viewport_size({"width": PHONE, "height": 900})
+    assert found.evaluate("document.documentElement.scrollWidth") == PHONE, "nothing is wider than a phone"
+    found.set_viewport_size({"width": WIDTH, "height": 1000})
     violations = Axe().run(found).response["violations"]
     assert [v["help"] for v in violations if v["impact"] in ("serious", "critical")] == []
     rows = on_record(viewer.centre, 3)

@@ -1,7 +1,6 @@
 """Sites that do not score: the centre predicts from their telemetry, once a row; the lake never waits."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -29,7 +28,7 @@ from shared.listen import free_port
 from shared.reactor_config import parse_fleet
 from shared.schemas import AlertState, ComponentId, Telemetry
 from shared.wire import rul_pb2_grpc
-from tests.support.inference import door, until_served
+from tests.support.inference import behind_tls, door, until_served
 from tests.support.kafka_tls import authority
 from tests.support.pipeline import OneThread, broker, forwarding, thread, until
 from tests.support.releases import Centre, make_release, spec
@@ -257,16 +256,6 @@ async def test_an_ingest_that_begins_again_scores_what_the_one_before_missed(sit
     assert [seq for seq, _ in found] == [*range(30, 45), *range(46, 73), 1000]
     of_missed = {seq: told for seq, told in expected.items() if 40 < seq < 70 and seq != 45}
     assert {seq: told for seq, told in found if 40 < seq < 70} == of_missed  # from all their cycles
-
-
-@asynccontextmanager
-async def behind_tls(centre):
-    """The real server as it stands beyond loopback; how it is dialled by whoever has all that it takes."""
-    tokens = TokenFile(centre.folder / "tokens")
-    token = tokens.add("ingest")
-    async with door(centre, host="0.0.0.0", names=("127.0.0.1",), tokens=tokens.path) as address:
-        authority = centre.layout.authority().path
-        yield ServerDialled(f"127.0.0.1:{address.rpartition(':')[2]}", token, authority)
 
 
 def answered(server):

@@ -180,7 +180,7 @@ def test_a_card_names_who_approved_where_it_runs_and_what_its_numbers_mean(layou
     assert (card.approval.signed, card.approval.threshold) == (["bob", "carol"], 2)
     assert card.approval.could == ["alice", "bob", "carol"]
     assert (card.approval.proposed_by, card.approval.reason) == ("dave", "less false alarms")
-    assert [(site.site_id, site.state) for site in card.sites] == [(SITE, "in use")]
+    assert [(site.site_id, site.state) for site in card.sites] == [(SITE, "installed")]
     assert "mean error" in card.metrics[0].meaning
     assert card.metrics[1].meaning == ""
     assert card.validation is not None

@@ -11,6 +11,8 @@ import pytest
 
 from control_plane.enrolment import Admission
 from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.serving.server_dialled import ServerDialled
+from control_plane.serving.tokens import TokenFile
 from shared.listen import free_port
 from shared.wire import rul_pb2, rul_pb2_grpc
 from tests.support.releases import Centre, spec
@@ -35,6 +37,16 @@ async def door(
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await opened.close()
+
+
+@asynccontextmanager
+async def behind_tls(centre: Centre) -> AsyncIterator[ServerDialled]:
+    """The real server as it stands beyond loopback; how it is dialled by whoever has all that it takes."""
+    tokens = TokenFile(centre.folder / "tokens")
+    token = tokens.add("caller")
+    async with door(centre, host="0.0.0.0", names=("127.0.0.1",), tokens=tokens.path) as address:
+        authority = centre.layout.authority().path
+        yield ServerDialled(f"127.0.0.1:{address.rpartition(':')[2]}", token, authority)
 
 
 def request(

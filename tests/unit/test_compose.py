@@ -95,6 +95,20 @@ def test_what_is_published_is_published_on_loopback():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
 
 
+def test_prometheus_asks_every_service_that_tells_metrics():
+    """Each address by which an agent or a part of the centre starts, and no other."""
+    document = as_started((INFRA / FILES[0]).read_text())
+    told = {
+        value
+        for service in document["services"].values()
+        for name, value in service.get("environment", {}).items()
+        if name == "EDGE_HEALTH" or name.endswith("_METRICS")
+    }
+    jobs = yaml.safe_load((INFRA / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    asked = [target for job in jobs for each in job["static_configs"] for target in each["targets"]]
+    assert sorted(asked) == sorted(told)
+
+
 def test_make_env_makes_each_secret_once(tmp_path):
     """Every one that the compose file asks for, for its owner's eyes; a second run changes none."""
     shutil.copy(INFRA / "make_env.sh", tmp_path)

@@ -192,6 +192,12 @@ def test_standing_alert_sets_the_level_with_its_own_words():
     assert (found.level, found.reasons) == (Level.ALARM, ["raised a"])
 
 
+def test_an_alerts_number_has_its_time_beside_the_present_one():
+    """The card shows both; without the time they contradict each other."""
+    found = view(Newest(telemetry(), prediction(rul=3.0), told(transition("raised", 120))))
+    assert wording.reason(found, NOW) == f"{NOW - timedelta(seconds=120):%H:%M} · {found.alerts[0].message}"
+
+
 def test_alert_ends_are_joined_whatever_order_they_arrive_in():
     """Raised and cleared meet by id; a cleared alert does not stand, one raised again does."""
     rows = [transition("cleared", 5, seq=2), transition("raised", 9, seq=1)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from control_plane.commands import viewer as command
-from control_plane.serving.client import Refused
+from control_plane.serving.client import Refused, Unanswered
 from control_plane.serving.published_specs import NoRelease
 from control_plane.viewer import words
 from control_plane.viewer.explorer import Result, Trouble, load_trouble, trouble_of
@@ -64,8 +64,8 @@ def test_only_what_differs_is_a_change_and_names_the_variation():
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [
-        (Retryable("x: UNAVAILABLE"), "control-plane serve --part inference"),
-        (Refused(grpc.StatusCode.UNAUTHENTICATED, "x"), "control-plane token add"),
+        (Unanswered(grpc.StatusCode.UNAVAILABLE, "x"), "control-plane serve --part inference"),
+        (Unanswered(grpc.StatusCode.UNAUTHENTICATED, "x"), "control-plane token add"),
         (Refused(grpc.StatusCode.NOT_FOUND, "x"), "control-plane release propose"),
         (Refused(grpc.StatusCode.INVALID_ARGUMENT, "x"), "take a change back"),
     ],

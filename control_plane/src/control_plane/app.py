@@ -154,9 +154,7 @@ class Centre:
         say(f"console and API    {web.url}/")
         if first is not None:
             name, password = first
-            say(
-                f"first account      {name}, one-time password {password}: to be changed at the first sign-in"
-            )
+            say(f"first account      {name}, one-time password {password} (it asks for another)")
         if not own.names:
             say(f"repositories       {web.url}/repository/")
         return web

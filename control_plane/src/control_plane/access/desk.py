@@ -45,7 +45,7 @@ class AccessDesk:
             found = self.accounts.check(name, password)
         if found is None:
             self._refused_sign_in(name, address, "wrong name or password, or one that is over")
-            raise Rejected("This is no account's name and password.")
+            raise Rejected("Wrong account or password.")
         self._by_account.forget(_key(name))
         return self._begin(found, address, "password")
 

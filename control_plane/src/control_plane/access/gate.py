@@ -92,7 +92,9 @@ def _answer(refusal: Refusal, caller: Caller | None, asked: HTTPConnection) -> R
         return RedirectResponse(f"/sign-in?next={quote(path + query, safe='/')}", 303)
     if caller is not None and caller.must_change and refusal.status == 403:
         return RedirectResponse("/password", 303)
-    return page("refused", refusal.status, why=refusal.why, account=caller.account if caller else "")
+    heading = "Nothing here" if refusal.status == 404 else "Not for this account"
+    account = caller.account if caller else ""
+    return page("refused", refusal.status, heading=heading, why=refusal.why, account=account)
 
 
 def _with_headers(asked: HTTPConnection, send: Send) -> Send:

@@ -69,6 +69,7 @@ RULES = (
     _rule("GET", "/models", _SEE),
     _rule("GET", "/models/{name}/{version}", _SEE),
     _rule("GET", "/audit", _AUDIT),
+    _rule("POST", "/audit/export", _AUDIT),
     # NiceGUI's own files, and the websocket by which pages live
     _rule("GET", "/_nicegui/{rest:path}", _SEE),
     _rule(f"GET POST {WEBSOCKET}", "/_nicegui_ws/{rest:path}", _SEE),

@@ -19,7 +19,7 @@ from control_plane.api.lake_follower import LAKE_ERRORS
 from control_plane.sinks.component_rows import ComponentRows
 from control_plane.sinks.lake_place import plain
 from shared.errors import Rejected, Retryable
-from shared.reactor_config import Component, FleetConfig
+from shared.reactor_config import Component, FleetConfig, Tag
 from shared.schemas import ComponentId
 
 POINTS_MIN, POINTS_MAX = 10, 2_000  # of a series: a wide screen has that many pixels
@@ -80,9 +80,9 @@ class HistoryDesk:
         """Whether the configuration has it."""
         return key in self._components
 
-    def tags(self, key: ComponentId) -> list[tuple[str, str]]:
-        """A known component's tags, each with its description."""
-        return [(name, tag.description) for name, tag in self._components[key].tags.items()]
+    def tags(self, key: ComponentId) -> dict[str, Tag]:
+        """A known component's tags, as configured."""
+        return self._components[key].tags
 
     async def history(self, key: ComponentId, span: Span) -> LongHistory:
         """A known component's history; Rejected for a span or points out of bounds, Retryable when the lake

@@ -26,6 +26,7 @@ from shared.schemas import Manifest
 
 KEPT_S = 10.0  # a publication or a site's heartbeat may show this late
 REPORT_FILE = "report.json"
+INSTALLED = "installed"  # a site holds every release; it scores with those of its own component types
 REPORT_BYTES_MAX = 1024 * 1024  # as it was taken in
 
 Sites = list[dict[str, Any]]
@@ -117,7 +118,7 @@ def running_at(manifest: Manifest, sites: Sites, rollouts: Rollouts) -> list[Run
     """Sites whose own words name the release's bytes, then those that a roll-out tries to bring it to."""
     seen = {site["site_id"]: site["last_seen"] for site in sites}
     states = {
-        site["site_id"]: "in use"
+        site["site_id"]: INSTALLED
         for site in sites
         for model in site["models"]
         if model.get("sha256") == manifest.sha256
@@ -125,11 +126,11 @@ def running_at(manifest: Manifest, sites: Sites, rollouts: Rollouts) -> list[Run
     for rollout in list(rollouts):
         if rollout.release == manifest.folder:
             for name, site in rollout.sites.items():
-                if states.get(name) != "in use":
+                if states.get(name) != INSTALLED:
                     states[name] = site.where.replace("_", " ")
     return [
         RunningAt(site_id=site, state=state, last_seen=seen.get(site))
-        for site, state in sorted(states.items(), key=lambda each: (each[1] != "in use", each[0]))
+        for site, state in sorted(states.items(), key=lambda each: (each[1] != INSTALLED, each[0]))
     ]
 
 

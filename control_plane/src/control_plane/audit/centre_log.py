@@ -75,6 +75,7 @@ class CentreAct(StrEnum):
     ROLLOUT_PROMOTED = "rollout_promoted"
     ROLLOUT_ROLLED_BACK = "rollout_rolled_back"
     GATE_DECIDED = "gate_decided"
+    RECORD_EXPORTED = "record_exported"
     ALERT_ACKNOWLEDGED = "alert_acknowledged"
     NOTICE_GIVEN_UP = "notice_given_up"
     SIGNED_IN = "signed_in"

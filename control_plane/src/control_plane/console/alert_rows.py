@@ -154,6 +154,7 @@ def _times(alert: AlertView, now: datetime) -> str:
         return f"cleared {wording.clock(alert.cleared_at, now)}"
     raised = f"since {wording.clock(alert.raised_at, now)}"
     if alert.cleared_at is None:
-        return raised
+        later = alert.status is AlertStatus.RAISED and alert.changed_at > alert.raised_at
+        return raised + (f", value of {wording.clock(alert.changed_at, now)}" if later else "")
     lasted = wording.age(max(0.0, (alert.cleared_at - alert.raised_at).total_seconds()))
     return f"{wording.clock(alert.raised_at, now)}, lasted {lasted}"

@@ -34,6 +34,7 @@ class AlertsPage:
             with box("section-head"):
                 Text("Standing", "section-title", "h2")
                 self._order = SortButtons(self._sort)
+                self._many = Text(classes="muted")
                 if ask is not None:
                     Text("Keys on a row: up and down, A to acknowledge it", "muted keys")
             acknowledge = AcknowledgeForm(ask).open if ask is not None else None
@@ -61,6 +62,8 @@ class AlertsPage:
         aside = {AlertStatus.SHELVED: self._shelved, AlertStatus.CLEARED: self._cleared}
         standing = [alert for alert in found.alerts if alert.status not in aside]  # newest first
         self._standing.show(standing if self._by_time else sorted(standing, key=priority), found.taken_at)
+        rows_of = len({alert.event_id for alert in standing})
+        self._many.show(f"{len(standing)} alerts of {rows_of} events" if len(standing) > rows_of else "")
         for status, rows in aside.items():
             rows.show([a for a in found.alerts if a.status is status], found.taken_at)
 

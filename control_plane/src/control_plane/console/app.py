@@ -14,6 +14,7 @@ from control_plane.access.sign_in_routes import sign_in_router
 from control_plane.api.alert_desk import alert_router
 from control_plane.api.desks import Desks
 from control_plane.api.fleet_view import FleetView
+from control_plane.api.record_export import export_router
 from control_plane.api.record_routes import record_router
 from control_plane.api.rollout_desk import rollout_router
 from control_plane.api.routes import api_router
@@ -51,6 +52,7 @@ def create_app(
         rollout_router(desks.rollouts),
         alert_router(desks.alerts),
         record_router(view, desks),
+        export_router(desks.exports),
         api_router(view),
     ):
         app.include_router(router)

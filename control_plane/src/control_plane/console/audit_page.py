@@ -1,6 +1,6 @@
 """`/audit`: a prediction on its site's record or the centre's own, and its proof step by step."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,7 +33,7 @@ Ask = Callable[[str], Awaitable[AuditedPrediction | None]]
 class AuditPage:
     """The page; `look_up` shows a prediction. An answer to an older question is dropped."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, sites: Sequence[str]) -> None:
         self._ask, self._typed, self._asked = ask, "", 0
         self._frame = Frame("Audit")
         with self._frame.content:
@@ -53,6 +53,7 @@ class AuditPage:
             self._status = Text(classes="muted").props('role="status" data-testid="audit-status"')
             self._problem = Text(classes="refused").props('role="alert" data-testid="audit-problem"')
             self._result = box()
+            _export(sites)
         visible(self._problem, False)
         self._status.show("Every prediction has an id: a component's page lists its newest ones.")
 
@@ -95,6 +96,28 @@ class AuditPage:
 
     async def _submitted(self) -> None:
         await self.look_up(self._typed)
+
+
+def _export(sites: Sequence[str]) -> None:
+    """The form by which an inspector takes a site's record away; the browser saves what comes."""
+    Text("For an inspector", "section-title", "h2")
+    Text(
+        "A site's whole record as a zip: its log under the co-signed checkpoint, keys, proofs, tables, and "
+        "report.html, which says what was checked and how to check it again elsewhere. It is made when you "
+        "ask, which takes minutes for a long record; that you took it goes on the centre's own record.",
+        "muted",
+    )
+    if not sites:
+        Text("There is nothing to export yet: no site's record has been co-signed.", "muted")
+        return
+    with box("lookup", "form").props('method="post" action="/audit/export" data-testid="export"'):
+        with box("", "label"):
+            Text("Site", tag="span")
+            with ui.element("select").props('name="site"'):
+                for site in sites:
+                    Text(site, tag="option")
+        with box("act", "button").props('type="submit"'):
+            Text("Download the record", tag="span")
 
 
 def _proof(found: AuditedPrediction) -> None:

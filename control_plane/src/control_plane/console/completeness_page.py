@@ -68,9 +68,9 @@ def _row(account: Account) -> None:
             box("shape", "span").props("aria-hidden=true")
             Text(word, tag="span")
         for number in (account.produced, account.arrived, account.not_yet):
-            Text(str(number), tag="td")
+            Text(f"{number:,}", tag="td")
         Text(wording.explained(account), tag="td")
         with Text(wording.unexplained(account), tag="td") as cell:
             attribute(cell, "data-level", level.value if account.unexplained else None)
-        Text(str(account.repeats), tag="td")
+        Text(f"{account.repeats:,}", tag="td")
         Text("not said" if account.polls_missed is None else str(account.polls_missed), tag="td")

@@ -121,7 +121,7 @@ class ComponentCard:
         live = component.freshness is Freshness.LIVE
         attribute(self._card, "data-level", component.level.value)
         self._chip.show(component.level)
-        self._show_reason(component)
+        self._show_reason(component, now)
         visible(self._live, live)
         visible(self._gone, not live)
         if live:
@@ -134,8 +134,9 @@ class ComponentCard:
         self._age.show(_age_line(component) if live else "")
         self._model.show(wording.model(component.prediction or component.last_prediction))
 
-    def _show_reason(self, component: ComponentView) -> None:
-        self._reason.show(component.reasons[0] if component.reasons else "")  # its line stays: cards align
+    def _show_reason(self, component: ComponentView, now: datetime) -> None:
+        reason = wording.reason(component, now) if component.reasons else ""
+        self._reason.show(reason)  # its line stays: cards align
         attribute(self._reason, "title", "; ".join(component.reasons) or None)
 
     def _show_readings(self, readings: list[Reading], live: bool) -> None:

@@ -35,10 +35,11 @@ class ComponentPage:
             self._alerts = AlertRows(ALERTS_MAX, "", with_place=False)
             self._facts = _Facts()
             with box("charts").props("data-testid=charts"):
-                self._rul = _Chart("rul", "Remaining useful life", "chart-tall")
+                self._rul = _Chart("rul", wording.with_unit("Remaining useful life", "cycles"), "chart-tall")
                 self._anomaly = _Chart("anomaly", "Anomaly score", "chart-tall")
                 self._tags = {
-                    s.tag: _Chart(s.tag, s.description or wording.title(s.tag)) for s in history.tags
+                    s.tag: _Chart(s.tag, wording.with_unit(s.description or wording.title(s.tag), s.unit))
+                    for s in history.tags
                 }
             Text("Newest predictions", "section-title", "h2")
             self._newest = box()

@@ -2,6 +2,7 @@
 
 from control_plane.api.models import FleetSnapshot, Level, SiteHealth, SiteView
 from control_plane.console import wording
+from control_plane.console.alarm_summary import priority
 from control_plane.console.alert_rows import AlertRows
 from control_plane.console.component_card import ComponentCard
 from control_plane.console.frame import Frame
@@ -48,7 +49,7 @@ class FleetPage:
         self._frame.show(snapshot)
         for level, count in self._counts.items():
             count.show(snapshot.counts[level])
-        self._alerts.show(snapshot.standing_alerts, snapshot.taken_at)
+        self._alerts.show(sorted(snapshot.standing_alerts, key=priority), snapshot.taken_at)
         for site in snapshot.sites:
             health = self._health[site.site_id]
             health.show(site_line(site.health))

@@ -1,6 +1,6 @@
 """`/history/...`: one component over hours or years; a stretch that is dragged over comes up finer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from control_plane.console.charts import Options
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Text, attribute, box, visible
 from shared.errors import PmStackError
+from shared.reactor_config import Tag
 from shared.schemas import utc_now
 
 PRESETS = (
@@ -40,7 +41,7 @@ Ask = Callable[[Span], Awaitable[LongHistory]]
 class HistoryPage:
     """The page; `go` shows a span. What comes late for a span that was left is dropped."""
 
-    def __init__(self, component: ComponentView, tags: list[tuple[str, str]], ask: Ask) -> None:
+    def __init__(self, component: ComponentView, tags: Mapping[str, Tag], ask: Ask) -> None:
         self._component, self._ask, self._asked = component, ask, 0
         self._span = Span(utc_now() - DEFAULT_SPAN, utc_now())
         self._frame = Frame("Component")
@@ -49,9 +50,15 @@ class HistoryPage:
             self._status = Text(classes="muted history-status").props('role="status" data-testid=span')
             self._problem = Text(classes="refused").props('role="alert" data-testid=history-problem')
             with box("charts history").props("data-testid=charts") as self._charts:
-                self._rul = self._chart("rul", "Remaining useful life, with its interval", "chart-tall")
+                self._rul = self._chart(
+                    "rul",
+                    wording.with_unit("Remaining useful life, with its interval", "cycles"),
+                    "chart-tall",
+                )
                 self._anomaly = self._chart("anomaly", "Anomaly score", "chart-tall")
-                self._tags = {name: self._chart(name, text or wording.title(name)) for name, text in tags}
+                self._tags = {
+                    name: self._chart(name, wording.tag_heading(name, tag)) for name, tag in tags.items()
+                }
         visible(self._problem, False)
 
     def show(self, component: ComponentView, snapshot: FleetSnapshot) -> None:
@@ -75,9 +82,11 @@ class HistoryPage:
         attribute(self._charts, "aria-busy", None)
         visible(self._problem, found is None)
         self._problem.show("" if found else f"Nothing to show: {problem}")
+        if found is None:
+            self._status.show("")
+            return
         self._say_span(found)
-        if found is not None:
-            self._draw(found)
+        self._draw(found)
 
     async def last(self, length: timedelta) -> None:
         """The newest stretch of this length."""

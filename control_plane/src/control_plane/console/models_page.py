@@ -1,12 +1,13 @@
 """`/models` and `/models/{name}/{version}`: what is published, and the card of each release."""
 
 from control_plane.api.model_card_models import Metric, ModelCard, ModelCards, Validation
+from control_plane.api.model_cards import INSTALLED
 from control_plane.api.models import FleetSnapshot
 from control_plane.console import wording
 from control_plane.console.frame import Frame
 from control_plane.console.parts import Text, box, facts_table, listing
 
-COLUMNS = ("Release", "For", "Approved by", "In use at", "Made (UTC)")
+COLUMNS = ("Release", "For", "Approved by", "Installed at", "Made (UTC)")
 METRIC_COLUMNS = ("Metric", "Value", "Meaning")
 
 
@@ -45,7 +46,7 @@ class ModelCardPage:
                 with box("", "section"):
                     _words("Intended use", card.intended_use)
                     _words("Limits", card.limits)
-                    _section("Where it runs")
+                    _section("Where it is installed")
                     _sites(card)
                 with box("", "section"):
                     _section("Approval")
@@ -67,7 +68,7 @@ class ModelCardPage:
 def _releases(cards: list[ModelCard]) -> None:
     rows = []
     for card in cards:
-        in_use = [site.site_id for site in card.sites if site.state == "in use"]
+        in_use = [site.site_id for site in card.sites if site.state == INSTALLED]
         rows.append(
             (
                 card.release,

@@ -14,14 +14,14 @@ from control_plane.api.alert_desk import AlertDesk
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.history import MINUTES_MAX
 from control_plane.api.rollout_desk import RolloutDesk, Verb
-from control_plane.api.routes import MINUTES_DEFAULT, unknown_component
+from control_plane.api.routes import MINUTES_DEFAULT
 from control_plane.console.alerts_page import AlertsPage
 from control_plane.console.alerts_page import Ask as AskAlerts
 from control_plane.console.completeness_page import CompletenessPage
 from control_plane.console.component_page import ComponentPage
 from control_plane.console.fleet_page import FleetPage
 from control_plane.console.frame import Frame, head_html
-from control_plane.console.parts import Text
+from control_plane.console.parts import Text, attribute, box
 from control_plane.console.rollout_page import Ask as AskRollouts
 from control_plane.console.rollout_page import RolloutPage
 from control_plane.console.who import visitor
@@ -141,7 +141,14 @@ async def _component_page(view: FleetView, key: ComponentId, minutes: int) -> No
 
 async def show_missing(view: FleetView, key: ComponentId) -> None:
     """A page that says which components there are."""
-    frame = Frame("Component")
-    frame.show(await view.snapshot())
+    frame, snapshot = Frame("Component"), await view.snapshot()
+    frame.show(snapshot)
     with frame.content:
-        Text(unknown_component(view, key), "missing")
+        with box("page-head"):
+            Text("Unknown component", "page-title", "h1")
+        Text(f"The fleet has no {key.key}. It has:", "muted")
+        with box("missing", "ul"):
+            for component in snapshot.components:
+                with box(tag="li"), box("ledger-link", "a") as link:
+                    attribute(link, "href", f"/component/{component.key}")
+                    Text(component.key, tag="span")

@@ -1,5 +1,6 @@
 """The console's routes to what is on record: each builds its page and keeps its clock going."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from control_plane.console.frame import Frame
 from control_plane.console.history_page import DEFAULT_SPAN, HistoryPage
 from control_plane.console.models_page import ModelCardPage, ModelsPage
 from control_plane.console.pages import BUILD_DEADLINE_S, UPDATE_PERIOD_S, show_missing
-from control_plane.console.parts import Text
+from control_plane.console.parts import Text, box
 from shared.schemas import ComponentId
 
 _TIME = TypeAdapter(AwareDatetime)
@@ -43,7 +44,7 @@ def add_record_pages(view: FleetView, desks: Desks) -> None:
 
     @ui.page("/audit", title="Audit · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def audit(prediction_id: Annotated[str, Query(alias="id")] = "") -> None:
-        page = AuditPage(desks.audit.prediction)
+        page = AuditPage(desks.audit.prediction, await asyncio.to_thread(desks.exports.sites))
         await _keep_clock(page.show, view)
         ui.timer(0, lambda: page.look_up(prediction_id), once=True)  # the page stands before the answer
 
@@ -57,6 +58,8 @@ def add_record_pages(view: FleetView, desks: Desks) -> None:
         if card is None:
             frame = Frame("Models")
             with frame.content:
+                with box("page-head"):
+                    Text("Unknown release", "page-title", "h1")
                 Text(await unknown_release(desks.models, f"{name}/{version}"), "missing")
             await _keep_clock(frame.show, view)
             return

@@ -14,6 +14,7 @@ from control_plane.api.models import (
     Reading,
 )
 from control_plane.ingest.completeness import Account
+from shared.reactor_config import Tag
 from shared.schemas import Contribution, Prediction, RulState, Severity
 from shared.schemas.calibration import Calibration
 from shared.wording import contribution as contribution_in_words
@@ -95,6 +96,25 @@ def silence(component: ComponentView, now: datetime) -> str:
             return f"No data for {age(component.age_s or 0.0)}"
 
 
+def reason(component: ComponentView, now: datetime) -> str:
+    """The first reason of its level; an alert's with the time of its number, which is not the present's."""
+    first = component.reasons[0]
+    told = next((alert.changed_at for alert in component.alerts if alert.message == first), None)
+    if told is None:
+        return first
+    return f"{told:%H:%M} · {first}" if told.date() == now.date() else f"{told:%Y-%m-%d} · {first}"
+
+
+def with_unit(name: str, symbol: str) -> str:
+    """A curve's name with the unit of its numbers; alone where they have none."""
+    return f"{name} ({unit(symbol)})" if symbol else name
+
+
+def tag_heading(name: str, tag: Tag) -> str:
+    """What is measured, with its unit."""
+    return with_unit(tag.description or title(name), tag.unit)
+
+
 def rul_headline(prediction: PredictionView | None) -> tuple[str, str]:
     """RUL in large letters, and its unit (empty where it is a word)."""
     if prediction is None:
@@ -135,7 +155,7 @@ def anomaly(prediction: PredictionView | None) -> str:
     """The score against its threshold."""
     if prediction is None or prediction.anomaly_score is None or prediction.anomaly_threshold is None:
         return NOTHING
-    return f"{prediction.anomaly_score:.2f} of {prediction.anomaly_threshold:.2f}"
+    return f"{prediction.anomaly_score:.2f}, limit {prediction.anomaly_threshold:.2f}"
 
 
 def model(prediction: PredictionView | None) -> str:
@@ -252,7 +272,8 @@ def calibration(found: Calibration | None) -> str:
     if found is None:
         return "as it leaves the model"
     units = min(each.units for each in found.bins)
-    return f"to hold {found.coverage:.0%} of units; {len(found.bins)} bins of at least {units} units"
+    bins = "one bin" if len(found.bins) == 1 else f"{len(found.bins)} bins"
+    return f"to hold {found.coverage:.0%} of units; {bins} of at least {units} units"
 
 
 def seen(time: datetime | None) -> str:

@@ -57,7 +57,7 @@ def _score_plot(history: LongHistory) -> str:
     ends = (getattr(series["anomaly_score"], name) for name in ("mean", "low", "high"))
     moments = [Moment(*each) for each in zip(history.predictions.time_ms, *ends, strict=True)]
     known = [each for each in series["anomaly_threshold"].mean if each is not None]
-    limits = [Limit(known[-1], f"threshold {known[-1]:.3g}", "limit")] if known else []
+    limits = [Limit(known[-1], f"threshold {known[-1]:.2f}", "limit")] if known else []
     return over_time("Anomaly score over time", moments, _span_ms(history), limits)
 
 

@@ -48,7 +48,17 @@ _LATER = {
     grpc.StatusCode.UNAUTHENTICATED,  # a person puts that right, and the same window is answered
 }
 
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # of gRPC's words, where TLS does not come about
+
 Answer = rul_pb2.PredictRULResponse
+
+
+class Unanswered(Retryable):
+    """The server answered nothing, or not yet; `code` is gRPC's."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Refused(Rejected):
@@ -130,13 +140,13 @@ class RULInferenceClient:
             answer: Answer = call.result()
         except grpc.RpcError:
             code, said = call.code(), f"{self.address}: {call.code().name}: {call.details()}{_hint(call)}"
-            return Retryable(said) if code in _LATER else Refused(code, said)
+            return Unanswered(code, said) if code in _LATER else Refused(code, said)
         return answer
 
 
 def _hint(call: Any) -> str:
     """What would be right, where the other side's words leave it open."""
-    if "CERTIFICATE_VERIFY_FAILED" in (call.details() or ""):
+    if UNTRUSTED in (call.details() or ""):
         return "; its certificate is not signed by the authority that was given for it, or is of another name"
     if "Socket closed" in (call.details() or ""):
         return "; a server that hangs up may speak TLS alone, or want to see a site's certificate"

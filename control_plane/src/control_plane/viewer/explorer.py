@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import grpc
 
-from control_plane.serving.client import Answer, Refused, RULInferenceClient
+from control_plane.serving.client import UNTRUSTED, Answer, Refused, RULInferenceClient, Unanswered
 from control_plane.serving.published_specs import NoRelease
 from control_plane.viewer.variation import Variation
 from shared.errors import PmStackError, Retryable
@@ -63,8 +63,9 @@ def trouble_of(error: PmStackError) -> Trouble:
     """What a failed call means for the person at the page."""
     if isinstance(error, Refused):
         return Trouble(f"The inference server refused the call: {error}", _REMEDIES.get(error.code, _ANY))
-    if isinstance(error, Retryable):
-        return Trouble(f"No answer: {error}", _AWAY)
+    if isinstance(error, Unanswered):
+        remedy = _TRUST if UNTRUSTED in str(error) else _REMEDIES.get(error.code, _AWAY)
+        return Trouble(f"No answer: {error}", remedy)
     return Trouble(str(error), _ANY)
 
 
@@ -82,6 +83,10 @@ _ANY = "The inference server's log says more."
 _AWAY = (
     "Start the inference server (control-plane serve --part inference) or give its address to "
     "control-plane viewer --inference. Then predict again; nothing that you changed is lost."
+)
+_TRUST = (
+    "Start the viewer with --inference-ca FILE, the certificate of the server's own authority, and with "
+    "the name in --inference that its certificate bears."
 )
 _SHOW_ONE = (
     "Make a token with control-plane token add NAME --file FILE, where FILE is the server's "

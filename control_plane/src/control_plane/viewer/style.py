@@ -33,5 +33,5 @@ CSS = """
 .model { font-size: .8rem; opacity: .9; margin: .7rem 0 0; overflow-wrap: anywhere }
 .gradio-container button[role=tab].selected, .gradio-container .min_value, .gradio-container .max_value {
   color: inherit !important }
-.wide { overflow-x: auto } .loaded { margin: .2rem 0 }
+.wide { overflow-x: auto; max-width: calc(100vw - 6rem) } .loaded { margin: .2rem 0 }
 """

@@ -120,7 +120,8 @@ def comparison(results: Sequence[Result], found: Loaded) -> str:
     lines = "".join(_line(result, results[0].answer) for result in results)
     head = "".join(f"<th>{each}</th>" for each in heads)
     dashed = f'<p class="quiet">Dashed: {", ".join(limit.text for limit in limits)}.</p>' if limits else ""
-    table = f'<div class="wide"><table class="compare"><tr>{head}</tr>{lines}</table></div>'
+    around = '<div class="wide" tabindex="0" role="region" aria-label="Variations compared">'
+    table = f'{around}<table class="compare"><tr>{head}</tr>{lines}</table></div>'
     return f"<h3>Side by side: remaining useful life, in cycles</h3>{plot}{dashed}{table}"
 
 
