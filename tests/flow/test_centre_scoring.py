@@ -328,7 +328,7 @@ async def test_a_token_that_is_taken_back_keeps_the_lake_whole_from_kafka_on(sit
         while not await asyncio.to_thread(answered, server):
             await asyncio.sleep(0.05)
         good = tokens.read_text()
-        TokenFile(tokens).remove("ingest")
+        TokenFile(tokens).remove("caller")
         with broker() as bus, forwarding(backlog, bus):
             refused, found = await asyncio.to_thread(all_taken, bus, server, good)
     assert refused == {}
