@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from control_plane.enrolment import Admission
+from control_plane.enrolment.admission import Admission
 from control_plane.inference_door import InferenceDoor, InferenceSettings
 from shared.listen import free_port
 from shared.wire import rul_pb2, rul_pb2_grpc

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.audit.centre_log import CentreAct, CentreLog
-from control_plane.enrolment import Authority, Refusals, Register
-from control_plane.enrolment.authority import parse_request
-from control_plane.enrolment.refusals import PER_HOUR_MAX, SAME_AGAIN_S
+from control_plane.enrolment.authority import Authority, parse_request
+from control_plane.enrolment.refusals import PER_HOUR_MAX, SAME_AGAIN_S, Refusals
+from control_plane.enrolment.register import Register
 from control_plane.rpc.enrolment import ADDRESSES_MAX, REFUSED_MAX, REFUSED_PERIOD_S, RefusalLimit
 from edge_agent.enrolment import authority_of, signing_request
 from edge_agent.identity import SiteIdentity, require_secure
