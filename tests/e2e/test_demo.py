@@ -22,10 +22,10 @@ from tests.support.browser import page
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
 FAULTY = "TX01/R1/coolant_pump"
-SEEN_WITHIN_MS = 20_000
+SEEN_WITHIN_MS = 60_000
 START_DEADLINE_S = 400  # alone a minute; other tests and builds run beside it
 END_DEADLINE_S = 600
-ORDERLY_S = 90  # alone some seconds
+ORDERLY_S = 180  # alone some seconds
 
 
 @pytest.fixture
