@@ -15,6 +15,7 @@ from tests.support.kafka_tls import authority, listener_settings
 TOGETHER = (
     "test_kafka",
     "test_fault_table",
+    "test_demo_rollback",  # by itself: it needs nothing of the other demos
     "test_demo",
     "test_opcua_security",
     "test_console",
