@@ -15,6 +15,9 @@ BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
 # Says since when the fast tests have passed, by `make test` or `make check`: they need not run twice on the same files.
 FAST_TESTS := $(VENV)/.fast-tests-passed
 CHANGED = find . -newer $(FAST_TESTS) -type f -not -path '*/.*' -not -path '*/__pycache__/*' -print -quit
+# Where the environment keeps no byte code, the hundreds of processes that tests start would compile torch and MLflow anew.
+test check: export PYTHONDONTWRITEBYTECODE :=
+test check: export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 MARP_VERSION := 4.5.1

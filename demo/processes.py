@@ -10,10 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 
 BIN = Path(sys.executable).parent
-END_DEADLINE_S = 20.0
+END_DEADLINE_S = 60.0  # some seconds; several times that among busy processes
 ABORT_DEADLINE_S = 2.0
 TAIL_LINES = 12
 # util-linux: ends the program when the demo ends, however the demo ends.
@@ -40,6 +41,8 @@ class Processes:
     parts: dict[str, Part] = field(default_factory=dict)
     running: list[subprocess.Popen[str]] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)  # did not end by SIGTERM within the deadline
+    ending: bool = False
+    lock: Lock = field(default_factory=Lock)  # of `running` and `ending`: programs are run on several threads
 
     def start(self, name: str, *command: str) -> None:
         """Start a long-running program of this environment; its output goes to `logs/<name>.log`."""
@@ -60,15 +63,19 @@ class Processes:
         return news
 
     def run(self, name: str, *command: str, on_line: Callable[[str], None] = lambda _: None) -> str:
-        """Run a program to its end; its output, also in `logs/<name>.log`. RuntimeError when it fails."""
+        """Run a program to its end; its output, also in `logs/<name>.log`. RuntimeError when it fails, or
+        when everything was ended before it began."""
         log = self._log(name)
         lines = []
         with log.open("a") as copy:
-            process = subprocess.Popen(
-                _full(command), env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=copy, text=True, start_new_session=True,
-            )  # fmt: skip
-            self.running.append(process)
+            with self.lock:
+                if self.ending:
+                    raise RuntimeError(f"{name} was not begun: the demo ends")
+                process = subprocess.Popen(
+                    _full(command), env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=copy, text=True, start_new_session=True,
+                )  # fmt: skip
+                self.running.append(process)
             for line in process.stdout or ():
                 lines.append(line)
                 copy.write(line)
@@ -102,9 +109,11 @@ class Processes:
         process.wait()
 
     def stop_all(self) -> None:
-        """End whatever still runs."""
-        for process in self.running:
-            _signal(process, signal.SIGKILL)
+        """End whatever still runs; what waits for its turn is not begun."""
+        with self.lock:
+            self.ending = True
+            for process in self.running:
+                _signal(process, signal.SIGKILL)
         self.stop(*self.parts)
 
     def restarts(self) -> dict[str, int]:

@@ -30,7 +30,7 @@ from control_plane.release.rollout_plan import Limits, Plan
 from control_plane.release.rollout_requests import Requests
 from demo.drifting_model import DROP, FLOW, FLOW_MIN, HORIZON, KIND, write_release
 from demo.processes import Processes
-from demo.settings import Demo, choose_ports
+from demo.settings import Demo, free_ports
 from demo.story import APPROVERS, PROPOSER, Story, passphrase_environment
 from shared.command_line import PIPE_COLUMNS
 from shared.errors import PmStackError
@@ -206,7 +206,7 @@ def main() -> int:
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
-    demo = Demo(root, None, None, choose_ports())
+    demo = Demo(root, None, None, free_ports())
     processes = Processes(demo.root, passphrase_environment())
     story = RollbackStory(demo, processes, console)
     try:

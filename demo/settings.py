@@ -68,10 +68,15 @@ def find_recordings(folder: Path) -> Path | None:
     return next((f for f in (folder / "valve1", folder) if any(f.glob("*.csv"))), None)
 
 
+def free_ports() -> dict[str, int]:
+    """A port for each part of the centre and for the broker."""
+    names = ("console", "broker", "fleet", "repositories", "enrolment", "inference")
+    return {name: free_port() for name in names}
+
+
 def choose_ports() -> dict[str, int]:
     """The console's own port when it is free, and free ones for the rest."""
-    names = ("console", "broker", "fleet", "repositories", "enrolment", "inference")
-    ports = {name: free_port() for name in names}
+    ports = free_ports()
     try:
         socket.create_server(("127.0.0.1", CONSOLE_PORT)).close()
     except OSError:

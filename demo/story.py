@@ -26,9 +26,9 @@ DECAY_SPREAD = 0.7  # wide enough to hold every wear rate in reactor_config.yaml
 EPOCHS = 10
 ROWS_PER_RECORDING = 400  # the usual SKAB split: the first 400 rows of a file train
 PLAN = "soak_s: 0\nrings_percent: []\ngate: {windows_min: 0}\n"  # nobody waits an hour for a demo
-START_DEADLINE_S = 60.0
-COMMIT_DEADLINE_S = 60.0
-ARRIVAL_DEADLINE_S = 30.0
+START_DEADLINE_S = 240.0  # some seconds alone; an end of what starts is seen at once
+COMMIT_DEADLINE_S = 120.0
+ARRIVAL_DEADLINE_S = 60.0
 
 
 class Story:

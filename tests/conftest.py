@@ -15,6 +15,7 @@ from tests.support.kafka_tls import authority, listener_settings
 TOGETHER = (
     "test_kafka",
     "test_fault_table",
+    "test_demo_rollback",  # by itself: it needs nothing of the other demos
     "test_demo",
     "test_opcua_security",
     "test_console",
@@ -27,9 +28,11 @@ TOGETHER = (
 
 
 def pytest_configure() -> None:
-    """Each process of a parallel run looks for free ports in a part of its own: none takes another's."""
+    """Each process of a parallel run looks for free ports in a part of its own: none takes another's; and it
+    calculates on one thread: more threads than cores spin for nothing."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         own, processes = int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         listen.LISTEN_PORTS = listen.LISTEN_PORTS[own::processes]
 

@@ -27,7 +27,7 @@ from shared.schemas import ComponentId, Quality, Telemetry, utc_now
 from tests.support.mosquitto import mosquitto
 
 PUMP = ComponentId("TX01", "R1", "coolant_pump")
-MESSAGE_DEADLINE_S = 5.0
+MESSAGE_DEADLINE_S = 60.0
 SOURCE_TIME_STEP = timedelta(milliseconds=1)  # Sparkplug's; the others are finer
 
 
@@ -179,7 +179,7 @@ async def test_next_poll_shows_the_next_cycle(source):
 
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["modbus_tcp", "opc_ua", "sparkplug_b"])
-SEEN_WITHIN_S = 30.0  # a client that lost its plant waits some seconds before it tries again
+SEEN_WITHIN_S = 60.0  # a client that lost its plant waits some seconds before it tries again
 FLEET = parse_fleet({"TX01": {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test").components()
 
 

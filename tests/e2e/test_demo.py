@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,14 +17,15 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import page
+from tests.support.services import module_command
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
 FAULTY = "TX01/R1/coolant_pump"
-SEEN_WITHIN_MS = 20_000
+SEEN_WITHIN_MS = 60_000
 START_DEADLINE_S = 400  # alone a minute; other tests and builds run beside it
 END_DEADLINE_S = 600
-ORDERLY_S = 90  # alone some seconds
+ORDERLY_S = 180  # alone some seconds
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def start_demo() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         recordings = os.environ.get("SKAB_DIR", str(ROOT.parent / "shared/data/skab"))
         demo = subprocess.Popen(
-            [sys.executable, "-m", "demo", "--seconds", str(SECONDS), "--recordings", recordings],
+            [*module_command("demo"), "--seconds", str(SECONDS), "--recordings", recordings],
             cwd=checkout, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         started.append(demo)

@@ -7,14 +7,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.services import wait_for_port
+from tests.support.services import module_command, wait_for_port
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/usage_cheatsheet.md", "docs/dev_setup.md")
@@ -57,7 +56,7 @@ def commands() -> list[str]:
 def folder(demo_checkout: Path) -> Path:
     """With the data of a demo: of the tests before, or of one that is run now."""
     if not (demo_checkout / ".demo" / "summary.json").exists():
-        command = [sys.executable, "-m", "demo", "--seconds", "60", "--recordings", "none"]
+        command = [*module_command("demo"), "--seconds", "60", "--recordings", "none"]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         subprocess.run(command, cwd=demo_checkout, env=os.environ | {"PYTHONPATH": path}, check=True)
     return demo_checkout

@@ -132,7 +132,7 @@ async def test_polls_of_a_plant_that_is_killed_and_paused_at_random(tmp_path):
     try:
         plant = Plant(protocol="opc_ua", port=chaos.port, poll_period_s=PERIOD_S, timeout_s=PERIOD_S)
         async with OpcUaSource("TX01", plant, components) as source:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not any(r.metrics for r in await source.read()):
                     await asyncio.sleep(0.05)
             misfortune, ends = asyncio.create_task(chaos.run()), time.monotonic() + SOAK_S_MAX

@@ -246,7 +246,7 @@ class Lane:
         await asyncio.sleep(0.05)
         async with self.node:
             cycle = 0
-            async with asyncio.timeout(30):  # whole before the first bad day
+            async with asyncio.timeout(60):  # whole before the first bad day
                 while not all(r.metrics for r in await self.source.read()):
                     cycle += 1
                     self.show(cycle)
@@ -271,7 +271,7 @@ class Lane:
         tally.wills += self.wire.wills
 
     async def until(self, holds) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not holds():
                 await asyncio.sleep(0.005)
 

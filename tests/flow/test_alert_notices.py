@@ -24,7 +24,7 @@ from tests.support.console_lake import PUMP, alert
 from tests.support.kafka_tls import authority
 from tests.support.notice_ends import hook, mailbox
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 SECRET = bytes(range(32))
 
 

@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane.audit.centre_log import CentreAct
-from control_plane.enrolment import Authority, register
+from control_plane.enrolment import register
+from control_plane.enrolment.authority import Authority
 from edge_agent import enrolment as agent
 from edge_agent.update import ReleaseClient
 from shared.errors import Rejected, Retryable, Untrusted

@@ -19,7 +19,7 @@ from shared.listen import free_port
 from shared.schemas import utc_now
 from shared.wire import fleet_pb2, fleet_pb2_grpc
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def key() -> str:

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from control_plane.serving import Engine, InferenceService, PublishedModels, start_inference_server
+from control_plane.serving.engine import Engine
+from control_plane.serving.published import PublishedModels
+from control_plane.serving.server import start_inference_server
+from control_plane.serving.service import InferenceService
 from edge_agent.scoring import Scorer
 from shared.listen import free_port
 from shared.schemas import ComponentId, Window

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.timeout(
     300
 )  # a broker that is killed starts again in 5 s alone, in 60 beside others
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 FLEET = """
 TX01:
   plant: {protocol: modbus_tcp, port: 15021, poll_period_s: 0.1, timeout_s: 0.1}

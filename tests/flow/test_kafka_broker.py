@@ -13,7 +13,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from shared.schemas import DLQ_SUFFIX, TOPICS
 from tests.support.kafka import INFRA, LAUNCHER, topics
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 OF_THIS_START = {"process.roles", "log.dirs"}  # and whatever names listeners: the container has its own
 
 

@@ -71,8 +71,8 @@ async def plc(port: int, *uris: str) -> AsyncIterator[None]:
 
 
 async def polled(source: OpcUaSource) -> Telemetry:
-    """Polls until there is a number, for ten seconds at most."""
-    async with asyncio.timeout(10):
+    """Polls until there is a number, for a minute at most."""
+    async with asyncio.timeout(60):
         while not (reading := (await source.read())[0]).metrics:
             await asyncio.sleep(0.05)
     return reading

@@ -12,7 +12,7 @@ from edge_agent.simulation.plant import PLANT_SEED, simulated
 from shared.listen import free_port
 from shared.reactor_config import load_fleet
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 COMMAND = "import typer; from edge_agent.commands.{0} import {0}; typer.run({0})"
 
 

@@ -28,7 +28,7 @@ from shared.reactor_config import load_fleet
 from shared.schemas import Quality
 
 PERIOD_S = 0.1
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 PLANT = "import typer; from edge_agent.commands.plant import plant; typer.run(plant)"
 RIG_TAGS = "{current: {unit: A, column: Current}, pressure: {unit: bar, column: Pressure}}"
 

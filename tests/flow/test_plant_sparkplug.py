@@ -34,7 +34,7 @@ SITE = "TX01"
 PUMP = ComponentId(SITE, "R1", "coolant_pump")
 EXCHANGER = ComponentId(SITE, "R1", "heat_exchanger")
 COMPONENTS = parse_fleet({SITE: {"R1": {"coolant_pump": {}, "heat_exchanger": {}}}}, "test").components()
-SEEN_WITHIN_S = 10.0
+SEEN_WITHIN_S = 60.0
 
 
 def numbers(component: ComponentId, cycle: int) -> dict[str, float]:

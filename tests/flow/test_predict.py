@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from control_plane.commands.predict import predict
-from control_plane.enrolment import Admission, Refusals
+from control_plane.enrolment.admission import Admission
+from control_plane.enrolment.refusals import Refusals
 from control_plane.serving.server_dialled import TOKEN
 from control_plane.serving.tokens import TokenFile
 from shared.errors import ConfigError, Rejected, Retryable

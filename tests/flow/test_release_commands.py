@@ -15,7 +15,7 @@ from control_plane.layout import Layout
 from control_plane.registry.mlflow_client import RunRecord
 from control_plane.registry.mlflow_registry import ModelRegistry
 from control_plane.release.image import ImageRepository
-from control_plane.serving import PublishedModels
+from control_plane.serving.published import PublishedModels
 from shared.errors import ConfigError, Rejected
 from tests.support.releases import make_release, write_release
 

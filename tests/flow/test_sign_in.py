@@ -201,7 +201,7 @@ async def test_an_open_page_is_cut_off_when_its_session_ends(desk):
         return await receive()
 
     page = asyncio.create_task(app(dict(scope), receiving, send))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not any(message["type"] == "websocket.send" for message in sent):
             await asyncio.sleep(0.01)
         desk.accounts.give_password("ito", by="test")

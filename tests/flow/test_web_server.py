@@ -11,7 +11,8 @@ from fastapi import FastAPI, Request
 from httpx import AsyncClient
 
 from control_plane.app import WebServer, WebTls
-from control_plane.enrolment import Admission, Refusals
+from control_plane.enrolment.admission import Admission
+from control_plane.enrolment.refusals import Refusals
 from control_plane.layout import Layout
 from control_plane.rpc.repositories import RepositoryServer
 from shared.errors import ConfigError
@@ -19,7 +20,7 @@ from shared.listen import free_port
 from tests.support.doors import Doors
 from tests.support.releases import Centre
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 async def test_a_web_server_that_cannot_start_is_told():

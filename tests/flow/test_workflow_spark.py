@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17"),
 ]
+JVM = "-Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a short life: less to compile, fewer threads
 BUILD = "from control_plane.cli import main; main()"
 
 
@@ -30,7 +31,7 @@ def build(data: Path, output: Path, *options: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"JAVA_TOOL_OPTIONS": "-Xmx512m"},
+        env=os.environ | {"JAVA_TOOL_OPTIONS": JVM},
     )
 
 

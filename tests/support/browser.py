@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 # A closed network: Chromium shall ask nobody outside, and needs no sandbox around our own pages.
 ARGUMENTS = [
@@ -18,6 +18,8 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 WIDTH, HEIGHT = 1440, 900
+SEEN_WITHIN_MS = 60_000  # at once, where no other test has the cores
+expect.set_options(timeout=SEEN_WITHIN_MS)
 
 
 @contextmanager
@@ -32,6 +34,7 @@ def page(colour_scheme: str = "light", width: int = WIDTH, height: int = HEIGHT)
             color_scheme=colour_scheme,  # type: ignore[arg-type]
             viewport={"width": width, "height": height},
         )
+        found.set_default_timeout(SEEN_WITHIN_MS)
         errors: list[str] = []
         found.on("pageerror", lambda error: errors.append(str(error)))
         asked: list[str] = []

@@ -17,7 +17,7 @@ from shared.log_key import LogKey
 from shared.wire import fleet_pb2
 from tests.support.releases import Centre
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Doors:

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from control_plane.enrolment import Admission
+from control_plane.enrolment.admission import Admission
 from control_plane.inference_door import InferenceDoor, InferenceSettings
 from control_plane.serving.server_dialled import ServerDialled
 from control_plane.serving.tokens import TokenFile

@@ -10,8 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from shared import listen
+
 START_DEADLINE_S = 180.0  # the console takes 5 s alone, 30 s among ten busy processes
 BIN = Path(sys.executable).parent
+
+
+def module_command(module: str) -> list[str]:
+    """What runs a module as `python -m` does, but looks for free ports where only this process's tests do."""
+    code = (
+        f"import runpy; from shared import listen; listen.LISTEN_PORTS = {listen.LISTEN_PORTS!r}; "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-c", code]
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:

@@ -1,7 +1,11 @@
 """What the demo makes of the product's configuration, and of what the parts stored."""
 
+import os
 from pathlib import Path
 
+import pytest
+
+from demo.processes import Processes
 from demo.settings import REPLAY_SITE, Demo, write_config
 from demo.summary import outbox_rows
 from edge_agent.outbox import OutboxStore
@@ -35,3 +39,12 @@ def test_every_row_of_an_outbox_is_counted_also_what_was_acknowledged(tmp_path):
         store_id = store.store_id
     rows = [(store_id, n + 1, "telemetry/1", b"%d" % n) for n in range(3)]
     assert list(outbox_rows(tmp_path)) == rows
+
+
+def test_what_waits_for_its_turn_is_not_begun_once_everything_is_ended(tmp_path):
+    """Ctrl-C during two trainings: the third would begin when they are gone, and be waited for."""
+    processes, ran = Processes(tmp_path, dict(os.environ)), tmp_path / "ran"
+    processes.stop_all()
+    with pytest.raises(RuntimeError, match="it was not begun: the demo ends"):
+        processes.run("it", "python", "-c", f"open({str(ran)!r}, 'x')")
+    assert not ran.exists()

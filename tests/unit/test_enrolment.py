@@ -15,9 +15,9 @@ from securesystemslib.signer import CryptoSigner
 from control_plane.audit.centre_log import CENTRE_LOG, CentreAct, CentreLog
 from control_plane.audit.evidence import WITNESS_KEY
 from control_plane.audit.inference_log import INFERENCE_LOG
-from control_plane.enrolment import Authority, Refusals, Register
-from control_plane.enrolment.authority import parse_request
-from control_plane.enrolment.refusals import PER_HOUR_MAX, SAME_AGAIN_S
+from control_plane.enrolment.authority import Authority, parse_request
+from control_plane.enrolment.refusals import PER_HOUR_MAX, SAME_AGAIN_S, Refusals
+from control_plane.enrolment.register import Register
 from control_plane.layout import Layout
 from control_plane.release.director import Director
 from control_plane.rpc.enrolment import ADDRESSES_MAX, REFUSED_MAX, REFUSED_PERIOD_S, RefusalLimit

@@ -126,7 +126,7 @@ async def test_another_pace_is_taken_at_once(kept):
         await asyncio.sleep(0)
         async with poller.changing(config({"coolant_pump": {}})):
             pass
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await poller.polled.wait()
         running.cancel()
 

@@ -16,25 +16,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 import structlog
 
-from control_plane.enrolment import Admission
+from control_plane.enrolment.admission import Admission
 from control_plane.layout import Layout
 from control_plane.rpc.server import STOP_GRACE_S
-from control_plane.serving import (
-    Engine,
-    InferenceHealth,
-    InferenceService,
-    Offered,
-    PublishedModels,
-    start_inference_server,
-)
 from control_plane.serving.credentials import CertificateGuard, TokenGuard
 from control_plane.serving.decoding import forgiving
+from control_plane.serving.engine import Engine
 from control_plane.serving.metrics import InferenceMetrics, InferenceState, MetricsServer
 from control_plane.serving.oip import SERVICE as OPEN_INFERENCE
 from control_plane.serving.oip import OpenInferenceService
-from control_plane.serving.published import Aliases
-from control_plane.serving.server import OPTION
+from control_plane.serving.published import Aliases, PublishedModels
+from control_plane.serving.server import OPTION, InferenceHealth, Offered, start_inference_server
 from control_plane.serving.server_dialled import TOKEN, ServerDialled, token_on_hand
+from control_plane.serving.service import InferenceService
 from control_plane.serving.tokens import TokenFile
 from control_plane.site_doors import server_credentials
 from shared.errors import ConfigError, Retryable, Untrusted

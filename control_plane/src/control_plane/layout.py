@@ -3,17 +3,21 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from control_plane.access.database import AccessDatabase
-from control_plane.access.desk import AccessDesk
-from control_plane.alerts.store import AlertStore
-from control_plane.audit.centre_log import CENTRE_LOG, CentreLog
-from control_plane.audit.inference_log import INFERENCE_LOG, InferenceLog
-from control_plane.audit.own_log import OwnLog
-from control_plane.audit.prediction_logger import AuditLogger
-from control_plane.enrolment import Authority, Enrolment, Register
-from control_plane.release.fleet_store import FleetStore
 from shared.log_key import LogKey
+
+if TYPE_CHECKING:  # each is loaded by the command that asks for it
+    from control_plane.access.desk import AccessDesk
+    from control_plane.alerts.store import AlertStore
+    from control_plane.audit.centre_log import CentreLog
+    from control_plane.audit.inference_log import InferenceLog
+    from control_plane.audit.own_log import OwnLog
+    from control_plane.audit.prediction_logger import AuditLogger
+    from control_plane.enrolment.authority import Authority
+    from control_plane.enrolment.enrolment import Enrolment
+    from control_plane.enrolment.register import Register
+    from control_plane.release.fleet_store import FleetStore
 
 FLEET_DATABASE = "PM_FLEET_DATABASE"  # an SQLAlchemy URL; a centre without it keeps a SQLite file
 
@@ -45,16 +49,23 @@ class Layout:
     def tracking_uri(self) -> str:
         return f"sqlite:///{self.data_dir.resolve()}/mlflow.db"
 
-    def store(self) -> FleetStore:
+    def store(self) -> "FleetStore":
         """Sites that have called, and the journal of roll-outs."""
+        from control_plane.release.fleet_store import FleetStore
+
         return FleetStore(os.environ.get(FLEET_DATABASE) or self.data_dir / "fleet.db")
 
-    def alert_store(self) -> AlertStore:
+    def alert_store(self) -> "AlertStore":
         """The operator's alarm list, and the notices of it."""
+        from control_plane.alerts.store import AlertStore
+
         return AlertStore(self.data_dir / "alerts.db")
 
-    def access(self) -> AccessDesk:
+    def access(self) -> "AccessDesk":
         """Accounts, sessions and API tokens of the web."""
+        from control_plane.access.database import AccessDatabase
+        from control_plane.access.desk import AccessDesk
+
         return AccessDesk(AccessDatabase(self.data_dir / "access.db"), self.centre_log())
 
     def witness_key(self) -> LogKey:
@@ -66,8 +77,10 @@ class Layout:
         """Whether the centre has put anything on its record yet."""
         return (self._centre_log / "log.db").exists()
 
-    def centre_log(self) -> CentreLog:
+    def centre_log(self) -> "CentreLog":
         """What the centre's people and services did; its key is made at the first call."""
+        from control_plane.audit.centre_log import CentreLog
+
         return CentreLog(self._centre_log, LogKey.load_or_create(self._centre_log / "centre.pem"))
 
     @property
@@ -79,12 +92,17 @@ class Layout:
         """Whether the centre's inference has put anything on its record yet."""
         return (self._inference / "log.db").exists()
 
-    def inference_log(self) -> InferenceLog:
+    def inference_log(self) -> "InferenceLog":
         """What the centre's inference answered; its key is made at the first call."""
+        from control_plane.audit.inference_log import InferenceLog
+
         return InferenceLog.of(self._inference)
 
-    def own_logs(self) -> dict[str, OwnLog]:
+    def own_logs(self) -> "dict[str, OwnLog]":
         """The centre's own logs that are there, by the names of their keys and folders."""
+        from control_plane.audit.centre_log import CENTRE_LOG
+        from control_plane.audit.inference_log import INFERENCE_LOG
+
         found: dict[str, OwnLog] = {}
         if self.has_centre_log:
             found[CENTRE_LOG] = self.centre_log()
@@ -92,8 +110,10 @@ class Layout:
             found[INFERENCE_LOG] = self.inference_log()
         return found
 
-    def audit_logger(self) -> AuditLogger:
+    def audit_logger(self) -> "AuditLogger":
         """What puts answers into `inference_log`; a context manager, for one process at a time."""
+        from control_plane.audit.prediction_logger import AuditLogger
+
         return AuditLogger(self._inference)
 
     @property
@@ -105,14 +125,20 @@ class Layout:
     def _inference(self) -> Path:
         return self.data_dir / "inference_log"
 
-    def authority(self) -> Authority:
+    def authority(self) -> "Authority":
         """The private certificate authority; its key is made at the first call of `begin`."""
+        from control_plane.enrolment.authority import Authority
+
         return Authority(self.data_dir / "enrolment")
 
-    def register(self) -> Register:
+    def register(self) -> "Register":
         """Tokens and certificates of the sites."""
+        from control_plane.enrolment.register import Register
+
         return Register(self.data_dir / "enrolment" / "register.db")
 
-    def enrolment(self, register: Register) -> Enrolment:
+    def enrolment(self, register: "Register") -> "Enrolment":
         """What grants and revokes certificates."""
+        from control_plane.enrolment.enrolment import Enrolment
+
         return Enrolment(self.authority(), register, self.repository, self.centre_log())

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import grpc
 
-from control_plane.enrolment import Admission, Refusals
+from control_plane.enrolment.admission import Admission
 from control_plane.enrolment.authority import ServerFiles
+from control_plane.enrolment.refusals import Refusals
 from control_plane.layout import Layout
 from control_plane.rpc.enrolment import EnrolmentService, start_enrolment_server
 from control_plane.rpc.fleet import FleetService, start_fleet_server

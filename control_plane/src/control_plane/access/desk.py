@@ -11,7 +11,7 @@ from control_plane.access.database import AccessDatabase
 from control_plane.access.limits import PER_ACCOUNT_MAX, PER_ADDRESS_MAX, Tries
 from control_plane.access.sessions import Sessions
 from control_plane.audit.centre_log import CentreAct, CentreLog
-from control_plane.enrolment import Refusals
+from control_plane.enrolment.refusals import Refusals
 from control_plane.serving.tokens import digest
 from shared.errors import Rejected
 

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from control_plane.commands.options import DataDir, Json
-from control_plane.enrolment import SiteRow
+from control_plane.enrolment.register import SiteRow
 from control_plane.layout import Layout
 from shared.command_line import console
 

@@ -9,7 +9,9 @@ from typing import Any
 import grpc
 
 from control_plane.audit.centre_log import CentreAct
-from control_plane.enrolment import Admission, Enrolment, Refusals
+from control_plane.enrolment.admission import Admission
+from control_plane.enrolment.enrolment import Enrolment
+from control_plane.enrolment.refusals import Refusals
 from control_plane.rpc.peer import peer_certificate
 from control_plane.rpc.server import start_server
 from control_plane.rpc.wrapping import Wrapping

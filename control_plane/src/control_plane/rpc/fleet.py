@@ -9,7 +9,7 @@ import structlog
 from cryptography import x509
 from google.protobuf.json_format import MessageToDict
 
-from control_plane.enrolment import Admission
+from control_plane.enrolment.admission import Admission
 from control_plane.release.fleet_store import FleetStore
 from control_plane.release.journal import answer_event, health_event
 from control_plane.rpc.lines import Answers, Commands, Line

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from control_plane.enrolment import Admission
+from control_plane.enrolment.admission import Admission
 from control_plane.enrolment.authority import ServerFiles
 from shared.errors import Rejected
 from shared.listen import listener

@@ -4,17 +4,3 @@ Enters: a raw window over gRPC (PRD 5.1), the image repository. Leaves: the same
 would give, and its entry on the record. Never: a model that is not published, a number that should have been
 withheld, an answer that waits for the record.
 """
-
-from control_plane.serving.engine import Engine
-from control_plane.serving.published import PublishedModels
-from control_plane.serving.server import InferenceHealth, Offered, start_inference_server
-from control_plane.serving.service import InferenceService
-
-__all__ = [
-    "Engine",
-    "InferenceHealth",
-    "InferenceService",
-    "Offered",
-    "PublishedModels",
-    "start_inference_server",
-]

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from control_plane.enrolment import Admission
+from control_plane.enrolment.admission import Admission
 from control_plane.rpc.peer import peer_certificate
 from control_plane.serving.caller import SITE
 from control_plane.serving.tokens import TokenFile
