@@ -5,32 +5,38 @@ vouched for; ingest then looks at fewer, and at last at one by the schemas alone
 stricter than the schema's and never laxer: what is refused, and why, is only ever said there.
 """
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Mapping, MutableSequence, Sequence
 from itertools import chain
-from operator import itemgetter, methodcaller
+from operator import itemgetter
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from control_plane.ingest.known_rows import KnownRows
 from control_plane.sinks.batch import Readings
 from control_plane.sinks.lake_tables import TABLES
-from shared.envelope import SEQ_DIGITS_MAX, Envelope, Headers, parse_headers
+from shared.envelope import SEQ_DIGITS_MAX, Envelope, Headers, headers, parse_headers
 from shared.errors import Rejected
-from shared.schemas import ComponentId, Quality, Telemetry
+from shared.schemas import ComponentId, Outgoing, Quality, Telemetry
 from shared.schemas.base import Name
 
 COLUMN_ROWS = 1_000  # are Python's objects at a time: few enough for a processor's cache
 WHOLE_MAX = 2**63 - 1  # what a column of the lake holds
 
 _Wholes = NDArray[np.int64]
+_Times = NDArray[np.datetime64]  # microseconds, UTC
+_Names = tuple[str, str, str]  # site, reactor, component
 
 _SCHEMA: pa.Schema = TABLES[Telemetry.SCHEMA].schema
-_PARTS = ("timestamp", "seq", "cycle", "metrics", "quality")  # the columns that differ from row to row
+# The columns that differ from row to row.
+_TYPES = {name: _SCHEMA.field(name).type for name in ("timestamp", "seq", "cycle", "metrics", "quality")}
+_NO_TIMES = np.array([], "M8[us]")
 _NAME = TypeAdapter(Name)
 # Of a time as pydantic writes it, in UTC; it reads many other forms, and Arrow not quite the same ones.
 _TIME_CHARS = frozenset({20, *range(22, 28)})
@@ -58,6 +64,10 @@ _IN_DOUBT = (
 )  # pydantic's, Arrow's: ValueError
 _envelope = itemgetter(*Envelope._fields)
 _decode = msgspec.json.Decoder(_Body).decode
+# Headers as a site writes them: all of a component's have the same ones, but for the last two.
+_USUAL = list(headers(Outgoing(Telemetry.SCHEMA, "s/r/c", 0, b""), "-", 0, "-"))
+_SAME = len(_USUAL) - 2
+_SEQ, _ID = _USUAL[_SAME:]
 
 
 class _Place(NamedTuple):
@@ -72,6 +82,33 @@ class _Places(dict[tuple[Any, ...], int]):
 
     def __init__(self) -> None:
         self.all: list[_Place] = []
+        self._usual: dict[_Names, tuple[int, Headers]] = {}  # by component: its place and its headers but two
+
+    def of(self, marks: Sequence[Headers], names: Sequence[_Names]) -> tuple[Sequence[int], Sequence[bytes]]:
+        """Places and row numbers of some messages; an error of whatever kind when one is in doubt."""
+        try:
+            return self._as_usual(marks, names)
+        except _IN_DOUBT:
+            return self._one_by_one(marks, names)
+
+    def _as_usual(self, marks: Any, names: Sequence[_Names]) -> tuple[Sequence[int], Sequence[bytes]]:
+        """Headers that differ from those checked before in the row number alone."""
+        codes, same = zip(*map(self._usual.__getitem__, names), strict=True)
+        ends, seqs = zip(*[mark[_SAME] for mark in marks], strict=True)
+        sound = tuple(mark[:_SAME] for mark in marks) == same and ends.count(_SEQ) == len(marks)
+        if not sound or any(len(mark) != len(_USUAL) or mark[-1][0] != _ID for mark in marks):
+            raise ValueError("other headers than before")
+        return codes, seqs
+
+    def _one_by_one(self, marks: Any, names: Sequence[_Names]) -> tuple[Sequence[int], Sequence[bytes]]:
+        schemas, sites, stores, seqs, hashes = zip(*(_envelope(dict(m or ())) for m in marks), strict=True)
+        codes = [
+            self[*said, *name] for *said, name in zip(schemas, sites, stores, hashes, names, strict=True)
+        ]
+        for mark, name, code in zip(marks, names, codes, strict=True):
+            if isinstance(mark, list) and [header for header, _ in mark] == _USUAL:
+                self._usual[name] = code, mark[:_SAME]
+        return codes, seqs
 
     def __missing__(self, key: tuple[Any, ...]) -> int:
         schema, site, store_id, config_hash, *names = key
@@ -97,6 +134,28 @@ class Gathered(NamedTuple):
     repeats: Mapping[str, int]
 
 
+class _Maps:
+    """A map for each row: their sizes, and the keys and values of all."""
+
+    def __init__(self, values: MutableSequence[Any]) -> None:
+        self._sizes, self._keys, self._values = [0], list[str](), values
+
+    def extend(self, rows: Sequence[dict[str, Any]]) -> None:
+        """More rows."""
+        self._sizes += map(len, rows)
+        self._keys += chain.from_iterable(rows)
+        self._values.extend(chain.from_iterable(map(dict.values, rows)))
+
+    def column(self, kind: pa.MapType) -> pa.Array:
+        """All of them."""
+        values = np.asarray(self._values) if isinstance(self._values, array) else self._values
+        return pa.MapArray.from_arrays(
+            np.cumsum(self._sizes, dtype=np.int32),
+            pa.array(self._keys, kind.key_type),
+            pa.array(values, kind.item_type),
+        )
+
+
 class ReadingColumns:
     """The readings of one batch, in the order in which they came."""
 
@@ -109,25 +168,31 @@ class ReadingColumns:
         self._begin()
 
     def _begin(self) -> None:
-        self._times: list[pa.Array] = []
+        self._times: list[_Times] = []
         self._seqs: list[bytes] = []
         self._cycles: list[int | None] = []
-        self._metrics: list[dict[str, float]] = []
-        self._qualities: list[dict[str, Quality]] = []
+        self._metrics, self._qualities = _Maps(array("d")), _Maps([])
 
     def take(self, marks: Sequence[Headers], bodies: Sequence[bytes]) -> bool:
         """Whether all of these messages are readings; if not, none is taken."""
+        if self._known.room < len(self._codes) + len(bodies):
+            return False  # what is new must be said row by row
         try:
-            codes, seqs, times, rows = self._checked(marks, bodies)
+            stamps, *names, metrics, qualities, cycles = zip(*map(astuple, map(_decode, bodies)), strict=True)
+            if any(qualities):
+                _check_apart(metrics, qualities)
+            codes, seqs = self._places.of(marks, list(zip(*names, strict=True)))
+            _check_row_numbers(seqs)
+            times = _times(stamps)
         except _IN_DOUBT:
             return False
         self._codes += codes
         self._bodies += bodies
         self._times.append(times)
         self._seqs += seqs
-        self._cycles += [row.cycle for row in rows]
-        self._metrics += [row.metrics for row in rows]
-        self._qualities += [row.quality for row in rows]
+        self._cycles += cycles
+        self._metrics.extend(metrics)
+        self._qualities.extend(qualities)
         if len(self._seqs) >= COLUMN_ROWS:
             self._to_columns()
         return True
@@ -141,43 +206,22 @@ class ReadingColumns:
         place = _Place(own, record.component_id)
         self._codes.append(self._places[key] if key in self._places else self._places.note(key, place))
         self._bodies.append(body)
-        self._times.append(pa.array([record.timestamp], _SCHEMA.field("timestamp").type))
+        self._times.append(np.array([record.timestamp.replace(tzinfo=None)], "M8[us]"))
         self._seqs.append(b"%d" % envelope.seq)
         self._cycles.append(record.cycle)
-        self._metrics.append(record.metrics)
-        self._qualities.append(record.quality)
+        self._metrics.extend([record.metrics])
+        self._qualities.extend([record.quality])
         return True
 
-    def _checked(
-        self, marks: Sequence[Headers], bodies: Sequence[bytes]
-    ) -> tuple[list[int], Sequence[bytes], pa.Array, list[_Body]]:
-        """Places, row numbers, times and bodies; an error of whatever kind when one is in doubt."""
-        if self._known.room < len(self._codes) + len(bodies):
-            raise ValueError("what is new must be said row by row")
-        schemas, sites, stores, seqs, hashes = zip(*(_envelope(dict(m or ())) for m in marks), strict=True)
-        _check_row_numbers(seqs)
-        rows = [_decode(body) for body in bodies]
-        if any(row.metrics.keys() & row.quality.keys() for row in rows if row.quality):
-            raise ValueError("a number and a reason for the same tag")
-        names = (
-            [row.site_id for row in rows],
-            [row.reactor_id for row in rows],
-            [row.component for row in rows],
-        )
-        places = self._places
-        codes = [places[key] for key in zip(schemas, sites, stores, hashes, *names, strict=True)]
-        return codes, seqs, _times([row.timestamp for row in rows]), rows
-
     def _to_columns(self) -> None:
-        types = {name: _SCHEMA.field(name).type for name in _PARTS}
         columns = [
-            pa.chunked_array(self._times, types["timestamp"]).combine_chunks(),
-            pa.array(self._seqs, pa.binary()).cast(pa.string()).cast(types["seq"]),
-            pa.array(self._cycles, types["cycle"]),
-            _maps(self._metrics, types["metrics"]),
-            _maps(self._qualities, types["quality"]),
+            pa.array(np.concatenate([_NO_TIMES, *self._times]), _TYPES["timestamp"]),
+            pa.array(self._seqs, pa.binary()).cast(pa.string()).cast(_TYPES["seq"]),
+            pa.array(self._cycles, _TYPES["cycle"]),
+            self._metrics.column(_TYPES["metrics"]),
+            self._qualities.column(_TYPES["quality"]),
         ]
-        self._done.append(pa.RecordBatch.from_arrays(columns, list(_PARTS)))
+        self._done.append(pa.RecordBatch.from_arrays(columns, list(_TYPES)))
         self._begin()
 
     def gathered(self) -> Gathered:
@@ -195,7 +239,7 @@ class ReadingColumns:
         columns = {
             name: pa.array(values, pa.string()).take(pa.array(codes)) for name, values in per_place.items()
         }
-        columns |= {name: parts[name] for name in _PARTS}
+        columns |= {name: parts[name] for name in _TYPES}
         table = pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA).combine_chunks()
         readings = Readings(table, self._bodies, codes, [p.component.key for p in places])
         is_new, repeats = self._news(codes, parts["seq"].to_numpy())
@@ -222,16 +266,17 @@ def _check_row_numbers(seqs: Sequence[bytes]) -> None:
         raise ValueError("not a row number")
 
 
-def _times(stamps: list[str]) -> pa.Array:
-    """Arrow reads ISO 8601, but for what is checked here as pydantic does."""
-    utc = "\n".join([*stamps, ""]).count("Z\n")
-    if utc != len(stamps) or min(stamps) < _YEAR_MIN or not _TIME_CHARS.issuperset(map(len, stamps)):
+def _times(stamps: Sequence[str]) -> _Times:
+    """numpy reads ISO 8601, and more; what it and pydantic might not read alike is left out."""
+    text, rows = "\n".join([*stamps, ""]), len(stamps)
+    usual = text.count("-") == text.count(":") == 2 * rows and text.count("T") == text.count("Z\n") == rows
+    if not usual or len(text.split()) != rows or min(stamps) < _YEAR_MIN:
         raise ValueError("not in the usual form")
-    return pa.array(stamps, pa.string()).cast(_SCHEMA.field("timestamp").type)
+    if not _TIME_CHARS.issuperset(map(len, stamps)):
+        raise ValueError("not as long as usual")
+    return np.array([stamp[:-1] for stamp in stamps], "M8[us]")
 
 
-def _maps(rows: Sequence[Mapping[str, Any]], kind: pa.MapType) -> pa.Array:
-    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32) if any(rows) else np.zeros(len(rows) + 1, np.int32)
-    keys = pa.array(list(chain.from_iterable(rows)), kind.key_type)
-    items = pa.array(list(chain.from_iterable(map(methodcaller("values"), rows))), kind.item_type)
-    return pa.MapArray.from_arrays(ends, keys, items)
+def _check_apart(metrics: Sequence[dict[str, float]], qualities: Sequence[dict[str, Quality]]) -> None:
+    if any(numbers.keys() & reasons.keys() for numbers, reasons in zip(metrics, qualities, strict=True)):
+        raise ValueError("a number and a reason for the same tag")
