@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 
 import structlog
 from confluent_kafka import (
@@ -122,16 +123,13 @@ class Ingest:
         last: dict[_Place, Message] = {}
         for messages in self._gather(consumer):
             with _no_garbage():
-                topics = [*map(Message.topic, messages)]
-                places = zip(topics, map(Message.partition, messages), strict=True)
-                last.update(zip(places, messages, strict=True))
-                for topic in dict.fromkeys(topics):
-                    own = (
-                        messages
-                        if topics.count(topic) == len(topics)
-                        else [message for message in messages if message.topic() == topic]
-                    )
-                    self._intake.judge(_chunk(topic, own), dead_letters)
+                for topic, run in groupby(messages, Message.topic):
+                    own = list(run)
+                    self._intake.judge(_chunk(topic or "", own), dead_letters)
+                    for partition, message in dict(
+                        zip(map(Message.partition, own), own, strict=True)
+                    ).items():
+                        last[topic or "", partition or 0] = message
                 messages.clear()  # their memory is the next ones', and still in the processor's cache
         waits = _StaysInGroup(stop, consumer, self._early)
         self._intake.settle(waits)

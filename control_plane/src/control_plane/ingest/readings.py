@@ -150,10 +150,15 @@ class _Maps:
         """All of them."""
         values = np.asarray(self._values) if isinstance(self._values, array) else self._values
         return pa.MapArray.from_arrays(
-            np.cumsum(self._sizes, dtype=np.int32),
-            pa.array(self._keys, kind.key_type),
-            pa.array(values, kind.item_type),
+            np.cumsum(self._sizes, dtype=np.int32), self._key_column(), pa.array(values, kind.item_type)
         )
+
+    def _key_column(self) -> pa.Array:
+        """Made of one row's keys where all rows have the same, as those of one kind of component do."""
+        rows, own = len(self._sizes) - 1, self._keys[: self._sizes[-1]]
+        if rows and self._keys == own * rows:
+            return pa.array(own, pa.string()).take(pa.array(np.tile(np.arange(len(own)), rows)))
+        return pa.array(self._keys, pa.string())
 
 
 class ReadingColumns:
