@@ -41,6 +41,8 @@ _NAME = TypeAdapter(Name)
 # Of a time as pydantic writes it, in UTC; it reads many other forms, and Arrow not quite the same ones.
 _TIME_CHARS = frozenset({20, *range(22, 28)})
 _YEAR_MIN = "0001"
+_signs = itemgetter(4, 7, 10, 13, 16, 19, -1)
+_WHOLE_SECONDS, _FINER = tuple("--T::ZZ"), tuple("--T::.Z")
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -272,13 +274,16 @@ def _check_row_numbers(seqs: Sequence[bytes]) -> None:
 
 
 def _times(stamps: Sequence[str]) -> _Times:
-    """numpy reads ISO 8601, and more; what it and pydantic might not read alike is left out."""
-    text, rows = "\n".join([*stamps, ""]), len(stamps)
-    usual = text.count("-") == text.count(":") == 2 * rows and text.count("T") == text.count("Z\n") == rows
-    if not usual or len(text.split()) != rows or min(stamps) < _YEAR_MIN:
+    """numpy also reads zones, blanks and odd years: each sign must stand in its place, all else be digits."""
+    text, rows, signs = "\n".join([*stamps, ""]), len(stamps), [*map(_signs, stamps)]
+    whole, fine = signs.count(_WHOLE_SECONDS), signs.count(_FINER)
+    expected = [rows, rows, rows, 2 * rows, 2 * rows, fine]
+    if whole + fine != rows or [*map(text.count, "TZ\n-:.")] != expected:
         raise ValueError("not in the usual form")
+    if not text.encode().translate(None, b"TZ\n-:.").isdigit() or min(stamps) < _YEAR_MIN:
+        raise ValueError("no number, or no such year")
     if not _TIME_CHARS.issuperset(map(len, stamps)):
-        raise ValueError("not as long as usual")
+        raise ValueError("finer than a microsecond")
     return np.array([stamp[:-1] for stamp in stamps], "M8[us]")
 
 
