@@ -16,28 +16,24 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import astuple
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from control_plane.ingest.known_rows import KnownRows
+from control_plane.ingest.reading_places import IN_DOUBT, Place, Places
 from control_plane.sinks.batch import Readings
 from control_plane.sinks.lake_tables import TABLES
-from shared.envelope import SEQ_DIGITS_MAX, Envelope, Headers, headers, parse_headers
-from shared.errors import Rejected
-from shared.schemas import ComponentId, Outgoing, Quality, Telemetry
-from shared.schemas.base import Name
+from shared.envelope import SEQ_DIGITS_MAX, Envelope, Headers
+from shared.schemas import Quality, Telemetry
 
 COLUMN_ROWS = 1_000  # are Python's objects at a time: few enough for a processor's cache
 WHOLE_MAX = 2**63 - 1  # what a column of the lake holds
 
 _Wholes = NDArray[np.int64]
 _Times = NDArray[np.datetime64]  # microseconds, UTC
-_Names = tuple[str, str, str]  # site, reactor, component
 
 _SCHEMA: pa.Schema = TABLES[Telemetry.SCHEMA].schema
 # The columns that differ from row to row.
 _TYPES = {name: _SCHEMA.field(name).type for name in ("timestamp", "seq", "cycle", "metrics", "quality")}
 _NO_TIMES = np.array([], "M8[us]")
-_NAME = TypeAdapter(Name)
 # Of a time as pydantic writes it, in UTC; it reads many other forms, and Arrow not quite the same ones.
 _TIME_CHARS = frozenset({20, *range(22, 28)})
 _YEAR_MIN = "0001"
@@ -57,76 +53,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     cycle: Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)] | None = None
 
 
-_IN_DOUBT = (
-    ValueError,
-    TypeError,
-    LookupError,
-    msgspec.MsgspecError,
-    Rejected,
-)  # pydantic's, Arrow's: ValueError
-_envelope = itemgetter(*Envelope._fields)
 _decode = msgspec.json.Decoder(_Body).decode
-# Headers as a site writes them: all of a component's have the same ones, but for the last two.
-_USUAL = list(headers(Outgoing(Telemetry.SCHEMA, "s/r/c", 0, b""), "-", 0, "-"))
-_SAME = len(_USUAL) - 2
-_SEQ, _ID = _USUAL[_SAME:]
-
-
-class _Place(NamedTuple):
-    """What a row has in common with all of its component and store."""
-
-    envelope: Envelope
-    component: ComponentId
-
-
-class _Places(dict[tuple[Any, ...], int]):
-    """The number of each place, by the headers and names that say it; what is met first is checked then."""
-
-    def __init__(self) -> None:
-        self.all: list[_Place] = []
-        self._usual: dict[_Names, tuple[int, Headers]] = {}  # by component: its place and its headers but two
-
-    def of(self, marks: Sequence[Headers], names: Sequence[_Names]) -> tuple[Sequence[int], Sequence[bytes]]:
-        """Places and row numbers of some messages; an error of whatever kind when one is in doubt."""
-        try:
-            return self._as_usual(marks, names)
-        except _IN_DOUBT:
-            return self._one_by_one(marks, names)
-
-    def _as_usual(self, marks: Any, names: Sequence[_Names]) -> tuple[Sequence[int], Sequence[bytes]]:
-        """Headers that differ from those checked before in the row number alone."""
-        codes, same = zip(*map(self._usual.__getitem__, names), strict=True)
-        ends, seqs = zip(*[mark[_SAME] for mark in marks], strict=True)
-        sound = tuple(mark[:_SAME] for mark in marks) == same and ends.count(_SEQ) == len(marks)
-        if not sound or any(len(mark) != len(_USUAL) or mark[-1][0] != _ID for mark in marks):
-            raise ValueError("other headers than before")
-        return codes, seqs
-
-    def _one_by_one(self, marks: Any, names: Sequence[_Names]) -> tuple[Sequence[int], Sequence[bytes]]:
-        schemas, sites, stores, seqs, hashes = zip(*(_envelope(dict(m or ())) for m in marks), strict=True)
-        codes = [
-            self[*said, *name] for *said, name in zip(schemas, sites, stores, hashes, names, strict=True)
-        ]
-        for mark, name, code in zip(marks, names, codes, strict=True):
-            if isinstance(mark, list) and [header for header, _ in mark] == _USUAL:
-                self._usual[name] = code, mark[:_SAME]
-        return codes, seqs
-
-    def __missing__(self, key: tuple[Any, ...]) -> int:
-        schema, site, store_id, config_hash, *names = key
-        envelope = parse_headers(
-            dict(zip(Envelope._fields, (schema, site, store_id, "0", config_hash), strict=True))
-        )
-        component = ComponentId(*map(_NAME.validate_python, names))
-        if (envelope.schema, envelope.site) != (Telemetry.SCHEMA, component.site_id):
-            raise ValueError("not a reading of this site")
-        return self.note(key, _Place(envelope, component))
-
-    def note(self, key: tuple[Any, ...], place: _Place) -> int:
-        """A place that was checked elsewhere."""
-        self[key] = len(self.all)
-        self.all.append(place)
-        return self[key]
 
 
 class Gathered(NamedTuple):
@@ -168,7 +95,7 @@ class ReadingColumns:
 
     def __init__(self, known: KnownRows) -> None:
         self._known = known
-        self._places = _Places()
+        self._places = Places()
         self._codes: list[int] = []  # of the places
         self._bodies: list[bytes] = []
         self._done: list[pa.RecordBatch] = []
@@ -191,7 +118,7 @@ class ReadingColumns:
             codes, seqs = self._places.of(marks, list(zip(*names, strict=True)))
             _check_row_numbers(seqs)
             times = _times(stamps)
-        except _IN_DOUBT:
+        except IN_DOUBT:
             return False
         self._codes += codes
         self._bodies += bodies
@@ -210,7 +137,7 @@ class ReadingColumns:
             return False
         own = envelope._replace(seq=0)
         key = (*own, *record.component_id)
-        place = _Place(own, record.component_id)
+        place = Place(own, record.component_id)
         self._codes.append(self._places[key] if key in self._places else self._places.note(key, place))
         self._bodies.append(body)
         self._times.append(np.array([record.timestamp.replace(tzinfo=None)], "M8[us]"))
