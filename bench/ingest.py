@@ -8,6 +8,7 @@ consumer that takes as few messages at a time as ingest does, which spares it ma
 cache. Limit: at least 0.4 of the bare consumer.
 """
 
+import argparse
 import json
 import os
 import tempfile
@@ -37,6 +38,7 @@ RATIO_MIN = 0.4
 
 def main() -> None:
     """Print records per second and core of both, and the ratio; the last line is JSON."""
+    argparse.ArgumentParser(prog="python -m bench.ingest", description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder)) as broker:
         print(f"putting {RECORDS:,} readings on Kafka", flush=True)
         send(broker.bootstrap, 0, RECORDS)

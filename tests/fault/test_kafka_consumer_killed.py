@@ -1,6 +1,6 @@
 """SIGKILL for the ingest at random moments while a real Kafka's topic is read.
 
-At length: CONSUMER_RECORDS=1000000 CONSUMER_KILLS=20 (about 10 minutes).
+At length: CONSUMER_RECORDS=1000000 CONSUMER_KILLS=20 (about 10 minutes); with CONSUMER_BATCH=50000 as in use.
 """
 
 import os

@@ -4,6 +4,7 @@ It says "ready" when it begins to read. Before the lake each record goes to a se
 `store_id seq` lines, as it would go to InfluxDB.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake import LakeReader, LakeWriter
 from tests.support.dying_ingest import AtOnce
 
-BATCH_MESSAGES = 5_000  # so that a life has several commits, and may end in the middle of one
+# So that a short life has several commits, and may end in the middle of one; at length: production's own.
+BATCH_MESSAGES = int(os.environ.get("CONSUMER_BATCH", "5000"))
 
 
 class Seen:

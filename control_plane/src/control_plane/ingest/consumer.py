@@ -1,10 +1,12 @@
 """The ingest loop. It has a thread of its own: librdkafka's calls block."""
 
+import gc
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 
 import structlog
 from confluent_kafka import (
@@ -120,10 +122,15 @@ class Ingest:
     def _step(self, consumer: Consumer, dead_letters: KafkaDeadLetters, stop: threading.Event) -> None:
         last: dict[_Place, Message] = {}
         for messages in self._gather(consumer):
-            for place, own in _by_partition(messages).items():
-                self._intake.judge(_chunk(place[0], own), dead_letters)
-                last[place] = own[-1]
-            messages.clear()  # their memory is the next ones', and still in the processor's cache
+            with _no_garbage():
+                for topic, run in groupby(messages, Message.topic):
+                    own = list(run)
+                    self._intake.judge(_chunk(topic or "", own), dead_letters)
+                    for partition, message in dict(
+                        zip(map(Message.partition, own), own, strict=True)
+                    ).items():
+                        last[topic or "", partition or 0] = message
+                messages.clear()  # their memory is the next ones', and still in the processor's cache
         waits = _StaysInGroup(stop, consumer, self._early)
         self._intake.settle(waits)
         waits.resume()
@@ -149,12 +156,14 @@ class Ingest:
 
     def _sound(self, found: list[Message]) -> list[Message]:
         """Those that are messages; the others say what is wrong."""
-        messages = [message for message in found if message.error() is None]
+        messages = found
+        if any(map(Message.error, found)):
+            messages = [message for message in found if message.error() is None]
+            for error in map(Message.error, found):
+                if error is not None:
+                    self._on_error(error)
         if messages:
             self._trouble = None
-        for message in found if len(messages) < len(found) else ():
-            if (error := message.error()) is not None:
-                self._on_error(error)
         return messages
 
     def _note_progress(self, consumer: Consumer, asker: Consumer) -> None:
@@ -202,6 +211,16 @@ class _StaysInGroup:
             self._consumer.resume(self._consumer.assignment())
 
 
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Python does not look for cyclic garbage meanwhile: messages make none, and many objects to look at."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def next_offsets(messages: Iterable[Message]) -> list[TopicPartition]:
     """What to commit for exactly these messages: of each partition, the offset after its last."""
     last: dict[_Place, int] = {}
@@ -211,16 +230,9 @@ def next_offsets(messages: Iterable[Message]) -> list[TopicPartition]:
     return [TopicPartition(*place, offset + 1) for place, offset in last.items()]
 
 
-def _by_partition(messages: Iterable[Message]) -> dict[_Place, list[Message]]:
-    found: dict[_Place, list[Message]] = defaultdict(list)
-    for message in messages:
-        found[message.topic() or "", message.partition() or 0].append(message)
-    return found
-
-
 def _chunk(topic: str, messages: Sequence[Message]) -> Chunk:
-    headers, bodies = [m.headers() for m in messages], [m.value() or b"" for m in messages]
-    return Chunk(topic, headers, bodies, partial(_received, messages))
+    headers, bodies = [*map(Message.headers, messages)], [*map(Message.value, messages)]
+    return Chunk(topic, headers, [body or b"" for body in bodies], partial(_received, messages))
 
 
 def _received(messages: Sequence[Message], at: int) -> Received:

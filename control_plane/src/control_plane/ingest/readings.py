@@ -5,36 +5,40 @@ vouched for; ingest then looks at fewer, and at last at one by the schemas alone
 stricter than the schema's and never laxer: what is refused, and why, is only ever said there.
 """
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Mapping, MutableSequence, Sequence
 from itertools import chain
-from operator import itemgetter, methodcaller
+from operator import itemgetter
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import astuple
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from control_plane.ingest.known_rows import KnownRows
+from control_plane.ingest.reading_places import IN_DOUBT, Place, Places
 from control_plane.sinks.batch import Readings
 from control_plane.sinks.lake_tables import TABLES
-from shared.envelope import SEQ_DIGITS_MAX, Envelope, Headers, parse_headers
-from shared.errors import Rejected
-from shared.schemas import ComponentId, Quality, Telemetry
-from shared.schemas.base import Name
+from shared.envelope import SEQ_DIGITS_MAX, Envelope, Headers
+from shared.schemas import Quality, Telemetry
 
 COLUMN_ROWS = 1_000  # are Python's objects at a time: few enough for a processor's cache
 WHOLE_MAX = 2**63 - 1  # what a column of the lake holds
 
 _Wholes = NDArray[np.int64]
+_Times = NDArray[np.datetime64]  # microseconds, UTC
 
 _SCHEMA: pa.Schema = TABLES[Telemetry.SCHEMA].schema
-_PARTS = ("timestamp", "seq", "cycle", "metrics", "quality")  # the columns that differ from row to row
-_NAME = TypeAdapter(Name)
+# The columns that differ from row to row.
+_TYPES = {name: _SCHEMA.field(name).type for name in ("timestamp", "seq", "cycle", "metrics", "quality")}
+_NO_TIMES = np.array([], "M8[us]")
 # Of a time as pydantic writes it, in UTC; it reads many other forms, and Arrow not quite the same ones.
 _TIME_CHARS = frozenset({20, *range(22, 28)})
 _YEAR_MIN = "0001"
+_signs = itemgetter(4, 7, 10, 13, 16, 19, -1)
+_WHOLE_SECONDS, _FINER = tuple("--T::ZZ"), tuple("--T::.Z")
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -49,45 +53,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     cycle: Annotated[int, msgspec.Meta(ge=0, le=WHOLE_MAX)] | None = None
 
 
-_IN_DOUBT = (
-    ValueError,
-    TypeError,
-    LookupError,
-    msgspec.MsgspecError,
-    Rejected,
-)  # pydantic's, Arrow's: ValueError
-_envelope = itemgetter(*Envelope._fields)
 _decode = msgspec.json.Decoder(_Body).decode
-
-
-class _Place(NamedTuple):
-    """What a row has in common with all of its component and store."""
-
-    envelope: Envelope
-    component: ComponentId
-
-
-class _Places(dict[tuple[Any, ...], int]):
-    """The number of each place, by the headers and names that say it; what is met first is checked then."""
-
-    def __init__(self) -> None:
-        self.all: list[_Place] = []
-
-    def __missing__(self, key: tuple[Any, ...]) -> int:
-        schema, site, store_id, config_hash, *names = key
-        envelope = parse_headers(
-            dict(zip(Envelope._fields, (schema, site, store_id, "0", config_hash), strict=True))
-        )
-        component = ComponentId(*map(_NAME.validate_python, names))
-        if (envelope.schema, envelope.site) != (Telemetry.SCHEMA, component.site_id):
-            raise ValueError("not a reading of this site")
-        return self.note(key, _Place(envelope, component))
-
-    def note(self, key: tuple[Any, ...], place: _Place) -> int:
-        """A place that was checked elsewhere."""
-        self[key] = len(self.all)
-        self.all.append(place)
-        return self[key]
 
 
 class Gathered(NamedTuple):
@@ -97,37 +63,70 @@ class Gathered(NamedTuple):
     repeats: Mapping[str, int]
 
 
+class _Maps:
+    """A map for each row: their sizes, and the keys and values of all."""
+
+    def __init__(self, values: MutableSequence[Any]) -> None:
+        self._sizes, self._keys, self._values = [0], list[str](), values
+
+    def extend(self, rows: Sequence[dict[str, Any]]) -> None:
+        """More rows."""
+        self._sizes += map(len, rows)
+        self._keys += chain.from_iterable(rows)
+        self._values.extend(chain.from_iterable(map(dict.values, rows)))
+
+    def column(self, kind: pa.MapType) -> pa.Array:
+        """All of them."""
+        values = np.asarray(self._values) if isinstance(self._values, array) else self._values
+        return pa.MapArray.from_arrays(
+            np.cumsum(self._sizes, dtype=np.int32), self._key_column(), pa.array(values, kind.item_type)
+        )
+
+    def _key_column(self) -> pa.Array:
+        """Made of one row's keys where all rows have the same, as those of one kind of component do."""
+        rows, own = len(self._sizes) - 1, self._keys[: self._sizes[-1]]
+        if rows and self._keys == own * rows:
+            return pa.array(own, pa.string()).take(pa.array(np.tile(np.arange(len(own)), rows)))
+        return pa.array(self._keys, pa.string())
+
+
 class ReadingColumns:
     """The readings of one batch, in the order in which they came."""
 
     def __init__(self, known: KnownRows) -> None:
         self._known = known
-        self._places = _Places()
+        self._places = Places()
         self._codes: list[int] = []  # of the places
         self._bodies: list[bytes] = []
         self._done: list[pa.RecordBatch] = []
         self._begin()
 
     def _begin(self) -> None:
-        self._times: list[pa.Array] = []
+        self._times: list[_Times] = []
         self._seqs: list[bytes] = []
         self._cycles: list[int | None] = []
-        self._metrics: list[dict[str, float]] = []
-        self._qualities: list[dict[str, Quality]] = []
+        self._metrics, self._qualities = _Maps(array("d")), _Maps([])
 
     def take(self, marks: Sequence[Headers], bodies: Sequence[bytes]) -> bool:
         """Whether all of these messages are readings; if not, none is taken."""
+        if self._known.room < len(self._codes) + len(bodies):
+            return False  # what is new must be said row by row
         try:
-            codes, seqs, times, rows = self._checked(marks, bodies)
-        except _IN_DOUBT:
+            stamps, *names, metrics, qualities, cycles = zip(*map(astuple, map(_decode, bodies)), strict=True)
+            if any(qualities):
+                _check_apart(metrics, qualities)
+            codes, seqs = self._places.of(marks, list(zip(*names, strict=True)))
+            _check_row_numbers(seqs)
+            times = _times(stamps)
+        except IN_DOUBT:
             return False
         self._codes += codes
         self._bodies += bodies
         self._times.append(times)
         self._seqs += seqs
-        self._cycles += [row.cycle for row in rows]
-        self._metrics += [row.metrics for row in rows]
-        self._qualities += [row.quality for row in rows]
+        self._cycles += cycles
+        self._metrics.extend(metrics)
+        self._qualities.extend(qualities)
         if len(self._seqs) >= COLUMN_ROWS:
             self._to_columns()
         return True
@@ -138,46 +137,25 @@ class ReadingColumns:
             return False
         own = envelope._replace(seq=0)
         key = (*own, *record.component_id)
-        place = _Place(own, record.component_id)
+        place = Place(own, record.component_id)
         self._codes.append(self._places[key] if key in self._places else self._places.note(key, place))
         self._bodies.append(body)
-        self._times.append(pa.array([record.timestamp], _SCHEMA.field("timestamp").type))
+        self._times.append(np.array([record.timestamp.replace(tzinfo=None)], "M8[us]"))
         self._seqs.append(b"%d" % envelope.seq)
         self._cycles.append(record.cycle)
-        self._metrics.append(record.metrics)
-        self._qualities.append(record.quality)
+        self._metrics.extend([record.metrics])
+        self._qualities.extend([record.quality])
         return True
 
-    def _checked(
-        self, marks: Sequence[Headers], bodies: Sequence[bytes]
-    ) -> tuple[list[int], Sequence[bytes], pa.Array, list[_Body]]:
-        """Places, row numbers, times and bodies; an error of whatever kind when one is in doubt."""
-        if self._known.room < len(self._codes) + len(bodies):
-            raise ValueError("what is new must be said row by row")
-        schemas, sites, stores, seqs, hashes = zip(*(_envelope(dict(m or ())) for m in marks), strict=True)
-        _check_row_numbers(seqs)
-        rows = [_decode(body) for body in bodies]
-        if any(row.metrics.keys() & row.quality.keys() for row in rows if row.quality):
-            raise ValueError("a number and a reason for the same tag")
-        names = (
-            [row.site_id for row in rows],
-            [row.reactor_id for row in rows],
-            [row.component for row in rows],
-        )
-        places = self._places
-        codes = [places[key] for key in zip(schemas, sites, stores, hashes, *names, strict=True)]
-        return codes, seqs, _times([row.timestamp for row in rows]), rows
-
     def _to_columns(self) -> None:
-        types = {name: _SCHEMA.field(name).type for name in _PARTS}
         columns = [
-            pa.chunked_array(self._times, types["timestamp"]).combine_chunks(),
-            pa.array(self._seqs, pa.binary()).cast(pa.string()).cast(types["seq"]),
-            pa.array(self._cycles, types["cycle"]),
-            _maps(self._metrics, types["metrics"]),
-            _maps(self._qualities, types["quality"]),
+            pa.array(np.concatenate([_NO_TIMES, *self._times]), _TYPES["timestamp"]),
+            pa.array(self._seqs, pa.binary()).cast(pa.string()).cast(_TYPES["seq"]),
+            pa.array(self._cycles, _TYPES["cycle"]),
+            self._metrics.column(_TYPES["metrics"]),
+            self._qualities.column(_TYPES["quality"]),
         ]
-        self._done.append(pa.RecordBatch.from_arrays(columns, list(_PARTS)))
+        self._done.append(pa.RecordBatch.from_arrays(columns, list(_TYPES)))
         self._begin()
 
     def gathered(self) -> Gathered:
@@ -195,7 +173,7 @@ class ReadingColumns:
         columns = {
             name: pa.array(values, pa.string()).take(pa.array(codes)) for name, values in per_place.items()
         }
-        columns |= {name: parts[name] for name in _PARTS}
+        columns |= {name: parts[name] for name in _TYPES}
         table = pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA).combine_chunks()
         readings = Readings(table, self._bodies, codes, [p.component.key for p in places])
         is_new, repeats = self._news(codes, parts["seq"].to_numpy())
@@ -222,16 +200,20 @@ def _check_row_numbers(seqs: Sequence[bytes]) -> None:
         raise ValueError("not a row number")
 
 
-def _times(stamps: list[str]) -> pa.Array:
-    """Arrow reads ISO 8601, but for what is checked here as pydantic does."""
-    utc = "\n".join([*stamps, ""]).count("Z\n")
-    if utc != len(stamps) or min(stamps) < _YEAR_MIN or not _TIME_CHARS.issuperset(map(len, stamps)):
+def _times(stamps: Sequence[str]) -> _Times:
+    """numpy also reads zones, blanks and odd years: each sign must stand in its place, all else be digits."""
+    text, rows, signs = "\n".join([*stamps, ""]), len(stamps), [*map(_signs, stamps)]
+    whole, fine = signs.count(_WHOLE_SECONDS), signs.count(_FINER)
+    expected = [rows, rows, rows, 2 * rows, 2 * rows, fine]
+    if whole + fine != rows or [*map(text.count, "TZ\n-:.")] != expected:
         raise ValueError("not in the usual form")
-    return pa.array(stamps, pa.string()).cast(_SCHEMA.field("timestamp").type)
+    if not text.encode().translate(None, b"TZ\n-:.").isdigit() or min(stamps) < _YEAR_MIN:
+        raise ValueError("no number, or no such year")
+    if not _TIME_CHARS.issuperset(map(len, stamps)):
+        raise ValueError("finer than a microsecond")
+    return np.array([stamp[:-1] for stamp in stamps], "M8[us]")
 
 
-def _maps(rows: Sequence[Mapping[str, Any]], kind: pa.MapType) -> pa.Array:
-    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32) if any(rows) else np.zeros(len(rows) + 1, np.int32)
-    keys = pa.array(list(chain.from_iterable(rows)), kind.key_type)
-    items = pa.array(list(chain.from_iterable(map(methodcaller("values"), rows))), kind.item_type)
-    return pa.MapArray.from_arrays(ends, keys, items)
+def _check_apart(metrics: Sequence[dict[str, float]], qualities: Sequence[dict[str, Quality]]) -> None:
+    if any(numbers.keys() & reasons.keys() for numbers, reasons in zip(metrics, qualities, strict=True)):
+        raise ValueError("a number and a reason for the same tag")

@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import structlog
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
@@ -29,6 +36,19 @@ KEPT = {  # a reader that has opened a table can go on reading it for this long
     "delta.deletedFileRetentionDuration": "interval 1 hours",  # replaced files, until vacuum
     "delta.logRetentionDuration": "interval 1 hours",  # commits, once a checkpoint covers them
 }
+_NUMBERS = (
+    "timestamp",
+    "seq",
+    "cycle",
+    "metrics.key_value.value",
+)  # hardly one is there twice: no dictionary
+_WRITTEN = WriterProperties(
+    compression="SNAPPY",
+    default_column_properties=ColumnProperties(statistics_enabled="CHUNK"),  # Delta asks for no finer ones
+    column_properties=dict.fromkeys(
+        _NUMBERS, ColumnProperties(statistics_enabled="CHUNK", dictionary_enabled=False)
+    ),
+)
 
 log = structlog.get_logger()
 
@@ -92,6 +112,7 @@ class LakeWriter:
             write_deltalake(
                 table, rows, mode="append", schema_mode="merge",
                 commit_properties=CommitProperties(app_transactions=[Transaction(WRITER, number)]),
+                writer_properties=_WRITTEN,
             )  # fmt: skip
         self._numbers[spec.name] = self._tried.pop(spec.name)
 
