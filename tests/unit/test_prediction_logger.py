@@ -233,9 +233,10 @@ def test_half_a_character_is_on_the_record(tmp_path):
     assert len(Layout(tmp_path).inference_log().prediction_ids()) == 1
 
 
-def test_what_commits_is_a_process_of_its_own_that_is_begun_again(tmp_path, monkeypatch):
+def test_what_commits_much_is_a_process_of_its_own_that_is_begun_again(tmp_path, monkeypatch):
     """Killed, it takes nothing with it: the next one commits all, and that one was late is on the record."""
     monkeypatch.setattr(prediction_logger, "COMMIT_PERIOD_S", 0.05)
+    monkeypatch.setattr(prediction_logger, "APART_BYTES_MIN", 0)
     record = Layout(tmp_path).inference_log()
     with Layout(tmp_path).audit_logger() as logger:
         ids = [log_one(logger, 1)]

@@ -1,8 +1,9 @@
 """`AuditLogger` (PRD 7.1): every answer of the centre's inference goes on its record.
 
-The caller pays for one append to a file (see `spool`); a process beside it commits what was appended, in
-groups, to the transparency log (see `committing`). Nothing here raises to the caller: what could not be put
-on the record is counted, and that is itself on the record at the next commit.
+The caller pays for one append to a file (see `spool`). What was appended is committed in groups to the
+transparency log: by a thread where it is little, by a process beside it where it is much, because what
+commits keeps the interpreter longer than what answers (see `committing`). Nothing here raises to the caller:
+what could not be put on the record is counted, and that is itself on the record at the next commit.
 """
 
 import json
@@ -28,6 +29,7 @@ from control_plane.audit.spool import Spool
 from control_plane.audit.troubles import Troubles, failure
 from shared.errors import PmStackError
 
+APART_BYTES_MIN = 128 * 1024  # of a group that a process commits: 50 answers or more, 10 ms of work
 COMMIT_PERIOD_S = 0.5  # how long an answer waits for its checkpoint at most, when the disk takes it
 RETRY_MAX_S = 30.0  # between tries while the log cannot be written
 CLOSE_TIMEOUT_S = 30.0
@@ -129,12 +131,18 @@ class AuditLogger:
         self._spool.close()
 
     def _commit_on(self) -> None:
-        """In a process of its own: what commits takes the interpreter longer than what answers."""
         wait_s, committer = COMMIT_PERIOD_S, Committer(self._folder)
+
+        def commit_segment(number: int) -> None:
+            if self._spool.size(number) < APART_BYTES_MIN:
+                commit(self._record, self._spool, number)
+            else:
+                committer.commit(number)
+
         while not self._wake.wait(wait_s):
             with self._committing:
                 try:
-                    self._commit(committer.commit)
+                    self._commit(commit_segment)
                     wait_s = COMMIT_PERIOD_S
                 except Exception as error:  # a thread that ended would leave all later calls uncommitted
                     self._troubles.note("late", error)

@@ -60,7 +60,7 @@ class Spool:
             ) from error
         self._lock_file = lock
         self._next = max([after, *self.numbers()]) + 1
-        self._waiting = sum(self._path(number).stat().st_size for number in self.numbers())
+        self._waiting = sum(map(self.size, self.numbers()))
 
     def append(self, record: bytes) -> None:
         """Add a record; OSError or Retryable (full) when it is not there, and later ones are unharmed."""
@@ -94,11 +94,14 @@ class Spool:
         records = list(_records(data))
         return Segment(records, len(data) - sum(_HEAD.size + len(record) for record in records))
 
+    def size(self, number: int) -> int:
+        """Bytes of a segment."""
+        return self._path(number).stat().st_size
+
     def remove(self, number: int) -> None:
         """Forget a segment whose records are in the log."""
-        path = self._path(number)
-        size = path.stat().st_size
-        path.unlink()
+        size = self.size(number)
+        self._path(number).unlink()
         with self._guard:
             self._waiting -= size
 
