@@ -117,9 +117,10 @@ async def test_start_and_stop_are_on_the_record_and_restarts_continue_it(rig):
 
 
 async def test_a_library_that_swallows_a_cancellation_does_not_keep_the_agent_from_ending(rig, monkeypatch):
-    swallowed = []
+    swallowed, reading = [], asyncio.Event()
 
     async def read(self):
+        reading.set()
         try:
             await asyncio.sleep(DEADLINE_S)
         except asyncio.CancelledError:
@@ -132,7 +133,7 @@ async def test_a_library_that_swallows_a_cancellation_does_not_keep_the_agent_fr
     monkeypatch.setattr("edge_agent.sources.ModbusSource.read", read)
     async with asyncio.timeout(DEADLINE_S / 2):
         async with rig.agent():
-            await asyncio.sleep(1.0)
+            await reading.wait()
     assert swallowed
     assert rig.events(AuditEvent.AGENT_STOPPED)
 

@@ -31,7 +31,6 @@ from control_plane.release.renewal import keep_fresh
 from control_plane.rpc.fleet import FleetService
 from control_plane.rpc.server import STOP_GRACE_S
 from control_plane.site_doors import SiteDoors
-from shared import collector
 from shared.errors import Retryable
 from shared.kafka_client import KafkaClientSettings
 from shared.listen import listener
@@ -123,7 +122,6 @@ class Centre:
             self._begin(inference.follow())
         if Part.INGEST in parts:
             threads.append(asyncio.create_task(asyncio.to_thread(self._ingest, ingest_stop, say)))
-        collector.settle()
         try:
             ended = asyncio.create_task(stop.wait())
             await asyncio.wait([ended, *self._tasks, *threads], return_when=asyncio.FIRST_COMPLETED)

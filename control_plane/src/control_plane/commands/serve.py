@@ -32,6 +32,7 @@ from control_plane.inference_door import InferenceSettings, Releases
 from control_plane.ingest.routing import load_routes
 from control_plane.layout import Layout
 from control_plane.release.director_keys import DirectorKeys
+from shared import collector
 from shared.errors import ConfigError
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
@@ -179,6 +180,7 @@ def serve(
         notice_settings(os.environ), ingest_metrics, _web_tls(web_certificate, web_key),
         oidc_settings(os.environ),
     )  # fmt: skip
+    collector.settle()
     uvloop.run(_until_told(Centre(settings, fleet)))
 
 
