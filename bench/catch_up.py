@@ -13,10 +13,10 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from edge_agent import collector
 from edge_agent.forward import Forwarder
 from edge_agent.forward.settings import producer_config
 from edge_agent.outbox import Outbox, OutboxLimits, OutboxStore, Row
+from shared import collector
 from shared.envelope import headers
 from shared.schemas import Outgoing
 

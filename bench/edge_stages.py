@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.edge_site import SITE, TAGS, release
-from edge_agent import collector
 from edge_agent.line import Line, score_together
 from edge_agent.outbox import OutboxStore
 from edge_agent.scoring import Scorer
 from edge_agent.sources import source_for
+from shared import collector
 from shared.reactor_config import load_fleet
 
 WARM_POLLS = 11  # a window is scored from 10 cycles on
