@@ -55,7 +55,7 @@ class Story:
             self._wait_for("broker")
         self._train_and_hold_ceremony()
         self._approve_and_publish()
-        with self._step(f"make the account {ACCOUNT} for the console, and a token for this view of it"):
+        with self._step(f"add the account {ACCOUNT} for the console, and a token for this view of it"):
             self._make_account()
         with self._step("start the centre: ingest, fleet service, repositories, inference, console"):
             self._start_centre()

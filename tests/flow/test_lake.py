@@ -1,5 +1,6 @@
 """The lake holds what it was given, in columns that a query can use."""
 
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -66,6 +67,25 @@ def test_lake_keeps_numbers_quality_and_origin(lake):
     assert reader.rows("SELECT severity FROM alerts WHERE kind = $kind", kind="anomaly") == [
         {"severity": "alarm"}
     ]
+
+
+def test_a_question_sees_what_came_since_the_last_and_a_lake_that_was_made_anew(lake, tmp_path):
+    """Files are listed once for each version; the same number of another table is another version."""
+    writer, reader = lake
+
+    def seqs():
+        return [row["seq"] for row in reader.rows("SELECT seq FROM telemetry ORDER BY seq")]
+
+    writer.accept([arrival(telemetry(1), 1)])
+    assert (seqs(), seqs()) == ([1], [1])
+    writer.accept([arrival(telemetry(2), 2)])
+    assert seqs() == [1, 2]
+    shutil.rmtree(tmp_path / "telemetry")
+    again = LakeWriter(tmp_path)
+    again.create()
+    for seq in (3, 4):
+        again.accept([arrival(telemetry(seq), seq)])
+    assert seqs() == [3, 4]
 
 
 def test_spans_show_where_row_numbers_are_missing(lake):

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,9 @@ class LakeReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._found: dict[
+            str, tuple[tuple[str, int], ds.Dataset]
+        ] = {}  # by table: of which version, its files
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """Run `sql` (DuckDB; parameters as `$name`) and return its rows; times are aware UTC.
@@ -176,9 +180,18 @@ class LakeReader:
 
     def _dataset(self, spec: TableSpec) -> ds.Dataset:
         try:
-            return open_table(self._path, spec.name).to_pyarrow_dataset()
+            table = open_table(self._path, spec.name)
+            return _files(self._path, spec.name, str(table.metadata().id), table.version())
         except TableNotFoundError as error:
             raise Retryable(f"{self._path}: no table {spec.name} yet; ingest makes it") from error
+
+
+@lru_cache(maxsize=2 * len(TABLES))
+def _files(lake: Path, name: str, _table_id: str, version: int) -> ds.Dataset:
+    """Those of a table's version: to list many takes longer than to ask a question of them."""
+    table = open_table(lake, name)
+    table.load_as_version(version)
+    return table.to_pyarrow_dataset()
 
 
 _NO_NOTES = (
