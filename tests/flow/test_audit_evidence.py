@@ -262,6 +262,20 @@ def test_the_log_of_the_centres_acts_is_co_signed_and_kept_as_files(layout, tmp_
 
 
 @pytest.mark.parametrize(("log", "add"), [("centre", act), ("inference", infer)])
+def test_a_log_of_the_centres_own_is_exported_whole(layout, tmp_path, log, add):
+    """Its entries and checkpoints are the service's, not the lake's, which has none of them."""
+    add(layout, 3)
+    look(layout)
+    to = tmp_path / "inspection"
+    assert call("export", "--site", log, "--to", to, "--data-dir", layout.data_dir)[0] == 0
+    own = layout.own_logs()[log]
+    assert (to / "entries.jsonl").read_bytes().splitlines() == [leaf.data for leaf in own.leaves()]
+    notes = [path.read_text() for path in sorted((to / "checkpoints").iterdir())]
+    assert len(notes) > 0
+    assert notes == own.checkpoints()
+
+
+@pytest.mark.parametrize(("log", "add"), [("centre", act), ("inference", infer)])
 def test_a_log_of_the_centres_own_that_is_taken_away_is_missed(layout, log, add):
     """By the keys that somebody noted; and by the files of the witness, where its key has gone too."""
     add(layout, 3)

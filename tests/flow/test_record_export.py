@@ -68,9 +68,11 @@ async def test_the_loop_goes_on_while_one_is_made_and_a_second_is_told_to_wait(l
     (await first).file.close()
 
 
-@pytest.mark.parametrize("site", ["ID01", "../centre", "inference", ""])
+@pytest.mark.parametrize("site", ["ID01", "../centre", "centre", "inference", ""])
 async def test_what_is_no_site_with_a_record_is_refused_with_what_there_is(layout, site):
-    with pytest.raises(Rejected, match=f"there is a co-signed record of {SITE}"):
+    for own in ("centre", "inference"):  # co-signed too, and no site's
+        shutil.copytree(layout.tiles / SITE, layout.tiles / own)
+    with pytest.raises(Rejected, match=f"there is a co-signed record of {SITE}$"):
         await ExportDesk(layout, zipped).make(site, "an inspector")
 
 

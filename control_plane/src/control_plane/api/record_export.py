@@ -28,10 +28,10 @@ from control_plane.access.visitor import visitor_of
 from control_plane.api.lake_follower import LAKE_ERRORS
 from control_plane.audit.centre_log import CentreAct
 from control_plane.audit.export import export
-from control_plane.audit.inference_log import INFERENCE_LOG
 from control_plane.audit.tiles import TileStore
 from control_plane.layout import Layout
 from shared.errors import PmStackError, Rejected, Retryable
+from shared.schemas.base import OWN_NAMES
 
 _PREFIX = ".export-"  # of the folder in which one is made; one that a crash left goes with the next
 _CHUNK_BYTES = 1 << 16
@@ -75,7 +75,7 @@ class ExportDesk:
         """Whose record can be exported: something of it has been co-signed. Blocking."""
         folders = self._layout.tiles.iterdir() if self._layout.tiles.is_dir() else ()
         return sorted(
-            each.name for each in folders if each.name != INFERENCE_LOG and TileStore(each).checkpoint()
+            each.name for each in folders if each.name not in OWN_NAMES and TileStore(each).checkpoint()
         )
 
     async def make(self, site: str, who: str) -> Zipped:

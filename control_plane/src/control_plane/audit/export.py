@@ -97,12 +97,13 @@ def _fill(layout: Layout, site: str, keys: dict[str, VerifierKey], folder: Path)
 
 
 def _copy_log(layout: Layout, site: str, folder: Path) -> None:
-    archive = LakeArchive(LakeReader(layout.lake))
+    archive, own = LakeArchive(LakeReader(layout.lake)), layout.own_logs().get(site)
     with read_alone(layout.tiles / site):
         shutil.copytree(layout.tiles / site, folder / "audit" / site)
     with (folder / "entries.jsonl").open("wb") as file:
-        file.writelines(leaf.data + b"\n" for leaf in archive.leaves(site))
-    _write_notes(folder / "checkpoints", archive.checkpoints(site))
+        leaves = archive.leaves(site) if own is None else own.leaves()
+        file.writelines(leaf.data + b"\n" for leaf in leaves)
+    _write_notes(folder / "checkpoints", archive.checkpoints(site) if own is None else own.checkpoints())
     co_signed = sorted((layout.witness / site).glob("*.note"), key=lambda path: int(path.stem))
     _write_notes(folder / "co-signed", [path.read_text() for path in co_signed])
 
