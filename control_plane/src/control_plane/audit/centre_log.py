@@ -13,11 +13,9 @@ from contextlib import closing, contextmanager
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from control_plane.audit.archive import Leaf
 from control_plane.audit.own_log import OwnLog
-from control_plane.audit.verify import canonical_problem
 from shared.canonical import canonical_json
 from shared.checkpoint import Checkpoint, sign_note
 from shared.errors import ConfigError
@@ -109,18 +107,7 @@ class CentreEntry(Frozen):
 class CentreLog(OwnLog):
     """The centre's log in `folder`; any number of processes may hold one."""
 
-    origin, title = ORIGIN, CENTRE
-
-    @staticmethod
-    def entry_problem(leaf: Leaf) -> str | None:
-        """The fault in an entry of this log, if there is one."""
-        try:
-            entry = CentreEntry.model_validate_json(leaf.data)
-        except ValidationError as error:
-            return f"is no entry of the centre's log: {error.errors()[0]['msg']}"
-        if entry.index != leaf.index:
-            return f"says it is entry {entry.index}"
-        return canonical_problem(entry.leaf, leaf.data)
+    origin, title, name, entry = ORIGIN, CENTRE, "the centre's log", CentreEntry
 
     def note(self, act: CentreAct, subject: str, **detail: str | int | float | bool) -> int:
         """Put an act on the record, flushed to disk with its checkpoint; its index.

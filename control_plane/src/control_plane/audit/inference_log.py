@@ -12,12 +12,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from pydantic import ValidationError
-
 from control_plane.audit.archive import Leaf
 from control_plane.audit.inference_entry import InferenceEntry
 from control_plane.audit.own_log import OwnLog
-from control_plane.audit.verify import canonical_problem
 from shared.checkpoint import Checkpoint, sign_note
 from shared.errors import ConfigError
 from shared.log_key import LogKey
@@ -52,23 +49,12 @@ CREATE TABLE IF NOT EXISTS tree (
 class InferenceLog(OwnLog):
     """The log in `folder`."""
 
-    origin, title = ORIGIN, INFERENCE
+    origin, title, name, entry = ORIGIN, INFERENCE, "the inference log", InferenceEntry
 
     @classmethod
     def of(cls, folder: Path) -> Self:
         """With the key that lies there, made at the first call."""
         return cls(folder, LogKey.load_or_create(folder / "inference.pem"))
-
-    @staticmethod
-    def entry_problem(leaf: Leaf) -> str | None:
-        """The fault in an entry of this log, if there is one."""
-        try:
-            entry = InferenceEntry.model_validate_json(leaf.data)
-        except ValidationError as error:
-            return f"is no entry of the inference log: {error.errors()[0]['msg']}"
-        if entry.index != leaf.index:
-            return f"says it is entry {entry.index}"
-        return canonical_problem(entry.leaf, leaf.data)
 
     def create(self) -> None:
         """Make the file; ConfigError when it is damaged."""

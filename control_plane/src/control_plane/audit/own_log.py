@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
 from control_plane.audit.archive import SIZE_MAX, Leaf
-from control_plane.audit.verify import SiteVerification, verify_log
+from control_plane.audit.verify import SiteVerification, canonical_problem, verify_log
 from shared.checkpoint import VerifierKey
 from shared.log_key import LogKey
 
@@ -17,6 +19,8 @@ class OwnLog(ABC):
 
     origin: ClassVar[str]
     title: ClassVar[str]  # beside sites' names, none of which has a space
+    name: ClassVar[str]  # in words
+    entry: ClassVar[Any]  # the class of an entry: `index`, and the bytes that are hashed as `leaf()`
 
     def __init__(self, folder: Path, key: LogKey) -> None:
         self._path, self._key = folder / "log.db", key
@@ -54,10 +58,16 @@ class OwnLog(ABC):
         counts = self._rows("SELECT count(*) FROM checkpoints WHERE size <= ?", up_to)
         return next((count for (count,) in counts), 0)
 
-    @staticmethod
-    @abstractmethod
-    def entry_problem(leaf: Leaf) -> str | None:
+    @classmethod
+    def entry_problem(cls, leaf: Leaf) -> str | None:
         """The fault in an entry of this log, if there is one."""
+        try:
+            entry = cls.entry.model_validate_json(leaf.data)
+        except ValidationError as error:
+            return f"is no entry of {cls.name}: {error.errors()[0]['msg']}"
+        if entry.index != leaf.index:
+            return f"says it is entry {entry.index}"
+        return canonical_problem(entry.leaf, leaf.data)
 
     @abstractmethod
     def _rows(self, sql: str, *values: Any) -> Iterable[Sequence[Any]]:
