@@ -55,11 +55,11 @@ def telemetry(cycles, value):
 class Site:
     """A centre with a lake and the sink, as ingest makes them at a start."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, release=RELEASE) -> None:
         self.centre = Centre(folder)
         self.layout = self.centre.layout
         self.folder = self.layout.lake
-        self.centre.publish(*RELEASE)
+        self.centre.publish(*release)
         self.lake = LakeReader(self.folder)
         self.writer = LakeWriter(self.folder)
         self.writer.create()
@@ -128,6 +128,29 @@ async def test_the_centre_says_what_the_edge_would_say_and_alarms_when_it_is_low
     assert [(row["state"], row["seq"]) for row in alerts] == [("raised", 10), ("cleared", 13)]
     assert len({row["alert_id"] for row in alerts}) == 1
     assert read_accounts(site.folder) == []  # no site owes these row numbers
+
+
+async def test_a_standstill_is_withheld_as_at_the_edge_and_the_centres_alarm_stands(tmp_path):
+    """The same code by the rule that the release brings: no number, and no alert, while it stands still."""
+    release = make_release(operating={"shaft_speed": 2.0, "flow_rate": 2.0})
+    site = Site(tmp_path, release)
+    stopped = telemetry(range(13, 33), 5000.0)  # all but what tells of the standstill looks healthy
+    for arrival in stopped:
+        arrival.record.metrics.update(shaft_speed=0.0, flow_rate=0.0)
+    batch = [*telemetry(range(1, 13), 5.0), *stopped, *telemetry(range(33, 43), 5.0)]
+    async with door(site.centre) as address:
+        scoring = site.scoring(address)
+        await until_ready(address)
+        await accept(scoring, batch)
+    edge, window = Scorer.load(*release), WindowBuffer(PLACE, "coolant_pump", SPEC)
+    theirs = edge.score_many([w for arrival in batch if (w := window.push(arrival.record))])
+    found = site.predictions()
+    assert [row["withheld_because"] for row in found] == [each.withheld_because for each in theirs]
+    reasons = {row["seq"]: row["withheld_because"] for row in found}
+    assert [reasons[seq] for seq in (12, 13, 32, 33, 41)] == [None, *["not_running"] * 2, None, None]
+    assert {row["rul"] for row in found if 13 <= row["seq"] <= 32} == {None}
+    alerts = site.lake.rows("SELECT state, seq FROM alerts ORDER BY seq")
+    assert [(row["state"], row["seq"]) for row in alerts] == [("raised", 10)]
 
 
 async def test_rows_that_come_again_are_not_predicted_again(site):

@@ -76,6 +76,7 @@ def _component(
         "cycle_register": common.get("cycle_register", CYCLE_REGISTER),
     } | part
     merged["tags"] = _tags(part.get("tags", common.get("tags")))
+    merged["operating"] = part.get("operating", _of_tags(common.get("operating", {}), merged["tags"]))
     if isinstance(part.get("thresholds", {}), dict):
         merged["thresholds"] = common.get("thresholds", {}) | part.get("thresholds", {})
     merged["alarms"] = _alarms(common.get("alarms", {}), part.get("alarms", {}))
@@ -91,6 +92,13 @@ def _alarms(common: Any, own: Any) -> Any:
         if isinstance(settings, dict) and isinstance(common.get(kind), dict):
             kinds[kind] = common[kind] | settings
     return kinds
+
+
+def _of_tags(common: Any, tags: Any) -> Any:
+    """What the type says of tags that the component has: it may have tags of its own."""
+    if not (isinstance(common, dict) and isinstance(tags, dict)):
+        return common
+    return {tag: least for tag, least in common.items() if tag in tags}
 
 
 def _tags(tags: Any) -> Any:

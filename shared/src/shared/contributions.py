@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shared.errors import Rejected
 from shared.interpret import Fields
 from shared.normal import normal_window
+from shared.operation import rows_in_operation
 from shared.schemas import Contribution, Manifest, RulState
 from shared.schemas.prediction import CONTRIBUTIONS_MAX
 
@@ -71,6 +72,7 @@ def contributions(model: Runs, values: Floats, of: Subject) -> list[Contribution
     """
     if not model.manifest.references or not np.isfinite(values).any():
         return []
+    values = rows_in_operation(values, model.manifest.operating, model.manifest.feature_spec)
     normal = normal_window(values, model.manifest)
     asked = _farthest(values, normal, model.manifest)
     effects = _effects(model, values, normal, asked, of)

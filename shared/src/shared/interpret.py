@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import Rejected
+from shared.operation import rows_in_operation, standstills
 from shared.schemas import Manifest, RulState, Window
 from shared.schemas.calibration import HORIZON_FRACTION, Interval
 from shared.sensors import look_at
 
 OUT_OF_DISTRIBUTION = "out_of_distribution"
+INTERVAL_TOO_WIDE = "interval_too_wide"  # it holds every RUL that the release can tell apart
 
 Floats = NDArray[np.float32]
 Outputs = Mapping[str, Floats]
@@ -27,16 +29,18 @@ Fields = dict[str, Any]
 class Answers:
     """What a model says of `N` windows, by column; rows become the fields of records one by one.
 
-    `interval` is in cycles and holds only where `troubles` has no word, `is_ood` and `beyond` are False:
-    `each` sees to that. It is None where the release has no RUL.
+    `interval` is in cycles and holds only where `troubles` and `standstills` have no word, `is_ood`,
+    `is_wide` and `beyond` are False: `each` sees to that. It is None where the release has no RUL.
     """
 
     manifest: Manifest
     raw: Outputs  # each `(N, k)`
     missing: list[dict[str, int]]
     troubles: list[str | None]
+    standstills: list[str | None]
     is_anomaly: list[bool]
     is_ood: list[bool]
+    is_wide: list[bool]
     beyond: list[bool]
     interval: Interval | None
 
@@ -68,17 +72,19 @@ class Answers:
             "withheld_because": because,
             "anomaly_score": raw["anomaly_score"][0],
             "anomaly_threshold": self.manifest.anomaly_threshold,
-            "is_anomaly": self.is_anomaly[number],
+            "is_anomaly": self.is_anomaly[number] and not self.standstills[number],
             "ood_score": raw["ood_score"][0],
             "ood_threshold": self.manifest.ood_threshold,
             "is_ood": self.is_ood[number],
         }
 
     def _state(self, number: int) -> tuple[RulState, str | None]:
-        """Sensors before the model's own doubt, and that before its horizon."""
+        """A standstill before sensors, these before the model's own doubts, and those before its horizon."""
         if self.interval is None:
-            return RulState.NOT_MODELLED, None
-        because = self.troubles[number] or (OUT_OF_DISTRIBUTION if self.is_ood[number] else None)
+            return RulState.NOT_MODELLED, self.standstills[number]
+        unlike = OUT_OF_DISTRIBUTION if self.is_ood[number] else None
+        wide = INTERVAL_TOO_WIDE if self.is_wide[number] else None
+        because = self.standstills[number] or self.troubles[number] or unlike or wide
         if because:
             return RulState.WITHHELD, because
         return RulState.BEYOND_HORIZON if self.beyond[number] else RulState.OK, None
@@ -102,17 +108,20 @@ def interpret(outputs: Outputs, manifest: Manifest, window: Window) -> Fields:
 def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> Answers:
     """What the outputs for raw windows `(N, W, T)` mean; each output's first axis has length N."""
     raw = {name: outputs[name].reshape(len(values), -1) for name in manifest.outputs}
-    sensors = look_at(values, manifest)
+    spec = manifest.feature_spec
+    sensors = look_at(rows_in_operation(values, manifest.operating, spec), manifest)
     interval = _interval(raw.get("rul"), manifest)
-    far = np.inf if manifest.horizon_cycles is None else HORIZON_FRACTION * manifest.horizon_cycles
+    horizon = np.inf if manifest.horizon_cycles is None else manifest.horizon_cycles
     return Answers(
         manifest=manifest,
         raw=raw,
-        missing=sensors.missing_by_tag(manifest.feature_spec.tags),
-        troubles=sensors.troubles(manifest.feature_spec.tags),
+        missing=sensors.missing_by_tag(spec.tags),
+        troubles=sensors.troubles(spec.tags),
+        standstills=standstills(values, manifest.operating, spec),
         is_anomaly=(raw["anomaly_score"][:, 0] > manifest.anomaly_threshold).tolist(),
         is_ood=(raw["ood_score"][:, 0] > manifest.ood_threshold).tolist(),
-        beyond=[] if interval is None else (interval.median >= far).tolist(),
+        is_wide=[] if interval is None else ((interval.low <= 0) & (interval.high >= horizon)).tolist(),
+        beyond=[] if interval is None else (interval.median >= HORIZON_FRACTION * horizon).tolist(),
         interval=interval,
     )
 

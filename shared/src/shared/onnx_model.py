@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shared.errors import Rejected, Untrusted
 from shared.features import window_features
+from shared.operation import rows_in_operation
 from shared.schemas import Manifest
 
 # Windows in every run, the last one filled up, because a row's bits hang on how many rows are run with it.
@@ -52,6 +53,8 @@ class OnnxModel:
     def run(self, values: Floats, block: int = BLOCK_WINDOWS) -> dict[str, Floats]:
         """Every output for raw windows `(N, W, T)`, NaN where a value was bad; first axes are N.
 
+        What was read while the component stood still counts as not read (`Manifest.operating`).
+
         A window has the same bits alone, as a replay runs it, and among others, as a poll does: kernels
         choose their loops by the number of rows, so that number is always `block`.
         Rejected when there is none, when they are not of the release's cycles and tags, when the graph
@@ -79,8 +82,9 @@ class OnnxModel:
     def _features(self, values: Floats) -> Floats:
         if not len(values):
             raise Rejected(f"{self.manifest.folder}: no window to score; give at least one")
+        spec = self.manifest.feature_spec
         try:
-            return window_features(values, self.manifest.feature_spec)
+            return window_features(rows_in_operation(values, self.manifest.operating, spec), spec)
         except ValueError as error:
             raise Rejected(f"{self.manifest.folder}: {error}") from error
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from shared.alarm_config import Alarms
 from shared.config_defaults import with_defaults
@@ -190,6 +198,11 @@ class Component(Section):
     )
     readable_gaps: tuple[Gap, ...] = ()
     tags: dict[Name, Tag] = Field(min_length=1)
+    operating: dict[Name, FiniteFloat] = Field(
+        default_factory=dict,
+        description="operating tags, each with its least value in operation, in its unit; with every one "
+        "below, the component stands still. Goes into a model with its training",
+    )
     thresholds: Thresholds = Field(default_factory=Thresholds)
     alarms: Alarms = Field(default_factory=Alarms)
 
@@ -216,6 +229,13 @@ class Component(Section):
         unknown = sorted({fault.tag for fault in self.faults if fault.tag} - self.tags.keys())
         if unknown:
             raise ValueError(f"faults name {unknown}; the tags are {sorted(self.tags)}")
+        return self
+
+    @model_validator(mode="after")
+    def _operating_names_tags(self) -> Self:
+        unknown = sorted(self.operating.keys() - self.tags.keys())
+        if unknown:
+            raise ValueError(f"operating names {unknown}; the tags are {sorted(self.tags)}")
         return self
 
     @model_validator(mode="after")

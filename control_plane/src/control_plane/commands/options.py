@@ -10,7 +10,7 @@ import typer
 from shared.config_defaults import builtin_types
 from shared.errors import ConfigError
 from shared.kafka_client import VARIABLE
-from shared.reactor_config import Tag, load_fleet, parse_fleet
+from shared.reactor_config import Component, Tag, load_fleet, parse_fleet
 
 PASSPHRASE = "PM_KEY_PASSPHRASE"  # noqa: S105 - the name of a variable
 
@@ -85,12 +85,17 @@ def passphrase(of: Path | str) -> str:
 
 
 def tags_of(component_type: str, fleet: Path | None) -> dict[str, Tag]:
-    """The type's tags: of the first component of that type in the fleet, else the built-in ones."""
+    """The type's tags: of `component_of`."""
+    return component_of(component_type, fleet).tags
+
+
+def component_of(component_type: str, fleet: Path | None) -> Component:
+    """The first component of that type in the fleet, else the built-in one."""
     found = load_fleet(fleet) if fleet else None
     if found is None and component_type in builtin_types():
         found = parse_fleet({"S": {"R": {"c": {"type": component_type}}}}, "--component-type")
     for component in (found.components() if found else {}).values():
         if component.type == component_type:
-            return component.tags
+            return component
     known = ", ".join(builtin_types())
     raise ConfigError("--component-type", [f"found {component_type!r}; the built-in types are {known}"])

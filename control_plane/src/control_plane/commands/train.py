@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from control_plane.commands.options import ExperimentOption, FleetOption, TrackingUri, tags_of
+from control_plane.commands.options import ExperimentOption, FleetOption, TrackingUri, component_of
 from control_plane.registry.mlflow_client import EXPERIMENT, DatasetRef, RunRecord
 from control_plane.registry.mlflow_registry import MANIFEST_FILE, TORCHSCRIPT_FILE, ModelRegistry
 from control_plane.registry.mlmodel import MODEL_FILE
@@ -44,7 +44,7 @@ def train(
     from control_plane.training.workflow import train as run
 
     settings = read_settings(config, {"epochs": epochs, "seed": seed})
-    tags = tags_of(component_type, fleet)
+    component = component_of(component_type, fleet)
     output.mkdir(parents=True, exist_ok=True)
 
     def say(text: str) -> None:
@@ -52,8 +52,8 @@ def train(
             print(text, flush=True)
 
     trained = run(
-        component_type, tags, data, settings.training, rows_per_file, output / PICTURE, say,
-        settings.window_cycles,
+        component_type, component.tags, data, settings.training, rows_per_file, output / PICTURE, say,
+        settings.window_cycles, component.operating,
     )  # fmt: skip
     say("registering with MLflow")
     found = DatasetRef(str(data), trained.manifest.training_data_version, trained.data_version)

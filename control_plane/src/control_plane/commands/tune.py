@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from control_plane.commands.options import ExperimentOption, FleetOption, Json, TrackingUri, tags_of
+from control_plane.commands.options import ExperimentOption, FleetOption, Json, TrackingUri, component_of
 from control_plane.registry.mlflow_client import EXPERIMENT, DatasetRef, MlflowClient, RunRecord
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def tune(
 
     read_settings(config, {})
     wanted = read_space(space)
-    tags = tags_of(component_type, fleet)
-    objective = TrialTraining(component_type, tags, data, read_values(config) if config else {})
+    component, base = component_of(component_type, fleet), read_values(config) if config else {}
+    objective = TrialTraining(component_type, component.tags, data, base, component.operating)
     objective.check(wanted, str(space))
     search = Search(storage, study or component_type, wanted, objective.fingerprint(wanted))
     journal = _Journal(MlflowClient(tracking_uri, experiment), search.study(), data, trials, quiet=as_json)

@@ -80,7 +80,7 @@ class AnomalyGauge:
         prediction = component.prediction
         self._score.show(wording.anomaly(prediction))
         abnormal = prediction is not None and prediction.is_anomaly
-        self._word.show("" if prediction is None else "Abnormal" if abnormal else "Normal")
+        self._word.show(wording.anomaly_word(prediction))
         attribute(self._word, "data-level", Level.WARNING.value if abnormal else None)
         share = None
         if prediction and prediction.anomaly_score is not None and prediction.anomaly_threshold:

@@ -14,6 +14,7 @@ from control_plane.api.models import (
     Reading,
 )
 from control_plane.ingest.completeness import Account
+from shared.operation import STANDSTILL
 from shared.reactor_config import Tag
 from shared.schemas import Contribution, Prediction, RulState, Severity
 from shared.schemas.calibration import Calibration
@@ -156,6 +157,15 @@ def anomaly(prediction: PredictionView | None) -> str:
     if prediction is None or prediction.anomaly_score is None or prediction.anomaly_threshold is None:
         return NOTHING
     return f"{prediction.anomaly_score:.2f}, limit {prediction.anomaly_threshold:.2f}"
+
+
+def anomaly_word(prediction: PredictionView | None) -> str:
+    """What the score says of the component: at a standstill nothing."""
+    if prediction is None:
+        return ""
+    if prediction.withheld_because in STANDSTILL:
+        return "Not judged"
+    return "Abnormal" if prediction.is_anomaly else "Normal"
 
 
 def model(prediction: PredictionView | None) -> str:

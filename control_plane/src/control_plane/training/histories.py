@@ -5,8 +5,8 @@ neighbouring windows of one unit nearly repeat each other.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,12 @@ from control_plane.training.source_tables import (
 )
 from shared.errors import ConfigError
 from shared.features import FeatureSpec
+from shared.operation import rows_in_operation, standstills
 from shared.reactor_config import Tag
+from shared.window_buffer import MIN_CYCLES
 
-MIN_ROWS = 10  # the agent scores from the tenth reading on; so does training
+NO_TAGS: Mapping[str, float] = {}
+MIN_ROWS = MIN_CYCLES  # the agent scores from the tenth reading on; so does training
 
 Floats = NDArray[np.float32]
 
@@ -38,17 +41,23 @@ Floats = NDArray[np.float32]
 class Unit:
     """One history: `values` `(n, T)` in the spec's order; `rul` `(n,)` in cycles, or None without labels.
 
-    `normal` `(n,)` marks cycles without a fault and with at least `NORMAL_PERFORMANCE_MIN`.
+    `normal` `(n,)` marks cycles without a fault and with at least `NORMAL_PERFORMANCE_MIN`. `operating` is
+    `Manifest.operating`: what it stood still below.
     """
 
     name: str
     values: Floats
     rul: Floats | None
     normal: NDArray[np.bool_]
+    operating: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_units(
-    path: Path, tags: dict[str, Tag], rows_per_file: int | None = None, component_type: str | None = None
+    path: Path,
+    tags: dict[str, Tag],
+    rows_per_file: int | None = None,
+    component_type: str | None = None,
+    operating: Mapping[str, float] = NO_TAGS,
 ) -> list[Unit]:
     """The units of a table (`edge-agent simulate`), a built data set, or a folder of recordings (one a file).
 
@@ -57,9 +66,10 @@ def load_units(
     without any number, a unit that never fails, a data set of another type.
     """
     if path.is_dir() and not is_dataset(path):
-        return _recordings(path, tags, rows_per_file)
+        units = _recordings(path, tags, rows_per_file)
+        return [replace(unit, operating=operating) for unit in units]
     units = _built(path, tags, component_type) if path.is_dir() else _table(path, tags)
-    long = [unit for unit in units if len(unit.values) >= MIN_ROWS]
+    long = [replace(unit, operating=operating) for unit in units if len(unit.values) >= MIN_ROWS]
     if not long:
         raise ConfigError(
             str(path), [f"no unit has {MIN_ROWS} cycles; a window that can be scored has no fewer"]
@@ -79,12 +89,18 @@ def data_version(path: Path) -> str:
 
 
 def windows(unit: Unit, spec: FeatureSpec, stride: int = 1) -> tuple[Floats, NDArray[np.intp]]:
-    """Raw windows `(N, W, T)` that end at rows MIN_ROWS-1, ... and those rows; padded with NaN in front."""
+    """Raw windows `(N, W, T)` that end at rows MIN_ROWS-1, ... and those rows; padded with NaN in front.
+
+    As the agent has them: without what was read at a standstill, and without those of which a standstill
+    leaves nothing to say.
+    """
     width = spec.window_cycles
     padded = np.vstack([np.full((width - 1, unit.values.shape[1]), np.nan, np.float32), unit.values])
     ends = np.arange(MIN_ROWS - 1, len(unit.values), stride)
     every = np.lib.stride_tricks.sliding_window_view(padded, width, axis=0)[ends]
-    return np.ascontiguousarray(every.transpose(0, 2, 1)), ends
+    raw = np.ascontiguousarray(every.transpose(0, 2, 1))
+    told = np.array([each is None for each in standstills(raw, unit.operating, spec)], bool)
+    return rows_in_operation(raw[told], unit.operating, spec), ends[told]
 
 
 def hold_out(units: Sequence[Unit], fraction: float, seed: int) -> tuple[list[Unit], list[Unit]]:

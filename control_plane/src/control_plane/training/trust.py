@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from control_plane.training.histories import Unit
 from shared.features import FeatureSpec
 from shared.normal import regimes_of
+from shared.operation import rows_in_operation
 from shared.reactor_config import Tag
 from shared.schemas import TagReference
 from shared.sensors import STUCK_ROWS_MIN
@@ -21,17 +22,18 @@ def tag_references(
 ) -> dict[str, TagReference]:
     """What is usual of every tag by operating regime, from the normal cycles of training units.
 
-    All cycles serve where a tag has no good value in normal ones, all regimes where it has none in one.
-    ValueError names a tag that no unit has a good value of.
+    What was read at a standstill is left out. All cycles serve where a tag has no good value in normal
+    ones, all regimes where it has none in one. ValueError names a tag that no unit has a good value of.
     """
-    rows = np.concatenate([unit.values for unit in units])
+    histories = [rows_in_operation(unit.values, unit.operating, spec) for unit in units]
+    rows = np.concatenate(histories)
     normal = np.concatenate([unit.normal for unit in units])
     regimes = regimes_of(rows, spec)
     count = len(spec.normalisation.centres) if spec.normalisation else 1
     return {
         tag: TagReference(
             unit=tags[tag].unit,
-            stands_still=any(_stands_still(unit.values[:, column]) for unit in units),
+            stands_still=any(_stands_still(values[:, column]) for values in histories),
             **_usual(tag, rows[:, column].astype(np.float64), normal, regimes, count),
         )
         for column, tag in enumerate(spec.tags)

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class TrialTraining:
     tags: dict[str, Tag]
     data: Path
     base: dict[str, Any]
+    operating: Mapping[str, float] = field(default_factory=dict)
 
     def settings(self, chosen: dict[str, Any]) -> Settings:
         """The base settings with a trial's over them."""
@@ -56,7 +58,7 @@ class TrialTraining:
     @cached_property
     def units(self) -> list[Unit]:
         """Loaded once a process; ConfigError where there is no label to search by."""
-        units = load_units(self.data, self.tags, None, self.component_type)
+        units = load_units(self.data, self.tags, None, self.component_type, self.operating)
         if any(unit.rul is None for unit in units):
             raise ConfigError(str(self.data), ["has no true_RUL: a search needs run-to-failure data"])
         return units
@@ -79,6 +81,7 @@ class TrialTraining:
             "component_type": self.component_type,
             "data": data_version(self.data),
             "base": self.base,
+            "operating": dict(self.operating),
             "space": {name: each.model_dump(mode="json") for name, each in space.items()},
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -108,7 +108,7 @@ def _units(manifest: Manifest, data: Path, tags: dict[str, Tag], rows_per_file: 
             ],
         )
     try:
-        return load_units(data, tags, rows_per_file, manifest.component_type)
+        return load_units(data, tags, rows_per_file, manifest.component_type, manifest.operating)
     except ConfigError as error:
         raise ConfigError(error.source, [*error.problems, f"{who}: give data of that type"]) from error
 

@@ -1,7 +1,7 @@
 """One training, from a table to a release folder; reads top to bottom (PRD 4.3)."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from control_plane.training.dataset import delta_version
 from control_plane.training.evaluate import judge, plot
 from control_plane.training.export import golden_windows, output_names, to_onnx, to_torchscript
 from control_plane.training.fit import Fitted, TrainingConfig, fit
-from control_plane.training.histories import Unit, data_version, hold_out, load_units
+from control_plane.training.histories import NO_TAGS, Unit, data_version, hold_out, load_units
 from control_plane.training.trust import tag_references
 from shared.features import WINDOW_CYCLES, FeatureSpec
 from shared.reactor_config import Tag
@@ -43,9 +43,10 @@ def train(
     picture: Path,
     say: Callable[[str], None],
     window_cycles: int = WINDOW_CYCLES,
+    operating: Mapping[str, float] = NO_TAGS,
 ) -> Trained:
     """Load, split by unit, fit, export, judge on units never seen, draw."""
-    units = load_units(data, tags, rows_per_file, component_type)
+    units = load_units(data, tags, rows_per_file, component_type, operating)
     say(f"{component_type}: {len(units)} units, {sum(len(u.values) for u in units)} cycles")
     spec = FeatureSpec(component_type=component_type, tags=tuple(tags), window_cycles=window_cycles)
     kept, calibration, judged = split(units, config)
@@ -71,6 +72,7 @@ def train(
         metrics=metrics,
         calibration=fitted.calibration,
         references=tag_references(kept, spec, tags),
+        operating=dict(operating),
         golden=golden_windows(model, judged, spec, names),
         golden_tolerance=GOLDEN_TOLERANCE,
         oldest_agent_version=OLDEST_AGENT,

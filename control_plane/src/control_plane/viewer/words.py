@@ -10,6 +10,7 @@ from control_plane.serving.client import Answer
 from control_plane.viewer.explorer import Result, Trouble
 from control_plane.viewer.sources import Loaded
 from control_plane.viewer.variation import tag_words
+from shared.operation import STANDSTILL
 from shared.reactor_config import Tag
 from shared.schemas import RulState
 from shared.wording import MINUS, withheld
@@ -68,8 +69,10 @@ def headline(said: Answer) -> str:
 
 def flags(said: Answer) -> str:
     """Anomaly and distance from the training data, each against its threshold."""
+    still = said.withheld_because in STANDSTILL
+    words = ("not judged", "not judged") if still else ("abnormal", "normal")
     found = [
-        _flag("Behaviour", "abnormal", "normal", said.anomaly_score, said.anomaly_threshold),
+        _flag("Behaviour", *words, said.anomaly_score, said.anomaly_threshold),
         _flag("Input", "unlike the training data", "as in training", said.ood_score, said.ood_threshold),
     ]
     return f'<ul class="flags">{"".join(found)}</ul>'
@@ -153,8 +156,12 @@ def _reason(said: Answer, state: RulState) -> str:
 
 
 _REMEDIES = {
+    "not_running": "Wear does not show in a component that stands still. Load cycles in which it runs.",
+    "starting_up": "Load more cycles after the standstill.",
     "out_of_distribution": "The model was never shown such values, so its number would be a guess. Bring the "
     "changed tags nearer to what is usual, or train on data like these.",
+    "interval_too_wide": "The model cannot tell a short life from a long one here. More lives to train and "
+    "calibrate on narrow it.",
     "sensor_invalid": "Give the sensor a value, or change fewer of the last cycles.",
     "sensor_stuck": "A sound sensor never stands still for so long. Load cycles in which it moves.",
     "no_reading": "Give at least one sensor a value.",

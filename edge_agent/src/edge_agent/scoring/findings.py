@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from shared.operation import STANDSTILL
 from shared.reactor_config import Component, Limit
 from shared.schemas import AlertKind, Prediction, RulState, Severity, Telemetry
 
@@ -80,7 +81,9 @@ def _broken(limit: Limit, value: float, low_by: float, high_by: float) -> float 
 
 
 def of_prediction(record: Prediction, component: Component, standing: Standing) -> Iterator[Finding]:
-    """The anomaly score, and the RUL where something is known of it."""
+    """The anomaly score, and the RUL where something is known of it: at a standstill neither is."""
+    if record.withheld_because in STANDSTILL:
+        return
     score, threshold = record.anomaly_score, record.anomaly_threshold
     band = component.alarms.anomaly.deadband * abs(threshold)
     abnormal = record.is_anomaly or (standing(ANOMALY) and score > threshold - band)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from shared.features.spec import FeatureSpec
 from shared.schemas.base import Frozen, Name, Sha256, UtcTime
@@ -41,6 +41,9 @@ class Manifest(Frozen):
     the interval is widened; without one it is given as it leaves the graph: older releases widen it there.
     `references` has every tag of the spec, or none in an older release: then no prediction says which tags
     contributed, and no sensor is found stuck.
+    `operating` has the operating tags, each with its least value in operation, in its unit; with every one
+    below, the component stands still. The model was not trained on what was read at a standstill, and says
+    nothing of it. Empty in an older release, and for a type without such a tag.
     """
 
     name: Name
@@ -57,6 +60,7 @@ class Manifest(Frozen):
     metrics: dict[str, float]
     calibration: Calibration | None = None
     references: dict[str, TagReference] = Field(default_factory=dict)
+    operating: dict[str, FiniteFloat] = Field(default_factory=dict)
     golden: list[GoldenWindow] = Field(min_length=1)
     golden_tolerance: float = Field(gt=0)
     oldest_agent_version: str
@@ -82,6 +86,8 @@ class Manifest(Frozen):
         if self.references and set(self.references) != set(self.feature_spec.tags):
             found, wanted = sorted(self.references), sorted(self.feature_spec.tags)
             raise ValueError(f"references of {found}; the feature spec has {wanted}")
+        if unknown := sorted(set(self.operating) - set(self.feature_spec.tags)):
+            raise ValueError(f"operating names {unknown}; the tags are {sorted(self.feature_spec.tags)}")
         normalisation = self.feature_spec.normalisation
         regimes = len(normalisation.centres) if normalisation else 1
         wrong = [tag for tag, each in self.references.items() if len(each.normal) != regimes]
