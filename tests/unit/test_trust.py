@@ -104,21 +104,6 @@ def test_a_number_from_a_bad_sensor_is_withheld_with_the_reason(change, because)
     assert (found["rul"] is not None) is (because is None)
 
 
-@pytest.mark.parametrize(
-    ("rul", "because"),
-    [
-        ((2.0, 2.0, 98.0), "interval_too_wide"),  # widened by 2: 0 to 100, a RUL of 2 among it
-        ((3.0, 3.0, 98.0), None),
-        ((0.0, 0.0, 50.0), None),  # worn out, and at most half of its life is left
-    ],
-)
-def test_an_interval_of_all_that_can_be_told_apart_is_no_answer(rul, because):
-    """From 0 to the horizon: a number inside it is one of any, so none is given."""
-    found = said(moving_values()[0], rul=rul)
-    assert found["withheld_because"] == because
-    assert (found["rul"] is None) is (because is not None)
-
-
 def test_a_bad_sensor_is_named_before_the_model_doubts():
     """An input that is unlike the training data because a sensor is gone is the sensor's fault."""
     values = moving_values()[0]

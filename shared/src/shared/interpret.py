@@ -18,7 +18,6 @@ from shared.schemas.calibration import HORIZON_FRACTION, Interval
 from shared.sensors import look_at
 
 OUT_OF_DISTRIBUTION = "out_of_distribution"
-INTERVAL_TOO_WIDE = "interval_too_wide"  # it holds every RUL that the release can tell apart
 
 Floats = NDArray[np.float32]
 Outputs = Mapping[str, Floats]
@@ -29,8 +28,8 @@ Fields = dict[str, Any]
 class Answers:
     """What a model says of `N` windows, by column; rows become the fields of records one by one.
 
-    `interval` is in cycles and holds only where `troubles` and `standstills` have no word, `is_ood`,
-    `is_wide` and `beyond` are False: `each` sees to that. It is None where the release has no RUL.
+    `interval` is in cycles and holds only where `troubles` and `standstills` have no word, `is_ood` and
+    `beyond` are False: `each` sees to that. It is None where the release has no RUL.
     """
 
     manifest: Manifest
@@ -40,7 +39,6 @@ class Answers:
     standstills: list[str | None]
     is_anomaly: list[bool]
     is_ood: list[bool]
-    is_wide: list[bool]
     beyond: list[bool]
     interval: Interval | None
 
@@ -79,12 +77,11 @@ class Answers:
         }
 
     def _state(self, number: int) -> tuple[RulState, str | None]:
-        """A standstill before sensors, these before the model's own doubts, and those before its horizon."""
+        """A standstill before sensors, these before the model's own doubt, and that before its horizon."""
         if self.interval is None:
             return RulState.NOT_MODELLED, self.standstills[number]
         unlike = OUT_OF_DISTRIBUTION if self.is_ood[number] else None
-        wide = INTERVAL_TOO_WIDE if self.is_wide[number] else None
-        because = self.standstills[number] or self.troubles[number] or unlike or wide
+        because = self.standstills[number] or self.troubles[number] or unlike
         if because:
             return RulState.WITHHELD, because
         return RulState.BEYOND_HORIZON if self.beyond[number] else RulState.OK, None
@@ -111,7 +108,7 @@ def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> Answ
     spec = manifest.feature_spec
     sensors = look_at(rows_in_operation(values, manifest.operating, spec), manifest)
     interval = _interval(raw.get("rul"), manifest)
-    horizon = np.inf if manifest.horizon_cycles is None else manifest.horizon_cycles
+    far = np.inf if manifest.horizon_cycles is None else HORIZON_FRACTION * manifest.horizon_cycles
     return Answers(
         manifest=manifest,
         raw=raw,
@@ -120,8 +117,7 @@ def interpret_many(outputs: Outputs, manifest: Manifest, values: Floats) -> Answ
         standstills=standstills(values, manifest.operating, spec),
         is_anomaly=(raw["anomaly_score"][:, 0] > manifest.anomaly_threshold).tolist(),
         is_ood=(raw["ood_score"][:, 0] > manifest.ood_threshold).tolist(),
-        is_wide=[] if interval is None else ((interval.low <= 0) & (interval.high >= horizon)).tolist(),
-        beyond=[] if interval is None else (interval.median >= HORIZON_FRACTION * horizon).tolist(),
+        beyond=[] if interval is None else (interval.median >= far).tolist(),
         interval=interval,
     )
 

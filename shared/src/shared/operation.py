@@ -13,7 +13,7 @@ from shared.features import FeatureSpec
 from shared.window_buffer import MIN_CYCLES
 
 NOT_RUNNING = "not_running"
-STARTING_UP = "starting_up"  # it runs again, and the window has too few rows in which it did
+STARTING_UP = "starting_up"  # it runs again; for most of the window it did not, or in too few rows
 STANDSTILL = (NOT_RUNNING, STARTING_UP)
 
 Floats = NDArray[np.float32]
@@ -22,35 +22,39 @@ Bits = NDArray[np.bool_]
 
 def rows_in_operation(values: Floats, operating: Mapping[str, float], spec: FeatureSpec) -> Floats:
     """The same raw rows `(..., T)` with what was read at a standstill taken as not read."""
-    if not operating:
-        return values
-    still, _ = _stands_still(values, operating, spec)
-    return np.where(still[..., np.newaxis], np.float32(np.nan), values) if still.any() else values
+    still = _stands_still(values, operating, spec)
+    return values if still is None else np.where(still[..., np.newaxis], np.float32(np.nan), values)
 
 
 def standstills(values: Floats, operating: Mapping[str, float], spec: FeatureSpec) -> list[str | None]:
     """For each raw window `(N, W, T)` why there is nothing to say of it but a standstill, or None."""
     found: list[str | None] = [None] * len(values)
-    if not operating:
+    still = _stands_still(values, operating, spec)
+    if still is None:
         return found
-    still, told = _stands_still(values, operating, spec)
-    if not still.any():
-        return found
-    windows, rows = told.shape
+    windows, rows = still.shape
+    tags = [spec.tags.index(tag) for tag in operating]
+    told = np.asarray(np.isfinite(values[..., tags]).any(axis=-1))
     newest = rows - 1 - np.argmax(told[:, ::-1], axis=1)  # a row without a number says nothing
     stopped = still[np.arange(windows), newest]
     ran = (np.isfinite(values).any(axis=-1) & ~still).sum(axis=1)
+    enough = np.maximum(min(MIN_CYCLES, rows), still.sum(axis=1))
     for number in np.flatnonzero(still.any(axis=1)).tolist():
         if stopped[number]:
             found[number] = NOT_RUNNING
-        elif ran[number] < min(MIN_CYCLES, rows):
+        elif ran[number] < enough[number]:
             found[number] = STARTING_UP
     return found
 
 
-def _stands_still(values: Floats, operating: Mapping[str, float], spec: FeatureSpec) -> tuple[Bits, Bits]:
-    """For each row whether it stands still, and whether an operating tag has a number there."""
-    here = values[..., [spec.tags.index(tag) for tag in operating]]
-    told: Bits = np.isfinite(here).any(axis=-1)
-    runs: Bits = (here >= np.array([*operating.values()], np.float32)).any(axis=-1)  # NaN is not
-    return told & ~runs, told
+def _stands_still(values: Floats, operating: Mapping[str, float], spec: FeatureSpec) -> Bits | None:
+    """For each row of `(..., T)` whether it stands still; None where none does, as in most windows."""
+    if not operating:
+        return None
+    tags, least = [spec.tags.index(tag) for tag in operating], [*operating.values()]
+    if (values[..., tags[0]] >= least[0]).all():
+        return None
+    here = values[..., tags]
+    runs = (here >= np.array(least, np.float32)).any(axis=-1)  # what has no number says nothing
+    still: Bits = np.asarray(np.isfinite(here).any(axis=-1) & ~runs)
+    return still if still.any() else None

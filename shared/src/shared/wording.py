@@ -1,6 +1,6 @@
 """How a prediction's reasons read, in an alert as on a page. Pure: records in, text out."""
 
-from shared.interpret import INTERVAL_TOO_WIDE, OUT_OF_DISTRIBUTION
+from shared.interpret import OUT_OF_DISTRIBUTION
 from shared.operation import NOT_RUNNING, STARTING_UP
 from shared.schemas import Contribution
 from shared.sensors import NO_READING
@@ -33,10 +33,9 @@ def withheld(because: str | None) -> str:
     name = tag.replace("_", " ")
     return {
         NOT_RUNNING: "not running",
-        STARTING_UP: "running again, not for long enough yet",
+        STARTING_UP: "running again, not for most of the window yet",
         NO_READING: "no reading in the window",
         OUT_OF_DISTRIBUTION: "input unlike the training data",
-        INTERVAL_TOO_WIDE: "the interval holds all that the model can tell apart",
         "sensor_invalid": f"{name} without a number for most of the window",
         "sensor_stuck": f"{name} stuck at one value",
     }.get(kind, "input or sensors not to be relied on")

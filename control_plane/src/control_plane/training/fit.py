@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from control_plane.training.graph import (
     View,
     columns_of,
 )
-from control_plane.training.histories import Unit, windows
+from control_plane.training.histories import NO_TAGS, Unit, windows
 from control_plane.training.network import build
 from control_plane.training.optimise import Epoch, Examples, Losses, predict, train_network
 from shared.features import FeatureSpec, Group, window_features
@@ -82,7 +82,9 @@ def fit(
     standardise = _standardise(train, spec, config.stride)
     kept, held = (_windows(units, spec, standardise, config.stride) for units in (train, calibrate))
     level = Level(spec)
-    anomaly, ood, ood_threshold = _distances(level, kept, held)
+    anomaly, ood, ood_threshold = _distances(
+        level, *(_windows(_all_rows(units), spec, standardise, config.stride) for units in (train, calibrate))
+    )
     fitted = Fitted(
         ReleaseGraph(standardise, level, _distance(anomaly), _distance(ood)), anomaly.threshold, ood_threshold
     )
@@ -128,6 +130,11 @@ def _windows(units: Sequence[Unit], spec: FeatureSpec, standardise: Standardise,
     normal = np.concatenate([unit.normal[ends] for unit, _, ends in parts])
     ruls = [unit.rul[ends] for unit, _, ends in parts if unit.rul is not None]
     return _Windows(x, np.concatenate(ruls) if len(ruls) == len(parts) else None, number, normal)
+
+
+def _all_rows(units: Sequence[Unit]) -> list[Unit]:
+    """With standstills: without them pumps' faults are found later (docs/model_experiments.md)."""
+    return [replace(unit, operating=NO_TAGS) for unit in units]
 
 
 def _distances(

@@ -160,8 +160,6 @@ _REMEDIES = {
     "starting_up": "Load more cycles after the standstill.",
     "out_of_distribution": "The model was never shown such values, so its number would be a guess. Bring the "
     "changed tags nearer to what is usual, or train on data like these.",
-    "interval_too_wide": "The model cannot tell a short life from a long one here. More lives to train and "
-    "calibrate on narrow it.",
     "sensor_invalid": "Give the sensor a value, or change fewer of the last cycles.",
     "sensor_stuck": "A sound sensor never stands still for so long. Load cycles in which it moves.",
     "no_reading": "Give at least one sensor a value.",

@@ -15,7 +15,7 @@ class RulState(StrEnum):
 
     OK = "ok"
     BEYOND_HORIZON = "beyond_horizon"  # healthy further than the model can see: no false precision
-    WITHHELD = "withheld"  # it stands still, sensors are invalid, or the model has no idea
+    WITHHELD = "withheld"  # it stands still, sensors invalid, or input unlike the training data
     NOT_MODELLED = "not_modelled"  # this component type has no RUL model
 
 
@@ -52,10 +52,10 @@ class Prediction(ComponentRecord):
     had bad quality, by tag. `window_sha256` is the digest of the raw input window.
 
     `withheld_because` is there in state `withheld`: `not_running` (the component stands still), `starting_up`
-    (and ran in too few cycles of the window), `no_reading`, `sensor_invalid:<tag>` (no number for most of the
-    window), `sensor_stuck:<tag>` (one value all along), `out_of_distribution` or `interval_too_wide` (0 to
-    the horizon). The first two are there in state `not_modelled` too; with them `is_anomaly` is False
-    whatever the score, and no alert changes by the prediction.
+    (and ran in too little of the window), `no_reading`, `sensor_invalid:<tag>` (no number for most of the
+    window), `sensor_stuck:<tag>` (one value all along) or `out_of_distribution`. The first two are there in
+    state `not_modelled` too; with them `is_anomaly` is False whatever the score, and no alert changes by the
+    prediction.
     `contributions`, greatest first, are of the RUL where it is a number, else of an abnormal score; empty
     where neither matters or the release has no references. Both came after the other fields: records
     without them are still read.

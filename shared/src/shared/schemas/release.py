@@ -42,8 +42,8 @@ class Manifest(Frozen):
     `references` has every tag of the spec, or none in an older release: then no prediction says which tags
     contributed, and no sensor is found stuck.
     `operating` has the operating tags, each with its least value in operation, in its unit; with every one
-    below, the component stands still. The model was not trained on what was read at a standstill, and says
-    nothing of it. Empty in an older release, and for a type without such a tag.
+    below, the component stands still. Its RUL was not learned from what was read at a standstill, and nothing
+    is said of it. Empty in an older release, and for a type without such a tag.
     """
 
     name: Name
