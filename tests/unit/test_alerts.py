@@ -72,6 +72,19 @@ def test_an_anomaly_is_raised_once_and_cleared_once(rules):
     assert (cleared.state, cleared.alert_id) == ("cleared", raised.alert_id)
 
 
+@pytest.mark.parametrize("because", ["not_running", "starting_up"])
+def test_a_standstill_neither_clears_what_stands_nor_raises_anything(rules, because):
+    """What is said of it then, normal or not, is no score of a component that runs."""
+    assert len(feed(rules, prediction(is_anomaly=True, rul=20.0), ON_DELAY)) == 2
+    quiet, loud = (
+        prediction(abnormal, state="withheld").model_copy(update={"withheld_because": because})
+        for abnormal in (False, True)
+    )
+    assert feed(rules, quiet, 3 * OFF_DELAY) == []
+    assert feed(AlertRules(PUMP, COMPONENT), loud, 3 * ON_DELAY) == []
+    assert states(feed(rules, prediction(), OFF_DELAY)) == ["cleared", "cleared"]
+
+
 def test_one_bad_score_between_good_ones_is_no_event(rules):
     for _ in range(10):
         assert feed(rules, prediction(is_anomaly=True), 1) == []

@@ -75,6 +75,7 @@ def test_the_number_comes_back_when_it_has_run_for_half_of_the_window():
     assert after == ["starting_up"] * (HALF - 1) + [None]
     assert all(answer.rul_state is RulState.OK for _, answer, _ in told[back + HALF :])
     assert told[back + HALF][1].rul < COMPONENT.thresholds.rul_warning
+    assert [found for _, answer, found in told if answer and answer.withheld_because and found] == []
     alerts = [each for _, _, found in told for each in found if each.kind is AlertKind.RUL_LOW]
     assert [(each.state, each.severity) for each in alerts] == [
         (AlertState.RAISED, Severity.WARNING),
