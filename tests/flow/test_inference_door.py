@@ -12,7 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from control_plane.audit.spool import Spool
 from control_plane.enrolment.admission import Admission
 from control_plane.enrolment.refusals import Refusals
-from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.inference_answering import InferenceSettings
+from control_plane.inference_door import InferenceDoor
 from control_plane.serving import credentials, service, tokens
 from control_plane.serving.oip import SERVICE as OPEN_INFERENCE
 from control_plane.serving.service import SERVICE

@@ -16,7 +16,8 @@ from moto.server import ThreadedMotoServer
 
 from control_plane.commands.archive import archive
 from control_plane.commands.serve import cloud_run
-from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.inference_answering import InferenceSettings
+from control_plane.inference_door import InferenceDoor
 from control_plane.layout import Layout
 from control_plane.objects.bucket import Bucket
 from control_plane.objects.releases import FetchedReleases
