@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkstemp
 from threading import Lock
 from typing import NamedTuple, Self
 
@@ -44,7 +45,7 @@ class Spool:
         self._lock_file = self._file = -1
         self._open = False
         self._written: list[Path] = []  # files of ours without a number, the one that is written to last
-        self._begun = self._size = self._waiting = 0
+        self._size = self._waiting = 0
         self._known = 0  # the greatest number that this process has seen
 
     @classmethod
@@ -148,11 +149,9 @@ class Spool:
     def _begin(self) -> None:
         if not self._open:
             raise Retryable(f"{self._folder} is closed")
-        path = self._folder / f"{os.getpid()}-{self._begun}.open"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file, path = mkstemp(".open", dir=self._folder)
         fcntl.flock(self._file, fcntl.LOCK_EX)  # ends with us
-        self._begun += 1
-        self._written.append(path)
+        self._written.append(Path(path))
 
     def _end(self) -> None:
         if self._file >= 0:
