@@ -6,10 +6,10 @@ Each is `python -m control_plane.inference_worker`. It reads its `Order`, a line
 
 import asyncio
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 STOP = b"stop\n"
 REPORT_PERIOD_S = 0.5  # how late Prometheus sees what a worker counted
-STOP_TIMEOUT_S = 10.0  # for calls that are being answered, and the last report
+STOP_TIMEOUT_S = 5.0  # for calls that are being answered, and the last report
 
 
 class Report(msgspec.Struct):
@@ -39,7 +39,7 @@ class Workers:
 
     def __init__(self, many: int, order: bytes, tell: Callable[[Sequence[Trouble]], None]) -> None:
         self._many, self._order, self._tell = many, order, tell
-        self._processes: list[Process] = []
+        self._heard: dict[Popen[bytes], asyncio.Task[None]] = {}
         self._counts: dict[int, Counts] = {}
 
     def counts(self) -> list[Counts]:
@@ -47,39 +47,46 @@ class Workers:
         return list(self._counts.values())
 
     async def run(self) -> None:
-        """Start them and hear them, until cancelled; RuntimeError when one ends. `stop` them then."""
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self._many):
-                workers.create_task(self._run())
+        """Start them and hear them; RuntimeError when one ends. `stop` them when this is cancelled."""
+        for _ in range(self._many):
+            await self._start()
+        if self._heard:
+            await asyncio.wait(self._heard.values(), return_when=asyncio.FIRST_COMPLETED)
+            raise RuntimeError("an inference process has ended; the log says why")
 
-    async def _run(self) -> None:
+    async def _start(self) -> None:
         command = [sys.executable, "-m", "control_plane.inference_worker"]
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-        self._processes.append(process)
+        # Not the loop's own way: that forks, which the threads of gRPC forbid.
+        process = Popen(command, bufsize=0, stdin=PIPE, stdout=PIPE)  # noqa: ASYNC220 - milliseconds
+        told = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(told), process.stdout
+        )
+        self._heard[process] = asyncio.create_task(self._hear(process, told, pipe))
         _say(process, self._order)
-        await self._hear(process)
-        raise RuntimeError(f"inference process {process.pid} has ended; the log says why")
 
-    async def _hear(self, process: Process) -> None:
-        assert process.stdout is not None  # noqa: S101 - a pipe, as ordered above
-        async for line in process.stdout:
-            report = msgspec.json.decode(line, type=Report)
-            self._counts[process.pid] = report.counts
-            self._tell(report.troubles)
+    async def _hear(
+        self, process: Popen[bytes], told: asyncio.StreamReader, pipe: asyncio.ReadTransport
+    ) -> None:
+        with closing(pipe):
+            async for line in told:
+                report = msgspec.json.decode(line, type=Report)
+                self._counts[process.pid] = report.counts
+                self._tell(report.troubles)
 
     async def stop(self) -> None:
         """Let each answer the calls that it has, and hear its last report."""
-        await asyncio.gather(*map(self._stop, self._processes))
-
-    async def _stop(self, process: Process) -> None:
-        _say(process, STOP)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._hear(process)
-                await process.wait()
-                return
-        process.kill()
-        await process.wait()
+        for process in self._heard:
+            if process.pid in self._counts:
+                _say(process, STOP)
+            else:  # it is still starting, and has no calls
+                process.kill()
+        if self._heard:
+            await asyncio.wait(self._heard.values(), timeout=STOP_TIMEOUT_S)
+        for process, heard in self._heard.items():
+            with process:  # closes its pipes and waits for it
+                process.kill()  # what has closed its output has ended; what has not, hangs
+                await heard
 
 
 def encoded(order: Any) -> bytes:
@@ -98,6 +105,7 @@ def _path(kind: type[Any], text: str) -> Any:
     return Path(text)
 
 
-def _say(process: Process, line: bytes) -> None:
+def _say(process: Popen[bytes], line: bytes) -> None:
     assert process.stdin is not None  # noqa: S101 - a pipe, as ordered above
-    process.stdin.write(line)
+    with suppress(BrokenPipeError):  # it has ended, which `_hear` sees
+        process.stdin.write(line)
