@@ -174,8 +174,8 @@ def _ingest() -> CollectorRegistry:
 
 def _inference() -> CollectorRegistry:
     metrics = InferenceMetrics()
-    nothing: Any = SimpleNamespace(served=list, waiting=0, failed=0)
-    metrics.registry.register(InferenceState(nothing, nothing, nothing))
+    nothing: Any = SimpleNamespace(served=list, failed=0)
+    metrics.registry.register(InferenceState(nothing, lambda: 0, nothing))
     asyncio.run(_call(metrics))
     return metrics.registry
 

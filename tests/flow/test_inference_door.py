@@ -6,13 +6,15 @@ import urllib.request
 from collections import Counter
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from control_plane.audit.spool import Spool
 from control_plane.enrolment.admission import Admission
 from control_plane.enrolment.refusals import Refusals
-from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.inference_answering import InferenceSettings
+from control_plane.inference_door import InferenceDoor
 from control_plane.serving import credentials, service, tokens
 from control_plane.serving.oip import SERVICE as OPEN_INFERENCE
 from control_plane.serving.service import SERVICE
@@ -135,6 +137,82 @@ async def test_a_record_that_cannot_be_written_stops_no_answer(centre, monkeypat
         page = await asyncio.to_thread(_page, f"http://{metrics}/metrics")
     assert (answer.rul_state, answer.model_version) == ("ok", "coolant_pump/1")
     assert "centre_inference_audit_failures_total 1.0" in page
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+async def test_processes_answer_on_one_port_and_on_one_record(centre):
+    """The kernel deals out who calls; metrics and record are those of all, and each takes up a release."""
+    centre.publish(*make_release())
+    metrics, ids = f"127.0.0.1:{free_port()}", set()
+    async with door(centre, metrics=metrics, processes=3) as address:
+
+        async def calls(version):
+            """From connections of their own; whether the release answered every one."""
+            answers = [await _answer_on_a_new_connection(address) for _ in range(40)]
+            ids.update(answer.prediction_id for answer in answers)
+            return {answer.model_version for answer in answers} == {f"coolant_pump/{version}"}
+
+        await until(lambda: _listening(address, 3))
+        assert await calls(1)
+        centre.publish(*make_release(version=2, bias=2))
+        await until(lambda: calls(2))
+
+        async def all_are_counted():
+            page = await asyncio.to_thread(_page, f"http://{metrics}/metrics")
+            return f'calls_total{{code="OK",method="PredictRUL"}} {len(ids)}.0' in page
+
+        await until(all_are_counted)
+    log = centre.layout.inference_log()
+    assert set(log.prediction_ids()) == ids
+    assert log.verify().verified
+    assert not _workers()
+
+
+async def test_a_process_that_ends_ends_the_inference_part(centre):
+    """A service manager starts the whole again: nobody looks at a server with half its processes."""
+    centre.publish(*make_release())
+    settings = InferenceSettings(f"127.0.0.1:{free_port()}", processes=2)
+    opened = InferenceDoor(centre.layout, settings, None)
+    await opened.open(lambda _: None)
+    following = asyncio.create_task(opened.follow())
+    try:
+        await until(lambda: _listening(settings.listen, 2))
+        [worker] = _workers()
+        worker.kill()
+        with pytest.raises(ExceptionGroup) as caught:
+            await following
+    finally:
+        await opened.close()
+    assert caught.group_contains(RuntimeError, match="has ended; the log says why")
+
+
+async def test_a_port_that_processes_share_is_not_anothers_too(centre, tmp_path):
+    """A second centre on it would answer some callers with other models."""
+    other = Centre(tmp_path / "other")
+    async with door(centre, processes=2) as address:
+        opened = InferenceDoor(other.layout, InferenceSettings(address, processes=2), None)
+        with pytest.raises(ConfigError, match="cannot be used"):
+            await opened.open(print)
+
+
+async def _answer_on_a_new_connection(address):
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(address, options) as channel:
+        return await stub_of(channel).PredictRUL(request())
+
+
+async def _listening(address, many):
+    port = int(address.rpartition(":")[2])
+    own = psutil.Process()
+    found = [each for process in (own, *own.children()) for each in process.net_connections("tcp")]
+    return sum(each.status == "LISTEN" and each.laddr.port == port for each in found) == many
+
+
+def _workers():
+    children = psutil.Process().children()
+    return [each for each in children if "control_plane.inference_worker" in each.cmdline()]
 
 
 # --- which release --------------------------------------------------------------------------------

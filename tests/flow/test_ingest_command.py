@@ -15,7 +15,7 @@ import pytest
 from control_plane import ingest_part
 from control_plane.alerts.settings import notice_settings
 from control_plane.app import Centre, CentreSettings, Part
-from control_plane.inference_door import InferenceSettings
+from control_plane.inference_answering import InferenceSettings
 from control_plane.ingest.routing import Routes, Rule
 from control_plane.ingest_part import IngestSettings, run_ingest
 from control_plane.layout import Layout

@@ -16,7 +16,8 @@ from moto.server import ThreadedMotoServer
 
 from control_plane.commands.archive import archive
 from control_plane.commands.serve import cloud_run
-from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.inference_answering import InferenceSettings
+from control_plane.inference_door import InferenceDoor
 from control_plane.layout import Layout
 from control_plane.objects.bucket import Bucket
 from control_plane.objects.releases import FetchedReleases
@@ -138,13 +139,13 @@ def test_a_store_that_is_away_or_no_address_is_told(s3, centre, tmp_path, monkey
         fetched(centre, tmp_path / "inference").refresh()
 
 
-def test_a_platforms_port_is_taken_and_a_token_asked_for(tmp_path, centre):
+async def test_a_platforms_port_is_taken_and_a_token_asked_for(centre):
     """Cloud Run sets K_SERVICE and PORT; without a token file nothing is opened there."""
     assert cloud_run({}, "127.0.0.1:50051") == ("", "127.0.0.1:50051")
     assert cloud_run({"K_SERVICE": "x", "PORT": "1234"}, "127.0.0.1:50051") == ("Cloud Run", "0.0.0.0:1234")
     settings = InferenceSettings("0.0.0.0:1", front_end="Cloud Run")
     with pytest.raises(ConfigError, match=r"(?s)--inference-tokens.*is not given; Cloud Run ends TLS"):
-        InferenceDoor(centre.layout, settings, None)._credential()
+        await InferenceDoor(centre.layout, settings, None).open(print)
 
 
 @pytest.mark.slow

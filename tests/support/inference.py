@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from control_plane.enrolment.admission import Admission
-from control_plane.inference_door import InferenceDoor, InferenceSettings
+from control_plane.inference_answering import InferenceSettings
+from control_plane.inference_door import InferenceDoor
 from control_plane.serving.server_dialled import ServerDialled
 from control_plane.serving.tokens import TokenFile
 from shared.listen import free_port

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import numpy as np
@@ -34,8 +36,9 @@ def logged(folder, times):
         return [log_one(logger, number) for number in range(times)]
 
 
-def segments(folder):
-    return sorted((folder / "inference_log" / "spool").glob("*.spool"))
+def spooled(folder, what="*.open"):
+    """The files that are written to, or the segments."""
+    return sorted((folder / "inference_log" / "spool").glob(what))
 
 
 def details(folder):
@@ -89,21 +92,22 @@ def test_a_segment_whose_commit_was_not_noticed_is_not_committed_twice(tmp_path)
     """Killed after the commit and before the file is removed: the next start removes it."""
     with Layout(tmp_path).audit_logger() as logger:
         log_one(logger)
-        [segment] = segments(tmp_path)
+        logger.cut()
+        [segment] = spooled(tmp_path, "*.spool")
         kept = segment.read_bytes()
         logger.flush()
         segment.write_bytes(kept)
     ids = logged(tmp_path, 1)
     assert len(Layout(tmp_path).inference_log().prediction_ids()) == 2
     assert Layout(tmp_path).inference_log().prediction_ids()[1:] == ids
-    assert not segments(tmp_path)
+    assert not spooled(tmp_path, "*.spool")
 
 
 def test_a_record_that_was_cut_off_is_itself_on_the_record(tmp_path):
     """Whole records before a torn one are kept; that one is missing is an entry."""
     with Layout(tmp_path).audit_logger() as logger:
         first, _ = log_one(logger, 0), log_one(logger, 1)
-        [segment] = segments(tmp_path)
+        [segment] = spooled(tmp_path)
         segment.write_bytes(segment.read_bytes()[:-3])
     assert Layout(tmp_path).inference_log().prediction_ids() == [first]
     [detail] = details(tmp_path)
@@ -115,7 +119,7 @@ def test_a_flipped_bit_in_the_spool_is_no_prediction(tmp_path):
     """A damaged record never becomes an entry of other content."""
     with Layout(tmp_path).audit_logger() as logger:
         log_one(logger)
-        [segment] = segments(tmp_path)
+        [segment] = spooled(tmp_path)
         data = bytearray(segment.read_bytes())
         data[-1] ^= 1
         segment.write_bytes(data)
@@ -174,6 +178,56 @@ def test_a_second_server_on_the_same_folder_does_not_start(tmp_path):
     """Two writers would give two entries one number; the second is told what to do."""
     with Layout(tmp_path).audit_logger(), pytest.raises(ConfigError, match="another inference server"):
         Layout(tmp_path).audit_logger().__enter__()
+
+
+def test_processes_beside_the_one_that_commits_log_to_the_same_record(tmp_path):
+    """Each segment is in the log once, whoever wrote it and whenever it was cut; what they lost too."""
+    layout = Layout(tmp_path)
+    with layout.audit_logger() as logger, layout.prediction_spool() as one, layout.prediction_spool() as two:
+        ids = []
+        for number in range(30):
+            writer = (logger, one, two)[number % 3]
+            ids.append(log_one(writer, number))
+            if number % 4 == 0:
+                assert writer.cut() == []
+            if number % 7 == 0:
+                logger.flush()
+        two.close()
+        log_one(two)
+        logger.tell(two.cut())
+        assert logger.failed == 1
+        for each in (one, two):
+            each.close()
+        logger.flush()
+    record = layout.inference_log()
+    assert sorted(record.prediction_ids()) == sorted(ids)
+    assert [(each["what"], each["times"]) for each in details(tmp_path)] == [("lost", 1)]
+    assert record.verify().verified
+
+
+def test_what_a_writer_was_killed_over_is_committed_at_the_next_start(tmp_path):
+    """Its file has no number yet; one that is still written to is left to its writer."""
+    layout = Layout(tmp_path)
+    with layout.audit_logger():
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=False
+        )
+        lives = layout.prediction_spool().__enter__()
+        here = log_one(lives)
+    with layout.audit_logger():
+        assert layout.inference_log().prediction_ids() == [killed.stdout.strip()]
+        lives.close()
+    assert layout.inference_log().prediction_ids() == [killed.stdout.strip(), here]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from control_plane.layout import Layout
+with Layout(Path(sys.argv[1])).prediction_spool() as spool:
+    print(spool.log_prediction("TX01", "R1", "pump", "7", [1.0], 1.0, "2026-03-01T12:00:00Z"), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_after_close_a_call_still_returns(tmp_path):

@@ -22,7 +22,8 @@ import structlog
 
 from control_plane.access.oidc_settings import OidcSettings
 from control_plane.alerts.settings import NoticeSettings
-from control_plane.inference_door import InferenceDoor, InferenceSettings, as_dialled
+from control_plane.inference_answering import InferenceSettings
+from control_plane.inference_door import InferenceDoor, as_dialled
 from control_plane.ingest.routing import Routes
 from control_plane.layout import Layout
 from control_plane.release.controller import run_controller

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # each is loaded by the command that asks for it
     from control_plane.audit.inference_log import InferenceLog
     from control_plane.audit.own_log import OwnLog
     from control_plane.audit.prediction_logger import AuditLogger
+    from control_plane.audit.prediction_spool import PredictionSpool
     from control_plane.enrolment.authority import Authority
     from control_plane.enrolment.enrolment import Enrolment
     from control_plane.enrolment.register import Register
@@ -115,6 +116,12 @@ class Layout:
         from control_plane.audit.prediction_logger import AuditLogger
 
         return AuditLogger(self._inference)
+
+    def prediction_spool(self) -> "PredictionSpool":
+        """What puts answers there for that process; a context manager, for any number of others."""
+        from control_plane.audit.prediction_spool import PredictionSpool
+
+        return PredictionSpool(self._inference)
 
     @property
     def audit_log(self) -> Path:

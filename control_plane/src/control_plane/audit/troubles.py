@@ -38,11 +38,15 @@ class Troubles:
 
     def note(self, what: str, error: Exception) -> None:
         """One more."""
-        reason = said(error)
+        self.add(Trouble.of(what, said(error)))
+
+    def add(self, trouble: Trouble) -> None:
+        """As often as it says."""
+        what = trouble.what
         with self._lock:
             times = self._open[what].times if what in self._open else 0
-            self._open[what] = Trouble.of(what, reason, times + 1)
-            self.failed += what == "lost"
+            self._open[what] = trouble._replace(times=times + trouble.times)
+            self.failed += trouble.times * (what == "lost")
 
     def now(self) -> list[Trouble]:
         """All of them."""

@@ -6,7 +6,7 @@ import signal
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import structlog
 import typer
@@ -28,7 +28,7 @@ from control_plane.commands.options import (
     RoutesFile,
     passphrase,
 )
-from control_plane.inference_door import InferenceSettings, Releases
+from control_plane.inference_answering import Alias, InferenceSettings, Releases
 from control_plane.ingest.routing import load_routes
 from control_plane.layout import Layout
 from control_plane.release.director_keys import DirectorKeys
@@ -37,8 +37,7 @@ from shared.errors import ConfigError
 from shared.kafka_client import load_client_settings
 from shared.reactor_config import load_fleet
 
-if TYPE_CHECKING:
-    from control_plane.registry.mlflow_registry import RegistryAliases
+PROCESSES_MAX = 8  # of inference, 130 MB each
 
 CentreName = Annotated[
     list[str] | None,
@@ -165,16 +164,17 @@ def serve(
 
         settle(Layout(data_dir).lake, lake)
     names = tuple(centre_name or ())
-    aliases = aliases_of(inference_alias, tracking_uri or Layout(data_dir).tracking_uri)
+    alias = Alias(inference_alias, tracking_uri or Layout(data_dir).tracking_uri) if inference_alias else None
+    parts = frozenset(part or Part)
     front_end, inference_listen = cloud_run(os.environ, inference_listen)
     inference = InferenceSettings(
-        inference_listen, names, inference_tokens, inference_metrics, aliases,
-        _releases(releases, releases_root), front_end,
+        inference_listen, names, inference_tokens, inference_metrics, alias,
+        _releases(releases, releases_root), front_end, processes_of(parts),
     )  # fmt: skip
     fleet = load_fleet(config)
     settings = CentreSettings(
         data_dir, kafka, listen, fleet_listen, inference, repository_listen, enrol_listen,
-        names, frozenset(part or Part), influx, load_client_settings(kafka_client_config),
+        names, parts, influx, load_client_settings(kafka_client_config),
         DirectorKeys(director_keys, passphrase(director_keys)) if director_keys else None,
         load_routes(routes, fleet),
         notice_settings(os.environ), ingest_metrics, _web_tls(web_certificate, web_key),
@@ -191,6 +191,12 @@ def cloud_run(environment: Mapping[str, str], listen: str) -> tuple[str, str]:
         return "", listen
     port = environment.get("PORT", "8080")
     return "Cloud Run", f"0.0.0.0:{port}"
+
+
+def processes_of(parts: frozenset[Part]) -> int:
+    """One for each core that we may use where inference is all that runs here, else one: the other parts
+    have the other cores."""
+    return min(len(os.sched_getaffinity(0)), PROCESSES_MAX) if parts == {Part.INFERENCE} else 1
 
 
 def _releases(address: str | None, root: Path | None) -> Releases | None:
@@ -213,15 +219,6 @@ def _web_tls(certificate: Path | None, key: Path | None) -> WebTls | None:
             "--web-certificate", [f"{certificate} with {key} cannot be used: {error}"]
         ) from error
     return WebTls(certificate, key)
-
-
-def aliases_of(name: str | None, tracking_uri: str) -> "RegistryAliases | None":
-    """What asks MLflow for the alias; None without one, so that MLflow is not needed."""
-    if name is None:
-        return None
-    from control_plane.registry.mlflow_registry import ModelRegistry, RegistryAliases
-
-    return RegistryAliases(ModelRegistry(tracking_uri), name)
 
 
 async def _until_told(centre: Centre) -> None:

@@ -14,10 +14,7 @@ from shared.listen import parse_endpoint, require_loopback
 STOP_GRACE_S = 1.0  # streams never end by themselves; a call that is being answered may
 CALLS_MAX = 5000  # at a time: a fleet of a thousand sites, each with a stream and another that replaces it
 PING_PERIOD_MIN_MS = 10_000  # sites ping a silent stream every 20 s; gRPC would hang up on them
-_OPTIONS = (
-    ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", PING_PERIOD_MIN_MS),
-)
+_OPTIONS = (("grpc.http2.min_ping_interval_without_data_ms", PING_PERIOD_MIN_MS),)
 
 
 async def start_server(
@@ -33,11 +30,12 @@ async def start_server(
     wrappers: Sequence[Wrapper] = (),
     checks: health.aio.HealthServicer | None = None,
     tls_ends_before: bool = False,
+    shares_port: bool = False,
 ) -> grpc.aio.Server:
     """Start serving `services` at HOST:PORT, on loopback unless there are TLS credentials; ConfigError naming
     `option` when that cannot be. `wrappers` stand around their methods. Their health is told by `checks`;
     without, they serve from now on. Where TLS ends before it, at a platform's front end, it serves in clear
-    anywhere.
+    anywhere. Where it `shares_port`, processes of ours listen there too, and the kernel deals out who calls.
     """
     host, _ = parse_endpoint(address, option)
     if credentials is None and not tls_ends_before:
@@ -45,7 +43,11 @@ async def start_server(
     names = [services] if isinstance(services, str) else [*services]
     server = grpc.aio.server(
         interceptors=[*guards],
-        options=[("grpc.max_receive_message_length", message_bytes_max), *_OPTIONS],
+        options=[
+            ("grpc.max_receive_message_length", message_bytes_max),
+            ("grpc.so_reuseport", int(shares_port)),
+            *_OPTIONS,
+        ],
         maximum_concurrent_rpcs=calls_max,
     )
     add(Wrapping(server, wrappers))

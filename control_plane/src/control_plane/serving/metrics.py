@@ -6,20 +6,19 @@ Names say `centre_inference_*`, the unit last; `method` is the gRPC method's own
 import asyncio
 import time
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import accumulate
-from typing import Any
+from typing import Any, Self
 
 import grpc
+import msgspec
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from control_plane.audit.prediction_logger import AuditLogger
+from control_plane.audit.prediction_spool import PredictionSpool
 from control_plane.rpc.wrapping import Handler
-from control_plane.serving.engine import Engine
 from control_plane.serving.published import PublishedModels
 from shared.errors import ConfigError
 from shared.listen import parse_endpoint, require_loopback
@@ -30,79 +29,123 @@ WINDOWS = (1, 2, 4, 8, 16, 32, 64)  # of a run; 64 is an engine's largest
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Spread(msgspec.Struct):
+    """How often a value fell below each of some bounds, and above the last; and the values' sum."""
+
+    bounds: tuple[float, ...]
+    counts: list[int]
+    sum: float = 0.0
+
+    @classmethod
+    def of(cls, bounds: tuple[float, ...]) -> Self:
+        """Nothing yet."""
+        return cls(bounds, [0] * (len(bounds) + 1))
+
+    def note(self, value: float) -> None:
+        """One more."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def add(self, other: "Spread") -> None:
+        """Those of another, of the same bounds."""
+        self.counts = [own + its for own, its in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
+    def told(self) -> tuple[list[tuple[str, float]], float]:
+        """Counts up to each bound, and the sum, as a histogram of Prometheus has them."""
+        names = [*map(floatToGoString, self.bounds), "+Inf"]
+        return list(zip(names, map(float, accumulate(self.counts)), strict=True)), self.sum
+
+
+class Counts(msgspec.Struct):
+    """What one process counted since its start: calls by method and code, seconds of a call by method,
+    windows of a run, seconds in graphs; and how many windows wait now."""
+
+    calls: dict[str, dict[str, int]] = {}
+    seconds: dict[str, Spread] = {}
+    windows: Spread = msgspec.field(default_factory=lambda: Spread.of(WINDOWS))
+    run_s: float = 0.0
+    waiting: int = 0
+
+    def add(self, other: "Counts") -> None:
+        """Those of another process."""
+        for method, codes in other.calls.items():
+            own = self.calls.setdefault(method, {})
+            for code, count in list(codes.items()):
+                own[code] = own.get(code, 0) + count
+        for method, spread in other.seconds.items():
+            self.seconds.setdefault(method, Spread.of(spread.bounds)).add(spread)
+        self.windows.add(other.windows)
+        self.run_s += other.run_s
+        self.waiting += other.waiting
+
+
 class InferenceMetrics(Collector):
     """Counts and times calls; an engine's `Meter` too.
 
     Plain numbers of one thread, made metrics at a scrape: prometheus_client's own take a lock for each.
+    `others` are the counts of processes that answer beside this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, others: Callable[[], Iterable[Counts]] = tuple) -> None:
         self.registry = CollectorRegistry()
-        self._calls: Counter[tuple[str, str]] = Counter()
-        self._seconds: dict[str, Spread] = {}
-        self._batch, self._run_s = Spread(WINDOWS), 0.0
+        self.own, self._others = Counts(), others
         self.registry.register(self)
 
     def ran(self, windows: int, took_s: float) -> None:
         """One run of an engine is over."""
-        self._batch.note(windows)
-        self._run_s += took_s
+        self.own.windows.note(windows)
+        self.own.run_s += took_s
 
     def watching(self, method: str, handler: Handler) -> Handler:
         """A wrapper: the method, watched."""
         inner: Callable[..., Awaitable[Any]] = handler.unary_unary
-        seconds = self._seconds.setdefault(method, Spread(SECONDS))
-        fine = method, grpc.StatusCode.OK.name
+        seconds = self.own.seconds.setdefault(method, Spread.of(SECONDS))
+        codes = self.own.calls.setdefault(method, {})
+        fine = grpc.StatusCode.OK.name
 
         async def watched(request: Any, context: Context) -> Any:
             began = time.perf_counter()
             try:
                 answer = await inner(request, context)
             except BaseException as error:
-                self._calls[method, _code(error, context).name] += 1
+                code = _code(error, context).name
+                codes[code] = codes.get(code, 0) + 1
                 raise
             finally:
                 seconds.note(time.perf_counter() - began)
-            self._calls[fine] += 1
+            codes[fine] = codes.get(fine, 0) + 1
             return answer
 
         return handler._replace(unary_unary=watched)
 
+    def all(self) -> Counts:
+        """This process's and the others' together."""
+        found = Counts()
+        for each in (self.own, *self._others()):
+            found.add(each)
+        return found
+
     def collect(self) -> Iterator[Metric]:
         """All of it, as it is now."""
+        found = self.all()
         calls = CounterMetricFamily("centre_inference_calls", "calls answered", labels=["method", "code"])
-        for labels, count in list(self._calls.items()):
-            calls.add_metric(labels, count)
+        for method, codes in found.calls.items():
+            for code, count in codes.items():
+                calls.add_metric([method, code], count)
         yield calls
         seconds = HistogramMetricFamily(
             "centre_inference_call_seconds", "from a call's message to its answer", labels=["method"]
         )
-        for method, spread in self._seconds.items():
+        for method, spread in found.seconds.items():
             seconds.add_metric([method], *spread.told())
         yield seconds
         batch = HistogramMetricFamily(
             "centre_inference_run_windows", "windows of callers that were run together"
         )
-        batch.add_metric([], *self._batch.told())
+        batch.add_metric([], *found.windows.told())
         yield batch
-        yield CounterMetricFamily("centre_inference_run_seconds", "in the models' graphs", value=self._run_s)
-
-
-class Spread:
-    """How often a value fell below each of some bounds."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds, self._counts, self._sum = bounds, [0] * (len(bounds) + 1), 0.0
-
-    def note(self, value: float) -> None:
-        """One more."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    def told(self) -> tuple[list[tuple[str, float]], float]:
-        """Counts up to each bound, and the sum, as a histogram of Prometheus has them."""
-        names = [*map(floatToGoString, self._bounds), "+Inf"]
-        return list(zip(names, map(float, accumulate(self._counts)), strict=True)), self._sum
+        yield CounterMetricFamily("centre_inference_run_seconds", "in the models' graphs", value=found.run_s)
 
 
 def _code(error: BaseException, context: Context) -> grpc.StatusCode:
@@ -117,14 +160,14 @@ def _code(error: BaseException, context: Context) -> grpc.StatusCode:
 class InferenceState(Collector):
     """What is true at the moment of a scrape."""
 
-    def __init__(self, models: PublishedModels, engine: Engine, audit: AuditLogger | None) -> None:
-        self._models, self._engine, self._audit = models, engine, audit
+    def __init__(
+        self, models: PublishedModels, waiting: Callable[[], int], audit: PredictionSpool | None
+    ) -> None:
+        self._models, self._waiting, self._audit = models, waiting, audit
 
     def collect(self) -> Iterator[Metric]:
         """The queue, the models, what the record lacks."""
-        yield GaugeMetricFamily(
-            "centre_inference_waiting_windows", "in the queue", value=self._engine.waiting
-        )
+        yield GaugeMetricFamily("centre_inference_waiting_windows", "in the queue", value=self._waiting())
         model = GaugeMetricFamily(
             "centre_inference_model", "1 for each model that is served",
             labels=["component_type", "release", "sha256", "registered", "alias"],

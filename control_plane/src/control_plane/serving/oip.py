@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from control_plane.audit.prediction_logger import AuditLogger
+from control_plane.audit.prediction_spool import PredictionSpool
 from control_plane.serving.caller import SITE, mode_of, require_own_site
 from control_plane.serving.engine import Engine, Run
 from control_plane.serving.oip_tensors import answer, metadata, read_windows, requested
@@ -40,7 +40,7 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
     Without an audit log prediction ids are empty.
     """
 
-    def __init__(self, models: PublishedModels, engine: Engine, audit: AuditLogger | None = None) -> None:
+    def __init__(self, models: PublishedModels, engine: Engine, audit: PredictionSpool | None = None) -> None:
         self._models, self._engine, self._audit = models, engine, audit
 
     async def ServerLive(  # noqa: N802 - the names in the .proto, here and below

@@ -1,6 +1,6 @@
 """Puts what was answered on the record of the centre's inference, one entry a window."""
 
-from control_plane.audit.prediction_logger import AuditLogger
+from control_plane.audit.prediction_spool import PredictionSpool
 from control_plane.serving.caller import ACTIVE
 from control_plane.serving.engine import Run
 from shared.interpret import Fields
@@ -11,7 +11,7 @@ FLAGS = {"is_anomaly": "anomaly", "is_ood": "out_of_distribution"}  # word on th
 
 
 def record(
-    log: AuditLogger, model: OnnxModel, window: Window, run: Run, found: Fields, mode: str = ACTIVE
+    log: PredictionSpool, model: OnnxModel, window: Window, run: Run, found: Fields, mode: str = ACTIVE
 ) -> str:
     """Log one answer, in the mode that `caller.mode_of` says; its prediction id. Never raises: the log counts
     what it could not take."""

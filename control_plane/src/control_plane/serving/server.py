@@ -56,6 +56,7 @@ async def start_inference_server(
     wrappers: Sequence[Wrapper] = (),
     health_told: InferenceHealth | None = None,
     tls_ends_before: bool = False,
+    shares_port: bool = False,
 ) -> grpc.aio.Server:
     """Serve; in clear on loopback only, or where TLS ends before it. ConfigError when the port is taken."""
     offered = [Offered(SERVICE, lambda server: _add(service, server)), *services]
@@ -71,7 +72,7 @@ async def start_inference_server(
         address, OPTION, names, add, REQUEST_BYTES_MAX, credentials,
         calls_max=CALLS_MAX, guards=guards, wrappers=wrappers,
         checks=None if health_told is None else health_told.checks,
-        tls_ends_before=tls_ends_before,
+        tls_ends_before=tls_ends_before, shares_port=shares_port,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from control_plane.audit.prediction_logger import AuditLogger
+from control_plane.audit.prediction_spool import PredictionSpool
 from control_plane.serving.caller import mode_of, require_own_site
 from control_plane.serving.engine import Engine, Run
 from control_plane.serving.published import NotServed, PublishedModels
@@ -32,7 +32,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
     """Answers for one window at a time; without an audit log all the same, with no prediction id."""
 
-    def __init__(self, models: PublishedModels, engine: Engine, audit: AuditLogger | None = None) -> None:
+    def __init__(self, models: PublishedModels, engine: Engine, audit: PredictionSpool | None = None) -> None:
         self._models, self._engine, self._audit = models, engine, audit
 
     async def PredictRUL(  # noqa: N802 - the name in the .proto
