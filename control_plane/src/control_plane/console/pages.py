@@ -62,10 +62,14 @@ def add_pages(view: FleetView, desk: RolloutDesk, alert_desk: AlertDesk) -> None
         page = CompletenessPage()
 
         async def update() -> None:
-            page.show(await view.completeness(), await view.snapshot())
+            page.show(await view.snapshot())
+
+        async def count() -> None:
+            page.count(await view.completeness())
 
         await update()
         ui.timer(UPDATE_PERIOD_S, update, immediate=False)
+        ui.timer(UPDATE_PERIOD_S, count)  # counting every row takes long: the page is there meanwhile
 
     @ui.page("/rollouts", title="Roll-outs · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def rollouts() -> None:
