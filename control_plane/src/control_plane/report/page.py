@@ -26,6 +26,7 @@ td, th { font-variant-numeric: tabular-nums }
   section, figure { break-inside: avoid }
   h2 { margin-top: 1rem } .verdict { -webkit-print-color-adjust: exact; print-color-adjust: exact } }
 figure { margin: .4rem 0 }
+@media screen { figure { overflow-x: auto } figure svg { min-width: 34rem } }
 """
 
 
