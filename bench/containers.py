@@ -16,7 +16,7 @@ from shared import __version__
 
 USER_ID = 10001  # of every image; no machine has a name for it
 STOP_S = 45  # the agent drains within 30 s
-WAIT_S = 120.0  # for what starts among other busy processes
+WAIT_S = 300.0  # for what starts among other busy processes: MLflow may take two minutes there
 LOOK_S = 0.02
 # ulimits of their own: those of a machine that is a container itself may lie above what runc may set.
 RESTRICTED = [

@@ -23,7 +23,7 @@ from tests.support.releases import Centre, make_release
 from tests.support.services import running
 
 SEEN_WITHIN_MS = 60_000
-SMALL = {"width": 390, "height": 844}
+SMALL, TABLET = {"width": 390, "height": 844}, {"width": 768, "height": 1024}
 pytestmark = pytest.mark.slow
 
 
@@ -111,8 +111,8 @@ def path_of(address: str) -> str:
     return address.partition("?")[0]
 
 
-def test_axe_finds_nothing_serious_and_no_page_is_wider_than_a_phone(console):
-    """Every page, empty and error states too, in both themes; at 390 px nothing has to be moved sideways."""
+def test_axe_finds_nothing_serious_and_no_page_is_wider_than_a_phone_or_a_tablet(console):
+    """Every page, empty and error states too, in both themes; at 390 and 768 px nothing is moved sideways."""
     url, data, _ = console
     pages = [rule for rule in RULES if "GET" in rule.methods and not rule.path.startswith(NO_PAGES)]
     assert [rule.path for rule in pages if not any(map(rule.pattern.fullmatch, map(path_of, PAGES)))] == []
@@ -125,8 +125,10 @@ def test_axe_finds_nothing_serious_and_no_page_is_wider_than_a_phone(console):
             for scheme in ("light", "dark"):
                 found.emulate_media(color_scheme=scheme)
                 problems += [f"{scheme}: {each}" for each in axe_problems(found)]
-            if not found.evaluate("document.documentElement.scrollWidth <= window.innerWidth"):
-                problems.append("wider than the screen")
+            for size in (TABLET, SMALL):
+                found.set_viewport_size(size)
+                if not found.evaluate("document.documentElement.scrollWidth <= window.innerWidth"):
+                    problems.append(f"wider than the screen of {size['width']}")
             if problems:
                 wrong[path] = problems
     assert wrong == {}, json.dumps(wrong, indent=1)

@@ -178,6 +178,7 @@ def test_an_inspector_takes_a_sites_record_away(centre, console, tmp_path):
         found.get_by_label("Site").select_option(SITE)
         with found.expect_download(timeout=SEEN_WITHIN_MS) as taken:
             found.get_by_role("button", name="Download the record").click()
+        expect(found.get_by_text("The record is being made")).to_be_visible()  # for as long as it takes
         taken.value.save_as(tmp_path / "record.zip")
     with zipfile.ZipFile(tmp_path / "record.zip") as archive:
         assert f"Audit record of {SITE}" in archive.read(f"{SITE}/report.html").decode()

@@ -93,6 +93,10 @@ def test_a_roll_out_is_seen_held_and_taken_back_and_who_has_to_sign_is_named(wor
         assert found.rollout().state == "running"
         if folder := os.environ.get("PICTURES"):
             shown.screenshot(path=f"{folder}/rollouts.png", full_page=True)
+        card.get_by_test_id("keep").click()
+        expect(card.get_by_test_id("abort")).to_have_text("Roll back", timeout=SEEN_WITHIN_MS)
+        card.get_by_test_id("abort").click()
+        expect(card.get_by_test_id("abort")).to_have_text("Yes, roll back", timeout=SEEN_WITHIN_MS)
         card.get_by_test_id("abort").click()
         expect(card).to_contain_text(f"Goes back: aborted by {REYES}", timeout=SEEN_WITHIN_MS)
         found.controller.tick(utc_now())

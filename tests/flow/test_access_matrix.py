@@ -157,3 +157,12 @@ def test_a_refused_act_is_on_the_record_and_not_done(web):
     entries = [e for e in Layout(folder).centre_log().entries() if e.act is CentreAct.ACCESS_REFUSED]
     told = {(e.subject, e.detail["reason"]) for e in entries}
     assert ("viewer", "POST /api/alerts/a1/acknowledge: needs the role operator") in told
+
+
+def test_the_records_page_is_there_before_its_rows_are_counted(web):
+    """Counting reads every row of the lake, which may take longer than a page may take to be built."""
+    url, folder = web
+    cookie = written(session(folder, Role.VIEWER.value))
+    answer = httpx.get(f"{url}/completeness", headers={"cookie": cookie}, timeout=DEADLINE_S)
+    assert answer.status_code == 200
+    assert "Counting rows" in answer.text

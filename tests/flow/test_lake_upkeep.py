@@ -85,6 +85,18 @@ def test_writing_goes_on_across_a_compaction(lake):
     assert [row["cycle"] for row in rows] == list(range(40))
 
 
+def test_a_look_without_a_sweep_joins_files_and_removes_none(lake):
+    """What ingest does every minute; the sweep comes every tenth time."""
+    for cycle in range(FILES_PER_STEP_MAX + 1):
+        lake.write(telemetry(PUMP, START + timedelta(seconds=cycle), cycle))
+    there = lake.folder / "telemetry/site_id=TX01/component=coolant_pump"
+    [joined] = [done for done in maintain(lake.folder, sweep=False) if done.table == "telemetry"]
+    assert (joined.files_after, joined.removed) == (1, 0)
+    assert files(there) == FILES_PER_STEP_MAX + 2
+    list(maintain(lake.folder))
+    assert files(there) == 1
+
+
 def followers(lake: ConsoleLake) -> tuple[LakeFollower, HistoryFollower]:
     return LakeFollower(lake.folder), HistoryFollower(lake.folder, PUMP, 60, NOW)
 

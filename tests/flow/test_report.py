@@ -6,16 +6,28 @@ from datetime import timedelta
 
 import pytest
 
+from control_plane.audit.centre_log import CentreAct
 from control_plane.commands.report import report
 from control_plane.layout import Layout
 from control_plane.report.facts import gather
 from control_plane.report.page import page as written_page
 from control_plane.sinks.lake import LakeReader
 from shared.errors import Rejected
-from shared.schemas import AuditEvent, ModelRef, Quality, RulState, utc_now
+from shared.schemas import AlertState, AuditEvent, ModelRef, Quality, RulState, Severity, utc_now
 from tests.support import golden
 from tests.support.audited_centre import AuditedCentre
-from tests.support.console_lake import CONFIG, PUMP, ConsoleLake, alert, fleet, prediction, status, telemetry
+from tests.support.console_lake import (
+    CONFIG,
+    EXCHANGER,
+    PUMP,
+    ConsoleLake,
+    alert,
+    fleet,
+    prediction,
+    status,
+    telemetry,
+)
+from tests.support.people import REYES
 from tests.support.releases import Centre
 
 NOW = utc_now()
@@ -44,7 +56,16 @@ def centre(tmp_path_factory):
     rows.append(record.log.append(AuditEvent.ALERT, PUMP.key, NOW))
     shadow = prediction(PUMP, NOW, POLLS, 7.0, mode="shadow")
     lake.write(*rows, shadow, record.log.checkpoint(NOW), status("TX01", NOW))
-    lake.write(alert(PUMP, NOW, message=HOSTILE))
+    lake.write(
+        alert(
+            PUMP, NOW - timedelta(seconds=20), severity=Severity.WARNING, message="RUL 24 cycles, limit 25"
+        ),
+        alert(PUMP, NOW, state=AlertState.ESCALATED, message=HOSTILE),
+    )
+    for place, note in ((PUMP, "crew is on its way"), (EXCHANGER, "another's")):
+        made.layout.centre_log().note(
+            CentreAct.ALERT_ACKNOWLEDGED, "a1", by=REYES, note=note, component=place.key
+        )
     record.look()
     (folder / "fleet.yaml").write_text(CONFIG)
     return folder
@@ -79,6 +100,17 @@ def test_numbers_are_the_lakes(centre, page):
     assert f"Casing vibration velocity 2.31 mm/s {TIMED_OUT / POLLS:.2%} {TIMED_OUT} timeout" in text
     assert "1 in the lake." in text
     assert f"{POLLS + 1} predictions of this component in the lake, {POLLS} on the site's audit log." in text
+
+
+def test_each_change_of_an_alarm_has_the_severity_of_then(page):
+    """A warning that became an alarm says both, newest first; who acknowledged it, the centre's record."""
+    changes = words(page).partition("Each change")[2]
+    assert re.search(
+        rf"acknowledged alarm {re.escape(HOSTILE)} {re.escape(REYES)}: crew is on its way a1 "
+        rf"\S+ \S+ escalated alarm {re.escape(HOSTILE)} a1 \S+ \S+ raised warning RUL 24 cycles, limit 25 a1",
+        changes,
+    ), changes
+    assert "another's" not in page
 
 
 def test_what_it_shows_is_proven(page):

@@ -9,10 +9,10 @@ import pytest
 
 from control_plane.alerts.lifecycle import Transition, step
 from control_plane.alerts.models import AlertStatus
-from control_plane.api.component_rules import Newest, component_view, stale_after_s
+from control_plane.api.component_rules import Newest, component_view, nothing_new_s, stale_after_s
 from control_plane.api.fleet_state import FleetState
 from control_plane.api.history import BUCKETS_MAX, component_history, curve, thinned
-from control_plane.api.models import Freshness, Level
+from control_plane.api.models import FleetSnapshot, Freshness, Level
 from control_plane.api.single_flight import SingleFlight
 from control_plane.console import wording
 from control_plane.console.alert_rows import events
@@ -349,3 +349,30 @@ def test_age_is_written_in_its_two_largest_units(seconds, text):
 def test_numbers_have_the_decimals_of_their_range(value, span, text):
     """A tag's decimals come from its range, so that its number does not change width."""
     assert wording.number(value, span) == text
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "told_s"),
+    [
+        ((60.0, 90.0), 60.0),
+        ((60.0, 1.0), None),
+        ((60.0, None), 60.0),
+        ((None, None), None),
+        ((60.0, -60.0), None),
+    ],
+)
+def test_silence_of_all_that_was_ever_heard_is_told_as_one(ages_s, told_s):
+    """Not of one that lives, of a fleet that has not begun, or of a clock that is ahead."""
+    rows = (None if age_s is None else telemetry(age_s) for age_s in ages_s)
+    found = nothing_new_s([component_view(KEY, CONFIG, 0.5, Newest(row, None), NOW) for row in rows])
+    assert found == told_s
+    snapshot = FleetSnapshot(
+        taken_at=NOW,
+        problem=None,
+        nothing_new_s=found,
+        counts={},
+        standing_alerts=[],
+        shelved_alerts=[],
+        sites=[],
+    )
+    assert ("Nothing new from any site for 1 min 0 s" in wording.trouble(snapshot)) is (told_s is not None)

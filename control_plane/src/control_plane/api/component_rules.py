@@ -75,6 +75,15 @@ def component_view(
     )
 
 
+def nothing_new_s(components: Sequence[ComponentView]) -> float | None:
+    """How long ago the newest row of all came, where none that was ever heard is current: then it is the
+    centre or its broker, sooner than every plant at once."""
+    heard = [each for each in components if each.freshness is not Freshness.NEVER]
+    if not heard or any(each.freshness is not Freshness.STALE for each in heard):
+        return None
+    return min(each.age_s or 0.0 for each in heard)
+
+
 def finite(value: float | None) -> float | None:
     """The number, or None where it is none: a NaN never reaches a page."""
     return value if value is not None and math.isfinite(value) else None

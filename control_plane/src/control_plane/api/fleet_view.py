@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from control_plane.alerts.models import AlertStatus, AlertView
-from control_plane.api.component_rules import Newest, component_view
+from control_plane.api.component_rules import Newest, component_view, nothing_new_s
 from control_plane.api.history import BREAK_AFTER_PERIODS, component_history
 from control_plane.api.history_follower import HistoryFollower
 from control_plane.api.lake_follower import LAKE_ERRORS, LakeFollower
@@ -145,10 +145,12 @@ class FleetView:
         waiting = [alert for alert in alerts if alert.to_acknowledge and not alert.standing]
         told = [*standing, *shelved]
         sites = [self._site(site_id, site, told, now) for site_id, site in self._fleet.sites.items()]
-        levels = Counter(c.level for s in sites for r in s.reactors for c in r.components)
+        components = [c for s in sites for r in s.reactors for c in r.components]
+        levels = Counter(c.level for c in components)
         snapshot = FleetSnapshot(
             taken_at=now,
             problem=problem,
+            nothing_new_s=nothing_new_s(components),
             counts={level: levels[level] for level in Level},
             standing_alerts=standing,
             shelved_alerts=shelved,

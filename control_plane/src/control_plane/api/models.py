@@ -134,10 +134,14 @@ class SiteView(Frozen):
 
 
 class FleetSnapshot(Frozen):
-    """The fleet at one moment. `problem` says why the lake could not be read, when it could not."""
+    """The fleet at one moment. `problem` says why the lake could not be read, when it could not.
+
+    `nothing_new_s`: how long ago anything last arrived, where none of the components is current any more.
+    """
 
     taken_at: UtcTime
     problem: str | None
+    nothing_new_s: float | None = None
     counts: dict[Level, int]
     standing_alerts: list[AlertView]
     shelved_alerts: list[AlertView]

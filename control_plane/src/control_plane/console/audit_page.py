@@ -118,6 +118,11 @@ def _export(sites: Sequence[str]) -> None:
                     Text(site, tag="option")
         with box("act", "button").props('type="submit"'):
             Text("Download the record", tag="span")
+    Text(
+        "The record is being made. Leave this page open: the download begins by itself, after minutes for a "
+        "long record.",
+        "refused export-asked",
+    ).props('role="status" hidden')
 
 
 def _proof(found: AuditedPrediction) -> None:

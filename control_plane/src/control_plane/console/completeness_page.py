@@ -25,7 +25,7 @@ EXPLANATION = (
 
 
 class CompletenessPage:
-    """The page; `show` brings it up to date. The table is drawn anew only when a number changed."""
+    """The page; `show` and `count` bring it up to date. The table is drawn anew when a number changed."""
 
     def __init__(self) -> None:
         self._frame = Frame("Records")
@@ -34,13 +34,16 @@ class CompletenessPage:
             with box("page-head"):
                 Text("Records", "page-title", "h1")
             Text(EXPLANATION, "muted")
-            self._problem = Text(classes="section-title").props("data-testid=completeness-problem")
+            self._problem = Text("Counting rows…", "section-title").props("data-testid=completeness-problem")
             with scrolled("records"):
                 self._table = box("ledger", "table").props("data-testid=completeness")
 
-    def show(self, found: Completeness, snapshot: FleetSnapshot) -> None:
-        """Every store's account."""
+    def show(self, snapshot: FleetSnapshot) -> None:
+        """Clock and banner, which do not wait for a count."""
         self._frame.show(snapshot)
+
+    def count(self, found: Completeness) -> None:
+        """Every store's account."""
         nothing = "No site has written a record yet." if not found.stores else ""
         self._problem.show(found.problem or nothing)
         visible(self._problem, bool(found.problem or nothing))

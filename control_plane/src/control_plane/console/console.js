@@ -59,6 +59,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// A record takes minutes to make, and meanwhile the browser shows nothing.
+document.addEventListener("submit", (event) => {
+  if (event.target.matches("[data-testid=export]")) document.querySelector(".export-asked").hidden = false;
+});
+
 // When the way to the server is gone it may be the session that has ended: then the sign-in is the way on.
 setInterval(async () => {
   if (!document.documentElement.hasAttribute("data-offline")) return;

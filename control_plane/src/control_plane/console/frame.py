@@ -71,5 +71,6 @@ class Frame:
         standing = len({alert.event_id for alert in snapshot.standing_alerts})
         self._count.show(str(standing))
         visible(self._count, standing > 0)
-        self._problem.show(f"History cannot be read. {snapshot.problem}" if snapshot.problem else "")
-        visible(self._problem, snapshot.problem is not None)
+        trouble = wording.trouble(snapshot)
+        self._problem.show(trouble)
+        visible(self._problem, bool(trouble))

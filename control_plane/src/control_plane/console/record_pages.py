@@ -1,7 +1,6 @@
 """The console's routes to what is on record: each builds its page and keeps its clock going."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Query
@@ -12,13 +11,12 @@ from control_plane.api.desks import Desks
 from control_plane.api.fleet_view import FleetView
 from control_plane.api.history_models import LongHistory
 from control_plane.api.long_history import Span
-from control_plane.api.models import FleetSnapshot
 from control_plane.api.record_routes import unknown_release
 from control_plane.console.audit_page import AuditPage
 from control_plane.console.frame import Frame
 from control_plane.console.history_page import DEFAULT_SPAN, HistoryPage
 from control_plane.console.models_page import ModelCardPage, ModelsPage
-from control_plane.console.pages import BUILD_DEADLINE_S, UPDATE_PERIOD_S, show_missing
+from control_plane.console.pages import BUILD_DEADLINE_S, UPDATE_PERIOD_S, keep_clock, show_missing
 from control_plane.console.parts import Text, box
 from shared.schemas import ComponentId
 
@@ -45,12 +43,12 @@ def add_record_pages(view: FleetView, desks: Desks) -> None:
     @ui.page("/audit", title="Audit · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def audit(prediction_id: Annotated[str, Query(alias="id")] = "") -> None:
         page = AuditPage(desks.audit.prediction, await asyncio.to_thread(desks.exports.sites))
-        await _keep_clock(page.show, view)
+        await keep_clock(page.show, view)
         ui.timer(0, lambda: page.look_up(prediction_id), once=True)  # the page stands before the answer
 
     @ui.page("/models", title="Models · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def models() -> None:
-        await _keep_clock(ModelsPage(await desks.models.cards()).show, view)
+        await keep_clock(ModelsPage(await desks.models.cards()).show, view)
 
     @ui.page("/models/{name}/{version}", title="Model · pm-stack-smr", response_timeout=BUILD_DEADLINE_S)
     async def model(name: str, version: str) -> None:
@@ -61,19 +59,9 @@ def add_record_pages(view: FleetView, desks: Desks) -> None:
                 with box("page-head"):
                     Text("Unknown release", "page-title", "h1")
                 Text(await unknown_release(desks.models, f"{name}/{version}"), "missing")
-            await _keep_clock(frame.show, view)
+            await keep_clock(frame.show, view)
             return
-        await _keep_clock(ModelCardPage(card).show, view)
-
-
-async def _keep_clock(show: Callable[[FleetSnapshot], None], view: FleetView) -> None:
-    """Clock and banners now, and once a period from then on."""
-
-    async def update() -> None:
-        show(await view.snapshot())
-
-    await update()
-    ui.timer(UPDATE_PERIOD_S, update, immediate=False)
+        await keep_clock(ModelCardPage(card).show, view)
 
 
 async def _history_page(view: FleetView, desks: Desks, key: ComponentId, start: str, end: str) -> None:

@@ -87,24 +87,32 @@ class RolloutPage:
         if card.state == "paused":
             self._button("Resume", "resume", card.rollout_id, ask)
         if card.can_go_back:
-            sure = card.rollout_id in self._sure
-            self._button("Yes, roll back" if sure else "Roll back", "abort", card.rollout_id, ask)
+            if card.rollout_id not in self._sure:  # what cannot be undone is asked twice
+                _button("Roll back", "abort", lambda: self._make_sure(card.rollout_id, True))
+                return
+            Text("Every site of it goes back to its release before, or to none.", "muted")
+            _button("Keep it", "keep", lambda: self._make_sure(card.rollout_id, False))
+            self._button("Yes, roll back", "abort", card.rollout_id, ask)
+
+    def _make_sure(self, rollout_id: str, asks: bool) -> None:
+        (self._sure.add if asks else self._sure.discard)(rollout_id)
+        self._draw()
 
     def _button(self, text: str, verb: Verb, rollout_id: str, ask: Ask) -> None:
         async def pressed() -> None:
-            if verb == "abort" and rollout_id not in self._sure:  # what cannot be undone is asked twice
-                self._sure.add(rollout_id)
-                self._draw()
-                return
             self._sure.discard(rollout_id)
             refused = await ask(verb, rollout_id)
             self._answer.show(refused)
             visible(self._answer, bool(refused))
 
-        with ui.element("button").classes("act").props(f'type="button" data-testid="{verb}"') as button:
-            attribute(button, "data-sure", (verb == "abort" and rollout_id in self._sure) or None)
-            Text(text, tag="span")
-            button.on("click", pressed)
+        _button(text, verb, pressed, grave=verb == "abort")
+
+
+def _button(text: str, name: str, pressed: Callable[[], object], grave: bool = False) -> None:
+    with ui.element("button").classes("act").props(f'type="button" data-testid="{name}"') as button:
+        attribute(button, "data-sure", grave or None)
+        Text(text, tag="span")
+        button.on("click", pressed)
 
 
 def _ring(ring: dict[str, Any]) -> None:

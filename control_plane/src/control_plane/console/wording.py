@@ -8,6 +8,7 @@ from control_plane.alerts.models import AlertStatus, AlertView
 from control_plane.api.history_models import LongHistory
 from control_plane.api.models import (
     ComponentView,
+    FleetSnapshot,
     Freshness,
     Level,
     PredictionView,
@@ -95,6 +96,16 @@ def silence(component: ComponentView, now: datetime) -> str:
             return f"Site clock is {age((component.last_seen - now).total_seconds())} ahead"
         case _:
             return f"No data for {age(component.age_s or 0.0)}"
+
+
+def trouble(snapshot: FleetSnapshot) -> str:
+    """What is wrong with all that a page shows; nothing where nothing is."""
+    if snapshot.problem:
+        return f"History cannot be read. {snapshot.problem}"
+    if snapshot.nothing_new_s is not None:
+        why = "Ingest is behind or has ended, or no site reaches the broker."
+        return f"Nothing new from any site for {age(snapshot.nothing_new_s)}. {why}"
+    return ""
 
 
 def reason(component: ComponentView, now: datetime) -> str:

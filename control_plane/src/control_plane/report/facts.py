@@ -18,6 +18,7 @@ from control_plane.audit.evidence import keys_on_file, verify_centre
 from control_plane.audit.verify import SiteVerification
 from control_plane.ingest.completeness import Account, read_accounts
 from control_plane.layout import FLEET_DATABASE, Layout
+from control_plane.report.alarms import Change, changes
 from control_plane.report.lake_facts import LakeFacts, lake_facts
 from control_plane.sinks.lake import LakeReader
 from shared.errors import Rejected, Retryable
@@ -32,8 +33,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Facts:
     """As of `made`. `history` is None before any row; `card` where the release is not in this centre's
-    repository; `alerts` newest first, None without an alarm list; `proofs` empty where the site's key is
-    not known."""
+    repository; `alerts` newest first, None without an alarm list, `changes` of them too; `proofs` empty where
+    the site's key is not known."""
 
     place: ComponentId
     made: datetime
@@ -41,6 +42,7 @@ class Facts:
     view: ComponentView
     history: LongHistory | None
     alerts: list[AlertView] | None
+    changes: list[Change]
     card: ModelCard | None
     accounts: list[Account]
     proofs: list[SiteVerification]
@@ -65,11 +67,13 @@ def _gather(layout: Layout, fleet: FleetConfig, place: ComponentId, made: dateti
     newest = Newest(lake.telemetry, lake.prediction, [a for a in alerts or () if a.standing])
     view = component_view(place, config, fleet.sites[place.site_id].plant.poll_period_s, newest, made)
     history = _history(layout, fleet, place, lake)
+    changed = changes(lake.alert_rows, layout.centre_log().entries(), place)
     say("counting rows")
     accounts = read_accounts(layout.lake, place.site_id)
     card = _card(layout, view)
     say("recomputing the audit log")
-    return Facts(place, made, lake, view, history, alerts, card, accounts, _proofs(layout, place.site_id))
+    proofs = _proofs(layout, place.site_id)
+    return Facts(place, made, lake, view, history, alerts, changed, card, accounts, proofs)
 
 
 def _alerts(layout: Layout, place: ComponentId) -> list[AlertView] | None:

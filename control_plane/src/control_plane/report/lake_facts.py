@@ -31,6 +31,9 @@ _COUNTS = f"""SELECT (SELECT count(*) FROM predictions WHERE {_OF}) AS predictio
         WHERE site_id = $site_id AND event = 'prediction' AND subject = $key) AS entries,
     (SELECT count(DISTINCT alert_id) FROM alerts WHERE {_OF}) AS alerts"""  # noqa: S608
 
+_CHANGES = f"""SELECT alert_id, timestamp, state, severity, message, operator, reason FROM alerts
+    WHERE {_OF} ORDER BY timestamp, seq"""  # noqa: S608
+
 
 class TagQuality(NamedTuple):
     """How often a tag was polled with a number, and how often without one, by reason."""
@@ -48,7 +51,8 @@ class TagQuality(NamedTuple):
 class LakeFacts(NamedTuple):
     """`telemetry` and `prediction` are the newest rows (the latter of the active model), None where there is
     none; `said` counts the active model's answers by state and reason; `entries` are audit entries of
-    predictions, and `predictions` those in the lake, shadows included."""
+    predictions, and `predictions` those in the lake, shadows included; `alert_rows` are the transitions
+    of alerts, oldest first."""
 
     first: datetime | None
     last: datetime | None
@@ -60,6 +64,7 @@ class LakeFacts(NamedTuple):
     predictions: int
     entries: int
     alerts: int
+    alert_rows: list[Row]
 
 
 def lake_facts(reader: LakeReader, place: ComponentId) -> LakeFacts:
@@ -75,6 +80,7 @@ def lake_facts(reader: LakeReader, place: ComponentId) -> LakeFacts:
         prediction=next(iter(reader.rows(_ANSWER, **asked, last=scored["last"])), None),
         tags=_tags(reader, asked),
         said=reader.rows(_SAID, **asked),
+        alert_rows=reader.rows(_CHANGES, **asked),
         **counts,
     )
 

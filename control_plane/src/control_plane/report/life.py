@@ -7,7 +7,7 @@ from control_plane.api.history_models import LongHistory
 from control_plane.api.models import ComponentView, PredictionView
 from control_plane.console import wording
 from control_plane.report.facts import Facts
-from control_plane.report.html import table
+from control_plane.report.html import table, written
 from control_plane.report.plots import Limit, Moment, over_time
 from shared.schemas import RulState
 from shared.wording import withheld
@@ -89,8 +89,3 @@ def _answers(facts: Facts) -> str:
         for row in facts.lake.said
     )
     return "<h3>Answers</h3>" + table(("state", "why", "answers", "share", "of them abnormal"), rows)
-
-
-def written(time: datetime | None) -> str:
-    """A time in UTC; nothing where there is none."""
-    return f"{time:%Y-%m-%d %H:%M:%S}" if time is not None else ""

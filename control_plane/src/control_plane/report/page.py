@@ -5,33 +5,37 @@ from html import escape
 
 from control_plane.api.models import ComponentView, Freshness, Level
 from control_plane.console import wording
+from control_plane.report.alarms import alarms
 from control_plane.report.facts import Facts
-from control_plane.report.html import STYLE, table
-from control_plane.report.life import life, said, written
+from control_plane.report.html import STYLE, table, written
+from control_plane.report.life import life, said
 
-ALERTS_SHOWN_MAX = 15  # newest first; the rest is counted
 _KINDS = {Level.ALARM: "bad", Level.WARNING: "warn", Level.NORMAL: "good"}
 _MORE_STYLE = """
-.warn { border-color: #b26a00; background: #fdf3e3 } .none { border-color: #66727f; background: #f0f2f4 }
+.warn { border-color: #b26a00; background: var(--warn) }
+.none { border-color: #66727f; background: var(--none) }
 .verdict strong { font-size: 1.15rem } .verdict ul { margin: .3rem 0 0; padding-left: 1.2rem }
-h2 { border-bottom: 2px solid #1c2733; padding-bottom: .15rem } h3 { font-size: .95rem; margin: 1rem 0 .2rem }
+h2 { border-bottom: 2px solid var(--text); padding-bottom: .15rem }
+h3 { font-size: .95rem; margin: 1rem 0 .2rem }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; margin: .6rem 0 }
-.facts dt { color: #4a5763 } .facts dd { margin: 0; overflow-wrap: anywhere }
-.note { color: #4a5763; font-size: .85rem } svg { display: block; max-height: 16rem }
+.facts dt { color: var(--muted) } .facts dd { margin: 0; overflow-wrap: anywhere }
+.note { color: var(--muted); font-size: .85rem } svg { display: block; max-height: 16rem }
 td, th { font-variant-numeric: tabular-nums }
 @page { size: A4; margin: 14mm }
 @media print { html { font-size: 10px } body { font-size: 1rem; max-width: none; padding: 0 }
   section, figure { break-inside: avoid }
   h2 { margin-top: 1rem } .verdict { -webkit-print-color-adjust: exact; print-color-adjust: exact } }
 figure { margin: .4rem 0 }
+@media screen { figure { overflow-x: auto } figure svg { min-width: 34rem } }
 """
 
 
 def page(facts: Facts, command: str) -> str:
     """The page; `command` is what made it."""
     name, key = escape(wording.title(facts.place.component)), escape(facts.place.key)
+    alarmed = alarms(facts.lake.alerts, facts.alerts, facts.changes, facts.made)
     sections = "".join(f"<section>{part}</section>" for part in (
-        life(facts), _alarms(facts), _sensors(facts), _model(facts), _completeness(facts), _record(facts),
+        life(facts), alarmed, _sensors(facts), _model(facts), _completeness(facts), _record(facts),
     ))  # fmt: skip
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{key}: report</title>
@@ -68,24 +72,6 @@ def _last(view: ComponentView) -> str:
     """What was last said, where that is not of now."""
     last = view.last_prediction
     return "" if last is None else f" Last prediction, {written(last.timestamp)}: {escape(said(last))}."
-
-
-def _alarms(facts: Facts) -> str:
-    title = f"<h2>Alarms</h2><p>{facts.lake.alerts:,} in the lake.</p>"
-    if facts.alerts is None:
-        return (
-            f"{title}<p>There is no alarm list in this folder, so what became of them is not known here.</p>"
-        )
-    if not facts.alerts:
-        return f"{title}<p>None is on the alarm list.</p>"
-    rows = (
-        (written(a.raised_at), wording.alert_word(a), a.message, a.status.replace("_", " "),
-         wording.acknowledgement(a, facts.made), written(a.cleared_at))
-        for a in facts.alerts[:ALERTS_SHOWN_MAX]
-    )  # fmt: skip
-    left = len(facts.alerts) - ALERTS_SHOWN_MAX
-    more = f'<p class="note">{left} older ones are not shown.</p>' if left > 0 else ""
-    return title + table(("raised", "is", "message", "state", "people", "cleared"), rows) + more
 
 
 def _sensors(facts: Facts) -> str:
