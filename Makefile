@@ -63,7 +63,8 @@ faults: $(VENV)/.installed ## the fault table: real Kafka, agents, ingest and pl
 
 faults-long: $(VENV)/.installed ## the same with 20 seeds of each fault, then the fault tests at length (hours)
 	@$(BIN)/python -m bench.faults --seeds 20
-	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 CONSUMER_RECORDS=1000000 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
+	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 CONSUMER_RECORDS=1000000 BAD_DAYS_POLLS=100000 IDENTITY_CYCLES=10000 \
+	  $(BIN)/python -m pytest --timeout 3600 tests/fault tests/unit/test_simulation_identity.py
 
 # Without bench-soak, which takes an hour, and bench-peers and bench-serving, which install another program.
 bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge bench-audit ## the benchmarks; each prints figures beside their limits, then one line of JSON
