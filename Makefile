@@ -22,7 +22,7 @@ DEMO_SECONDS ?=
 SKAB_DIR ?= ../shared/data/skab
 MARP_VERSION := 4.5.1
 
-.PHONY: help demo demo-rollback test check attacks faults faults-long bench bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter \
+.PHONY: help demo demo-rollback test check types attacks faults faults-long bench bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter \
   bench-edge bench-peers bench-serving bench-fleet bench-soak bench-audit bench-ingest model-experiments proto schema dashboards dashboards-check pictures diagram \
   slides plots kafka images images-test env package package-test lock clean
 
@@ -50,10 +50,13 @@ test: $(VENV)/.installed ## every test on every core, real services included; T=
 check: $(VENV)/.installed ## ruff, mypy, import contracts, generated files, fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench dashboards
+	@$(MAKE) --no-print-directory types
 	$(BIN)/lint-imports --no-cache
 	@if [ -e $(FAST_TESTS) ] && [ -z "$$($(CHANGED))" ]; then echo "fast tests: passed before, no file has changed since"; else \
 	  touch $(VENV)/.begun && set -x && $(BIN)/python -m pytest -q -m "not slow" tests/unit tests/golden && mv $(VENV)/.begun $(FAST_TESTS); fi
+
+types: $(VENV)/.installed ## mypy alone; what has not changed since its last run it need not read again
+	$(BIN)/mypy shared/src edge_agent/src control_plane/src demo bench dashboards
 
 attacks: $(VENV)/.installed ## the attack table: tampered, stolen, forged, replayed, bombs; exit 1 when anything is accepted
 	@$(BIN)/python -m bench.attacks
@@ -63,7 +66,8 @@ faults: $(VENV)/.installed ## the fault table: real Kafka, agents, ingest and pl
 
 faults-long: $(VENV)/.installed ## the same with 20 seeds of each fault, then the fault tests at length (hours)
 	@$(BIN)/python -m bench.faults --seeds 20
-	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 CONSUMER_RECORDS=1000000 BAD_DAYS_POLLS=100000 $(BIN)/python -m pytest --timeout 3600 tests/fault
+	OUTBOX_EXAMPLES=500 OUTBOX_ROUNDS=60 CONSUMER_KILLS=50 CONSUMER_RECORDS=1000000 BAD_DAYS_POLLS=100000 IDENTITY_CYCLES=10000 \
+	  $(BIN)/python -m pytest --timeout 3600 tests/fault tests/unit/test_simulation_identity.py
 
 # Without bench-soak, which takes an hour, and bench-peers and bench-serving, which install another program.
 bench: bench-outbox bench-features bench-scoring bench-simulation bench-polling bench-jitter bench-edge bench-audit ## the benchmarks; each prints figures beside their limits, then one line of JSON

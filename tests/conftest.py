@@ -1,5 +1,6 @@
 """What many tests share: one real broker for the whole run, and tests beside each other on every core."""
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from shared import listen
+from shared import collector, listen
 from tests.support.kafka import KafkaBroker, running_kafka
 from tests.support.kafka_tls import authority, listener_settings
 
@@ -30,6 +31,7 @@ TOGETHER = (
 def pytest_configure() -> None:
     """Each process of a parallel run looks for free ports in a part of its own: none takes another's; and it
     calculates on one thread: more threads than cores spin for nothing."""
+    gc.disable()  # until all is imported
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is not None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,6 +43,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In a parallel run the longest tests start first, so that none is left to end alone."""
     if hasattr(config, "workerinput"):
         items.sort(key=_length, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for, as the programs do it: the millions of objects that imports made,
+    looked through again and again, took a quarter of the time of some tests."""
+    collector.settle()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

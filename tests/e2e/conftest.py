@@ -1,4 +1,4 @@
-"""The folder in which the demo runs once for several files of tests; they share a process."""
+"""What tests of a file, or of several, share: a browser, and the folder in which the demo runs once."""
 
 import os
 import shutil
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.browser import browser
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,3 +22,10 @@ def demo_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.symlink(sys.prefix, folder / ".venv")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[None]:
+    """One browser for every page of a file."""
+    with browser():
+        yield

@@ -18,7 +18,7 @@ from tests.support.people import sign_in
 from tests.support.services import running
 
 SEEN_WITHIN_MS = 60_000
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
 
 
 class Living:
@@ -55,15 +55,22 @@ def ticking(living: Living) -> Iterator[None]:
     thread.join()
 
 
-@pytest.fixture
-def fleet(tmp_path) -> Iterator[tuple[Living, str]]:
+@contextmanager
+def console(folder: Path) -> Iterator[tuple[Living, str]]:
     """A living fleet and the address of a console that shows it."""
-    living, port = Living(tmp_path), free_port()
-    (tmp_path / "fleet.yaml").write_text(CONFIG)
-    options = ["--config", str(tmp_path / "fleet.yaml"), "--data-dir", str(tmp_path)]
+    living, port = Living(folder), free_port()
+    (folder / "fleet.yaml").write_text(CONFIG)
+    options = ["--config", str(folder / "fleet.yaml"), "--data-dir", str(folder)]
     serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
     with ticking(living), running(*serve, port=port):
         yield living, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory) -> Iterator[tuple[Living, str]]:
+    """One for several tests: only the first expects that there is no alert, or has one."""
+    with console(tmp_path_factory.mktemp("fleet")) as found:
+        yield found
 
 
 def open_console(found: Page, url: str, living: Living) -> None:
@@ -96,10 +103,9 @@ def test_the_fleet_is_seen_an_alert_arrives_and_a_component_opens(fleet):
         expect(found.get_by_test_id("contributions")).to_contain_text("normal: \N{MINUS SIGN}23 cycles")
 
 
-def test_an_event_is_one_row_and_a_shelved_alert_is_said_to_be_shelved(fleet):
+def test_an_event_is_one_row_and_a_shelved_alert_is_said_to_be_shelved(tmp_path):
     """Two alerts of one event are a row with a part; what an operator put aside stands apart, in words."""
-    living, url = fleet
-    with page() as found:
+    with console(tmp_path) as (living, url), page() as found:
         living.tell(alert(PUMP, utc_now()))
         living.tell(
             alert(PUMP, utc_now(), "a2", kind="rul_low", subject="rul", message="RUL 8", event_id="a1")
@@ -127,16 +133,13 @@ def test_what_falls_silent_is_said_to_be_and_its_old_number_is_not_shown(fleet):
         living.silent.add(EXCHANGER)
         expect(card.get_by_test_id("stale")).to_contain_text("No data for", timeout=SEEN_WITHIN_MS)
         expect(card.locator(".figure-number").first).to_be_hidden()
+        living.silent.clear()
 
 
 def test_a_console_that_is_gone_leaves_no_number_looking_current(tmp_path):
-    living, port = Living(tmp_path), free_port()
-    (tmp_path / "fleet.yaml").write_text(CONFIG)
-    options = ["--config", str(tmp_path / "fleet.yaml"), "--data-dir", str(tmp_path)]
-    serve = ["control-plane", "serve", "--part", "web", *options, "--listen", f"127.0.0.1:{port}"]
     with page() as found:
-        with ticking(living), running(*serve, port=port):
-            open_console(found, f"http://127.0.0.1:{port}", living)
+        with console(tmp_path) as (living, url):
+            open_console(found, url, living)
             expect(found.get_by_test_id("offline")).to_be_hidden()
         expect(found.get_by_test_id("offline")).to_be_visible(timeout=SEEN_WITHIN_MS)
 
@@ -152,10 +155,10 @@ def test_the_page_follows_the_systems_theme_and_fits_a_small_screen(fleet):
             assert found.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_lost_rows_show_as_unexplained_and_given_up_rows_with_their_reason(fleet, tmp_path):
+def test_lost_rows_show_as_unexplained_and_given_up_rows_with_their_reason(fleet):
     living, url = fleet
     living.tell(gap("ID01", utc_now(), count=3))
-    progress = Progress(tmp_path / "lake" / FILE_NAME)
+    progress = Progress(living.folder / "lake" / FILE_NAME)
     progress.note_settled("store-TX01", 10)  # rows of both sites share one count: each site's has holes
     progress.caught_up()
     progress.save()

@@ -24,7 +24,7 @@ from tests.support.services import running
 
 SEEN_WITHIN_MS = 60_000
 SMALL, TABLET = {"width": 390, "height": 844}, {"width": 768, "height": 1024}
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from tests.support.services import running
 
 SEEN_WITHIN_MS = 60_000
 DRAGS_MAX = 3
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("chromium")]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from control_plane.training import anomaly_onnx
+from control_plane.training import anomaly_models, anomaly_onnx
 from control_plane.training.anomaly import AnomalyDetector, monthly_budget
 from control_plane.training.anomaly_curves import curves, plot_curves
 from control_plane.training.anomaly_models import Mahalanobis, PrincipalComponents
@@ -141,8 +141,13 @@ def test_full_shrinkage_forgets_what_tags_have_in_common():
 
 @pytest.fixture(scope="module", params=EXPORTED)
 def exported(request) -> tuple[AnomalyDetector, bytes]:
-    """With 1,001 points the quantile of 1 in 1,000 is one of the scores: the threshold steps aside."""
-    detector = AnomalyDetector(request.param, margin=1.0).fit(NORMAL[:1001])
+    """With 1,001 points the quantile of 1 in 1,000 is one of the scores: the threshold steps aside.
+
+    A forest of all its trees, which takes many seconds to convert, is among the golden detectors.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(anomaly_models, "TREES", 20)
+        detector = AnomalyDetector(request.param, margin=1.0).fit(NORMAL[:1001])
     return detector, detector_to_onnx(detector, GOLDEN)
 
 

@@ -5,6 +5,11 @@ import gc
 NEW_OBJECTS = 50_000  # between two looks; Python's 700 costs a forwarded row three times its own work
 
 
+def seldom() -> None:
+    """From the start of a program: an import of torch makes millions of objects, and none is garbage."""
+    gc.set_threshold(NEW_OBJECTS, 10, 10)
+
+
 def settle() -> None:
     """Once started: what was made so far stays, and new objects are looked at seldom.
 
@@ -12,4 +17,4 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, 10, 10)
+    seldom()

@@ -14,6 +14,7 @@ from keyword import iskeyword
 import typer
 from rich.console import Console
 
+from shared import collector
 from shared.errors import EXIT_CONFIG, ConfigError, PmStackError
 
 PIPE_COLUMNS = 160
@@ -22,6 +23,7 @@ PIPE_COLUMNS = 160
 def run(package: str, commands: Mapping[str, str], about: str) -> None:
     """Run the command line. `commands` has a line of help by name; the module `package.name` holds a
     function of that name, or a typer `app` with commands of its own."""
+    collector.seldom()
     faulthandler.enable()  # SIGABRT, as a watchdog sends it, leaves every thread's place on stderr
     app = typer.Typer(help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(lambda: None)
