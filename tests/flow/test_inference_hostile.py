@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_plane import inference_door
+from control_plane import inference_answering
 from control_plane.serving import engine as engines
 from control_plane.serving import server, service
 from control_plane.serving.engine import Engine
@@ -101,7 +101,7 @@ def hold_runs(monkeypatch) -> threading.Event:
 async def test_a_call_whose_deadline_passed_in_the_queue_is_not_run(centre, monkeypatch):
     """DEADLINE_EXCEEDED for the caller, no run for nobody."""
     made, runs, real = [], [], engines._run
-    monkeypatch.setattr(inference_door, "Engine", lambda meter: made.append(Engine(meter)) or made[0])
+    monkeypatch.setattr(inference_answering, "Engine", lambda meter: made.append(Engine(meter)) or made[0])
     async with door(centre) as address, grpc.aio.insecure_channel(address) as channel:
         stub = rul_pb2_grpc.RULInferenceServiceStub(channel)
         await until_served(stub, "coolant_pump/1")
