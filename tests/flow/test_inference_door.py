@@ -1,6 +1,7 @@
 """The inference service as the centre opens it: who may call, what is recorded, what is told of it."""
 
 import asyncio
+import json
 import re
 import urllib.request
 from collections import Counter
@@ -26,7 +27,7 @@ from shared.schemas.window import values_from_blob
 from shared.wire import rul_pb2_grpc
 from tests.support.doors import Doors
 from tests.support.inference import VALUES, code_of, door, request, until, until_served
-from tests.support.releases import Centre, make_release
+from tests.support.releases import Centre, make_release, write_release
 
 Code = grpc.StatusCode
 NAMES = ("127.0.0.1", "localhost")
@@ -252,6 +253,18 @@ async def test_a_release_that_answers_otherwise_here_is_not_swapped_in(centre, s
     )
     models = served_models()
     assert models.get("coolant_pump").manifest.version == 1
+
+
+def test_a_release_of_a_later_version_is_left_out_and_the_others_are_served(centre, served_models, capsys):
+    """Its manifest has a field that this version does not know, and may not overlook."""
+    centre.publish(*make_release())
+    manifest, model = make_release(version=2)
+    release = write_release(centre.folder / "out" / "later", manifest, model)
+    told = json.loads((release / "manifest.json").read_text()) | {"of_a_later_version": 1}
+    (release / "manifest.json").write_text(json.dumps(told))
+    centre.publish_unchecked(manifest, release)
+    assert served_models().get("coolant_pump").manifest.version == 1
+    assert "of_a_later_version: Extra inputs are not permitted; a newer one may" in capsys.readouterr().out
 
 
 async def test_an_alias_chooses_among_what_is_published(centre, served_models):

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
 from securesystemslib.signer import Key, Signer, SSlibKey
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
@@ -45,6 +46,7 @@ from control_plane.release.proposal import (
     releases_of,
     write_signature,
 )
+from shared import __version__
 from shared.errors import ConfigError, Rejected
 from shared.schemas import Manifest
 
@@ -185,7 +187,8 @@ class ImageRepository:
         return load(self._metadata / "targets.json", Targets).signed.targets
 
     def release(self, folder: str) -> tuple[Manifest, bytes]:
-        """A published release, its bytes checked against the signed targets; Rejected when not there."""
+        """A published release, its bytes checked against the signed targets; Rejected when not there, or when
+        it is of a form that this version cannot read."""
         root, metadata = self._published()
         try:
             root.signed.verify_delegate("targets", metadata.signed_bytes, metadata.signatures)
@@ -202,7 +205,15 @@ class ImageRepository:
             except (OSError, RepositoryError) as error:
                 raise Rejected(f"{target.path}: not the bytes that were approved: {error}") from error
             found.append(data)
-        return Manifest.model_validate_json(found[1]), found[0]
+        try:
+            return Manifest.model_validate_json(found[1]), found[0]
+        except ValidationError as error:
+            found_wrong = error.errors()[0]
+            where, what = ".".join(map(str, found_wrong["loc"])), found_wrong["msg"]
+            raise Rejected(
+                f"{folder}/manifest.json cannot be read by version {__version__}: {where}: {what}; "
+                "a newer one may have made it"
+            ) from error
 
     def load_model(self, model_uri: str) -> tuple[bytes, Manifest]:
         """The published release that people approved as this registered version; Rejected when none is.
