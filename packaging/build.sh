@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022
+unset PYTHONPYCACHEPREFIX  # byte code belongs into the package
 
 bin=.venv/bin root=build/deb home=build/deb/opt/edge-agent
 installed=/opt/edge-agent
