@@ -124,7 +124,7 @@ dashboards-check: $(VENV)/.installed ## every query of every dashboard and rule 
 	@$(BIN)/python -m dashboards.check
 
 pictures: $(VENV)/.installed ## take docs/pictures anew from a running demo (about 4 minutes)
-	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_viewer.py
+	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_viewer.py tests/e2e/test_console_rollouts.py
 	PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_demo.py::test_claims_hold_when_an_agent_and_the_centre_are_killed
 
 diagram: ## draw docs/architecture_diagram.svg and .png from its text (Graphviz)
