@@ -11,6 +11,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from control_plane import inference_answering
 from control_plane.audit.spool import Spool
 from control_plane.enrolment.admission import Admission
 from control_plane.enrolment.refusals import Refusals
@@ -35,7 +36,7 @@ NAMES = ("127.0.0.1", "localhost")
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch):
-    monkeypatch.setattr(service, "REFRESH_PERIOD_S", 0.02)
+    monkeypatch.setattr(inference_answering, "REFRESH_PERIOD_S", 0.02)
     monkeypatch.setattr(tokens, "LOOK_PERIOD_S", 0.0)
     monkeypatch.setattr(credentials, "LOOK_PERIOD_S", 0.0)
 

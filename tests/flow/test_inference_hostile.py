@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from control_plane import inference_answering
 from control_plane.serving import engine as engines
-from control_plane.serving import server, service
+from control_plane.serving import server
 from control_plane.serving.engine import Engine
 from control_plane.serving.server import REQUEST_BYTES_MAX
 from control_plane.serving.service import SERVICE
@@ -37,7 +37,7 @@ METHOD = f"/{SERVICE}/PredictRUL"
 
 @pytest.fixture
 def centre(tmp_path, monkeypatch):
-    monkeypatch.setattr(service, "REFRESH_PERIOD_S", 0.02)
+    monkeypatch.setattr(inference_answering, "REFRESH_PERIOD_S", 0.02)
     centre = Centre(tmp_path)
     centre.publish(*make_release())
     return centre

@@ -144,6 +144,20 @@ def test_a_call_that_cannot_be_logged_returns_and_is_on_the_record_later(tmp_pat
     assert (detail["what"], detail["times"]) == ("lost", 3)
 
 
+def test_a_spool_that_was_taken_away_is_on_the_record_and_later_calls_are_committed(tmp_path):
+    """What lay in it is gone, which one commit says; the next ones go on."""
+    with Layout(tmp_path).audit_logger() as logger:
+        log_one(logger)
+        [taken] = spooled(tmp_path)
+        taken.unlink()
+        assert not logger.flush()
+        kept = log_one(logger)
+        assert logger.flush()
+    assert Layout(tmp_path).inference_log().prediction_ids() == [kept]
+    [detail] = details(tmp_path)
+    assert "taken away" in detail["reason"]
+
+
 def test_a_full_spool_refuses_and_takes_again_after_a_commit(tmp_path, monkeypatch):
     """The spool is bounded: what does not fit is counted, and nothing that was taken is harmed."""
     with Layout(tmp_path).audit_logger() as logger:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import grpc
+import msgspec
 
 from control_plane.audit.centre_log import CentreLog
 from control_plane.audit.prediction_spool import PredictionSpool
@@ -33,6 +34,8 @@ from control_plane.site_doors import server_credentials
 from shared.errors import ConfigError
 from shared.listen import is_loopback, parse_endpoint
 from shared.wire.open_inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+REFRESH_PERIOD_S = 2.0  # how soon a new publication is served
 
 
 class Alias(NamedTuple):
@@ -75,6 +78,15 @@ class Order(NamedTuple):
     data_dir: Path
     settings: InferenceSettings
 
+    def line(self) -> bytes:
+        """As one of JSON."""
+        return msgspec.json.encode(self, enc_hook=str) + b"\n"  # paths
+
+    @classmethod
+    def read(cls, line: bytes) -> "Order":
+        """What `line` wrote."""
+        return msgspec.json.decode(line, type=cls, dec_hook=lambda kind, text: kind(text))
+
 
 class Answering:
     """A process's server, its models and engine. `open` it, `follow` publications meanwhile, `close` it.
@@ -93,7 +105,6 @@ class Answering:
         self.models = PublishedModels(layout.repository, record, _aliases(settings.alias))
         self._health = InferenceHealth(self.models)
         self._engine: Engine | None = None
-        self._service: InferenceService | None = None
         self._open = AsyncExitStack()
 
     @property
@@ -109,13 +120,13 @@ class Answering:
         async with AsyncExitStack() as opening:
             self._engine = engine = Engine(metrics)
             opening.callback(engine.close)
-            self._service = InferenceService(self.models, engine, audit)
+            service = InferenceService(self.models, engine, audit)
             openly = OpenInferenceService(self.models, engine, audit)
             beside = Offered(
                 OPEN_INFERENCE, lambda server: add_GRPCInferenceServiceServicer_to_server(openly, server)
             )
             server = await start_inference_server(
-                self._service, own.listen, services=[beside], credentials=credentials,
+                service, own.listen, services=[beside], credentials=credentials,
                 guards=guards, wrappers=[metrics.watching, forgiving], health_told=self._health,
                 tls_ends_before=bool(own.front_end), shares_port=own.processes > 1,
             )  # fmt: skip
@@ -130,8 +141,9 @@ class Answering:
 
     async def follow(self) -> None:
         """Take up what is published, until cancelled."""
-        assert self._service is not None  # noqa: S101 - `open` has been called
-        await self._service.follow_publications(self._health.tell)
+        while True:
+            await self.look()
+            await asyncio.sleep(REFRESH_PERIOD_S)
 
     async def close(self) -> None:
         """End calls within `STOP_GRACE_S`."""

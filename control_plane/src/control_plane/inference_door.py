@@ -14,7 +14,7 @@ from control_plane.layout import Layout
 from control_plane.serving.metrics import InferenceMetrics, InferenceState, MetricsServer
 from control_plane.serving.server import OPTION
 from control_plane.serving.server_dialled import TOKEN, ServerDialled, token_on_hand
-from control_plane.serving.workers import Workers, encoded
+from control_plane.serving.workers import Workers
 from shared.errors import ConfigError, Retryable, Untrusted
 from shared.listen import is_loopback, listener, parse_endpoint
 
@@ -61,7 +61,7 @@ class InferenceDoor:
         async with AsyncExitStack() as opening:
             audit = opening.enter_context(self._layout.audit_logger())
             order = Order(self._layout.data_dir, replace(own, metrics=None, releases=None))
-            self._workers = workers = Workers(own.processes - 1, encoded(order), audit.tell)
+            self._workers = workers = Workers(own.processes - 1, order.line(), audit.tell)
             metrics = InferenceMetrics(workers.counts)
             metrics.registry.register(InferenceState(self._answering.models, self._waiting, audit))
             if own.metrics is not None:

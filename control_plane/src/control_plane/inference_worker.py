@@ -20,7 +20,7 @@ from control_plane.audit.prediction_spool import PredictionSpool
 from control_plane.inference_answering import Answering, Order
 from control_plane.layout import Layout
 from control_plane.serving.metrics import InferenceMetrics
-from control_plane.serving.workers import REPORT_PERIOD_S, STOP, Report, decoded
+from control_plane.serving.workers import REPORT_PERIOD_S, STOP, Report
 from control_plane.site_doors import SiteDoors
 from shared import collector
 from shared.errors import PmStackError
@@ -76,7 +76,7 @@ async def answer(order: Order, told: asyncio.StreamReader, file: BinaryIO) -> No
 async def _main(file: BinaryIO) -> None:
     told = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    await answer(decoded(await told.readline(), Order), told, file)
+    await answer(Order.read(await told.readline()), told, file)
 
 
 def main() -> None:

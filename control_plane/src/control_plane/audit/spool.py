@@ -107,8 +107,13 @@ class Spool:
         with self._guard:
             self._end()
             while self._written:
-                self._give_number(self._written[0])
+                path = self._written[0]
+                there = path.exists()
+                if there:
+                    self._give_number(path)
                 del self._written[0]
+                if not there:
+                    raise FileNotFoundError(f"{path} was taken away with what was not committed")
             numbers = self.numbers()
             self._known = max([self._known, *numbers])
             self._waiting = sum(map(self._size_of, numbers))

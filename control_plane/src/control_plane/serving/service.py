@@ -1,8 +1,6 @@
 """`RULInferenceService` over `grpc.aio`. Thin: read the window, have it run, tell, put on the record."""
 
-import asyncio
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from math import nan
 from typing import Any
@@ -23,7 +21,6 @@ from shared.schemas import ComponentId, Contribution, Window, utc_now
 from shared.wire import rul_pb2, rul_pb2_grpc
 
 SERVICE = rul_pb2.DESCRIPTOR.services_by_name["RULInferenceService"].full_name
-REFRESH_PERIOD_S = 2.0  # how soon a new publication is served
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as shared.schemas.base.Name
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -55,13 +52,6 @@ class InferenceService(rul_pb2_grpc.RULInferenceServiceServicer):
         if self._audit is not None:
             answer.prediction_id = record(self._audit, model, window, run, found, mode)
         return answer
-
-    async def follow_publications(self, tell: Callable[[], Any]) -> None:
-        """Take up new releases, until cancelled; `tell`, awaited, is called after each look."""
-        while True:
-            await asyncio.to_thread(self._models.refresh)
-            await tell()
-            await asyncio.sleep(REFRESH_PERIOD_S)
 
 
 def status_of(error: Exception) -> grpc.StatusCode:

@@ -8,16 +8,12 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from subprocess import PIPE, Popen
-from typing import Any, TypeVar
 
 import msgspec
 
 from control_plane.audit.troubles import Trouble
 from control_plane.serving.metrics import Counts
-
-T = TypeVar("T")
 
 STOP = b"stop\n"
 REPORT_PERIOD_S = 0.5  # how late Prometheus sees what a worker counted
@@ -87,22 +83,6 @@ class Workers:
             with process:  # closes its pipes and waits for it
                 process.kill()  # what has closed its output has ended; what has not, hangs
                 await heard
-
-
-def encoded(order: Any) -> bytes:
-    """An order as a line."""
-    return msgspec.json.encode(order, enc_hook=str) + b"\n"
-
-
-def decoded(line: bytes, kind: type[T]) -> T:
-    """The order in a line."""
-    return msgspec.json.decode(line, type=kind, dec_hook=_path)
-
-
-def _path(kind: type[Any], text: str) -> Any:
-    if kind is not Path:
-        raise NotImplementedError(f"an order has no {kind}")
-    return Path(text)
 
 
 def _say(process: Popen[bytes], line: bytes) -> None:
