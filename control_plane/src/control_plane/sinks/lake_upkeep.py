@@ -21,12 +21,8 @@ from control_plane.sinks.lake_place import open_table, plain, table_uri, told
 from control_plane.sinks.lake_tables import TABLES
 from shared.errors import Retryable
 
-SIZES_BYTES = (
-    2**17,
-    2**20,
-    2**24,
-    2**28,
-)  # steps to grow by: each row is rewritten a few times, not every time
+# Steps to grow by: each row is rewritten a few times, not every time.
+SIZES_BYTES = (2**17, 2**20, 2**24, 2**28)
 FILES_PER_STEP_MAX = 16  # of one partition below a size; more are made one
 PERIOD_S = 60.0  # between two looks: at a batch a second a partition has 60 new files, and a page opens each
 SWEEP_EVERY = 10  # looks: to remove what was replaced takes a list of all files
