@@ -55,7 +55,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.rows: dict[int, Outgoing] = {}
         self.leaves: list[bytes] = []
         self.unsure: list[Outgoing] = []
-        self.unkept = 0
+        self.unkept = self.unsure_unkept = 0
         self.acked: set[int] = set()
         self.perhaps_acked: set[int] = set()
         self.explained: set[int] = set()
@@ -148,13 +148,14 @@ class OutboxMachine(RuleBasedStateMachine):
         self.rows |= dict(enumerate(records, start))
         self.leaves += [r.body for r in records if r.schema == AuditEntry.SCHEMA]
         self.last = self.outbox.stats().last_seq
-        self.unkept, self.unsure = 0, []
+        self.unkept = self.unsure_unkept = 0
+        self.unsure = []
 
     def see_what_stands(self) -> None:
         """After a restart the last failed commit stands as a whole or not at all."""
-        if self.unsure and self.outbox.stats().last_seq > self.last:
+        if (self.unsure or self.unsure_unkept) and self.outbox.stats().last_seq > self.last:
             self.stands(self.unsure, self.unsure_unkept)
-        self.unsure = []
+        self.unsure, self.unsure_unkept = [], 0
 
     def pending(self) -> list[Row]:
         return self.outbox.pending(0, 100_000)

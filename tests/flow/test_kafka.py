@@ -126,6 +126,7 @@ def test_a_missing_topic_is_held_and_filled_when_it_is_made(kafka, outbox, monke
     admin = kafka.admin()
     for call in admin.delete_topics(["alerts"], operation_timeout=DEADLINE_S).values():
         call.result(DEADLINE_S)
+    until(lambda: "alerts" not in admin.list_topics(timeout=DEADLINE_S).topics)  # until then it takes records
     commit(outbox, telemetry(1), alert(), telemetry(2))
     with forwarding(outbox, kafka.bootstrap) as forwarder:
         until(lambda: outbox.pending_rows() == 1 and "alerts" in forwarder.held)

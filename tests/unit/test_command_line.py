@@ -2,6 +2,7 @@
 
 import faulthandler
 import getpass
+import subprocess
 import sys
 
 import pytest
@@ -69,3 +70,15 @@ def test_missing_library_is_said_with_the_extras_that_bring_it(monkeypatch, caps
     code, _, error = told(monkeypatch, capsys, "ingest", "--help")
     assert code == EXIT_CONFIG
     assert "deltalake is not installed here: ingest needs an extra of pm-stack-smr-control-plane" in error
+
+
+def test_the_agent_loads_nothing_that_its_libraries_alone_would_have():
+    """Where the centre's libraries lie beside it: they would double its start and its memory."""
+    code = (
+        "import sys; sys.argv[1:] = ['run', '--help']\n"
+        "from edge_agent.cli import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'pandas', 'boto3', 'pyarrow'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -36,12 +36,28 @@ def test_where_company_comes_runs_wait_for_all_of_it_and_no_longer():
     assert set(among(company, rules.TRIED_EVERY - 1)) == {(CALLERS, CALLERS - 1)}
 
 
-def test_where_company_stays_away_one_run_waits_for_it_and_no_more():
-    """The crowd is gone: its last caller doesn't go on waiting for it."""
+def test_where_company_stays_away_fewer_are_waited_for_each_time_and_soon_nobody():
+    """The crowd is gone: its last caller waits for half of it, for a quarter, then no more."""
     company = Company()
     among(company, rules.TRIED_EVERY)
-    assert run(company) == (1, rules.QUIET_PAUSES)
-    assert [run(company) for _ in range(rules.TRIED_EVERY - 2)] == [(1, 0)] * (rules.TRIED_EVERY - 2)
+    alone = [run(company) for _ in range(rules.TRIED_EVERY - 1)]
+    assert alone == [(1, rules.QUIET_PAUSES)] * 2 + [(1, 0)] * (rules.TRIED_EVERY - 3)
+
+
+def test_one_run_that_nobody_joined_does_not_end_the_company():
+    """Where processes wait for a core, the others may be late once."""
+    company = Company()
+    among(company, rules.TRIED_EVERY)
+    run(company)
+    assert run(company, [1] * (CALLERS - 1)) == (CALLERS // 2, CALLERS // 2 - 1)
+
+
+def test_a_crowd_that_fills_a_run_is_found_too():
+    """More than a block gain nothing; that many are waited for."""
+    company = Company()
+    runs = [run(company, [5] * 9) for _ in range(2 * rules.TRIED_EVERY)]
+    assert runs[: rules.TRIED_EVERY - 1] == [(1, 0)] * (rules.TRIED_EVERY - 1)
+    assert set(runs[rules.TRIED_EVERY - 1 :]) == {(rules.CROWD_MAX, 3)}
 
 
 def test_a_crowd_that_grows_is_found_by_the_next_try():

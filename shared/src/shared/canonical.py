@@ -4,7 +4,7 @@ The two differ in whole floats, those with an exponent, integers that a double c
 names beyond ASCII: such a value is written by `rfc8785` itself, which takes ten times as long.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -30,12 +30,15 @@ def _ready(value: Any) -> Any:
         return value
     if kind is int and -EXACT < value < EXACT:
         return value
-    if kind is dict and all(map(_is_ascii, value)):
-        return {name: _ready(each) for name, each in value.items()}
+    if kind is dict and _all_ascii(value):
+        return {name: each if type(each) is str else _ready(each) for name, each in value.items()}
     if kind is list or kind is tuple:
         return [_ready(each) for each in value]
     return msgspec.Raw(rfc8785.dumps(value))
 
 
-def _is_ascii(name: Any) -> bool:
-    return type(name) is str and name.isascii()
+def _all_ascii(names: Iterable[Any]) -> bool:
+    try:
+        return "".join(names).isascii()
+    except TypeError:  # one is no text
+        return False

@@ -11,6 +11,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from control_plane.audit.inference_entry import InferenceEvent
 from control_plane.audit.inference_log import Written
 from shared.canonical import canonical_json
@@ -29,7 +31,7 @@ TEXTS = (
 def decode(index: int, record: bytes) -> Written:
     """The leaf and its window; ValueError or TypeError when the record is none."""
     head, _, window = record.partition(b"\n")
-    prediction_id, logged, when, *rest = json.loads(head)
+    prediction_id, logged, when, *rest = _read(head)
     texts, (rul, low, high, state, raw, flags, took_ms, runtime) = rest[: len(TEXTS)], rest[len(TEXTS) :]
     if sum(map(len, raw.values())) > OUTPUTS_MAX:
         raise ValueError(f"more than {OUTPUTS_MAX} numbers of output")
@@ -56,6 +58,13 @@ def decode(index: int, record: bytes) -> Written:
         "detail": detail,
     }
     return Written(canonical_json(entry), known_as, window)
+
+
+def _read(head: bytes) -> list[Any]:
+    try:
+        return list(msgspec.json.decode(head))
+    except msgspec.DecodeError:  # half a pair of surrogates, written by the standard encoder
+        return list(json.loads(head))
 
 
 def _time(given: str, logged_at: datetime) -> tuple[datetime, dict[str, str]]:

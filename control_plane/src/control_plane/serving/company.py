@@ -6,9 +6,12 @@ waits has to sleep: while the loop spins, that thread does not get the interpret
 found out by a longer wait now and then.
 """
 
+from shared.onnx_model import BLOCK_WINDOWS
+
 PAUSE_S = 0.001  # the least that a loop's timers can do
 QUIET_PAUSES = 3  # without a newcomer, then the run begins: in one of them the loop may have been busy
 TRIED_EVERY = 100  # runs: what a lone caller waits in vain is 30 us on average
+CROWD_MAX = BLOCK_WINDOWS  # windows: more gain nothing by being run together
 WORTH_MIN = 3  # windows: fewer are run one by one all the same
 
 
@@ -33,8 +36,8 @@ class Company:
     def wait_s(self, there: int) -> float:
         """Seconds to wait for another window, with so many there; 0 when the run is to begin."""
         self._quiet = self._quiet + 1 if there == self._there else 0
-        if self.complete(there) or self._quiet == QUIET_PAUSES:
-            self._crowd = there
+        if there >= CROWD_MAX or self.complete(there) or self._quiet == QUIET_PAUSES:
+            self._crowd = max(there, self._crowd // 2)
             return 0.0
         self._there = there
         return PAUSE_S

@@ -156,7 +156,7 @@ class Engine:
         """Start the run of those that wait, or wait for more."""
         self._end_pause()
         loop, there = asyncio.get_running_loop(), len(self._waiting)
-        if there < BLOCK_WINDOWS and (wait_s := self._company.wait_s(there)):
+        if wait_s := self._company.wait_s(there):
             self._pause = loop.call_later(wait_s, self._next)
             return
         batch = self._take()

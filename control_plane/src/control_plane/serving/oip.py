@@ -19,7 +19,7 @@ from control_plane.serving.engine import Engine, Run
 from control_plane.serving.oip_tensors import answer, metadata, read_windows, requested
 from control_plane.serving.published import NotServed, PublishedModels
 from control_plane.serving.recording import record
-from control_plane.serving.service import NAME, said, status_of
+from control_plane.serving.service import component, said, status_of
 from shared.errors import Rejected, Retryable, Untrusted
 from shared.interpret import Fields
 from shared.onnx_model import OnnxModel
@@ -125,16 +125,12 @@ def _place(request: oip.ModelInferRequest, model: OnnxModel) -> ComponentId:
     """Whose windows they are; ValueError when a name is none, Untrusted when it is another site's."""
     given = request.parameters
     said = {name: given[name].string_param for name in ComponentId._fields if name in given} if given else {}
-    place = ComponentId(
+    place = component(
         said.get("site_id", SITE.get() or NOT_SAID),
         said.get("reactor_id", NOT_SAID),
         said.get("component", model.manifest.component_type),
+        told_as="parameter ",
     )
-    for name, found in place._asdict().items():
-        if not NAME.fullmatch(found):
-            raise ValueError(
-                f"parameter {name}: found {found[:80]!r}; expected up to 64 letters, digits, '_', '.' and '-'"
-            )
     require_own_site(place.site_id)
     return place
 

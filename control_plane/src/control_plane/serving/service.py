@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import nan
 from typing import Any
 
@@ -22,6 +23,7 @@ from shared.wire import rul_pb2, rul_pb2_grpc
 
 SERVICE = rul_pb2.DESCRIPTOR.services_by_name["RULInferenceService"].full_name
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # as shared.schemas.base.Name
+COMPONENTS_MAX = 4096  # whose names are kept in mind as sound
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -84,15 +86,18 @@ def read_window(asked: rul_pb2.SensorWindow, model: OnnxModel) -> Window:
         values[~finite] = np.nan
         if not finite.any():
             raise ValueError("features: not one finite number")
-    return Window(_place(asked), spec.component_type, None, _when(asked.timestamp), spec.tags, values)
+    place = component(asked.site_id, asked.reactor_id, asked.component)
+    return Window(place, spec.component_type, None, _when(asked.timestamp), spec.tags, values)
 
 
-def _place(asked: rul_pb2.SensorWindow) -> ComponentId:
-    place = ComponentId(asked.site_id, asked.reactor_id, asked.component)
+@lru_cache(maxsize=COMPONENTS_MAX)
+def component(site_id: str, reactor_id: str, component: str, told_as: str = "") -> ComponentId:
+    """Whose a window is; ValueError when a name is none, which bears `told_as` and its field's name."""
+    place = ComponentId(site_id, reactor_id, component)
     for field, name in place._asdict().items():
         if not NAME.fullmatch(name):
             raise ValueError(
-                f"{field}: found {name[:80]!r}; expected up to 64 letters, digits, '_', '.' and '-'"
+                f"{told_as}{field}: found {name[:80]!r}; expected up to 64 letters, digits, '_', '.' and '-'"
             )
     return place
 
