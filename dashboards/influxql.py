@@ -1,5 +1,6 @@
 """Queries in InfluxQL, which InfluxDB 1.x, 2 and 3 answer, against what `sinks/influx_points.py` writes."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from grafana_foundation_sdk.cog import builder, variants
@@ -57,6 +58,16 @@ def latest(columns: Mapping[str, str], measurement: str, where: Sequence[str], b
     return f"{_selected(columns, measurement, where)} GROUP BY {', '.join(map(quoted, by))}"
 
 
+def said_last(columns: Mapping[str, str], where: Sequence[str], by: Sequence[str]) -> str:
+    """One value per series of the newest prediction alone: `columns` are expressions of `last("field")`. What
+    that one does not say, as a RUL that is withheld, has no value, whatever was said before it."""
+    fields = dict.fromkeys(re.findall(r'last\("(\w+)"\)', " ".join(columns.values())))
+    newest = {"newest": 'last("anomaly_score")', **{name: quoted(name) for name in fields}}
+    groups = ", ".join(map(quoted, by))
+    inner = f"{_selected(newest, 'prediction', where)} GROUP BY {groups}"
+    return f"SELECT {_named(columns)} FROM ({inner}) GROUP BY {groups}"
+
+
 def rows(names: Sequence[str], measurement: str, where: Sequence[str], rows_max: int) -> str:
     """The newest rows as they are, tags among the columns."""
     columns = {name: quoted(name) for name in names}
@@ -92,6 +103,10 @@ def quoted(name: str) -> str:
 
 
 def _selected(columns: Mapping[str, str], measurement: str, where: Sequence[str], named: bool = True) -> str:
-    found = ", ".join(f"{what} AS {quoted(name)}" if named else what for name, what in columns.items())
+    found = _named(columns) if named else ", ".join(columns.values())
     conditions = " AND ".join([*where, "$timeFilter"])
     return f"SELECT {found} FROM {quoted(measurement)} WHERE {conditions}"
+
+
+def _named(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{what} AS {quoted(name)}" for name, what in columns.items())

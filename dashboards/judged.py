@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import stat, table, timeseries
 from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue, FieldColorModeId
 
-from dashboards.influxql import ACTIVE, BY_COMPONENT, InfluxQuery, latest, over_time, rows
+from dashboards.influxql import ACTIVE, BY_COMPONENT, InfluxQuery, over_time, rows, said_last
 from dashboards.looks import (
     ALARM,
     COUNT,
@@ -60,7 +60,7 @@ def health_of(warning: float, aggregate: str = "mean") -> str:
 
 def rul_now(where: str, limits: Thresholds, by: Sequence[str], alias: str) -> stat.Panel:
     """The newest RUL of each component."""
-    query = latest({"RUL": 'last("rul")'}, "prediction", [ACTIVE, where], by)
+    query = said_last({"RUL": 'last("rul")'}, [ACTIVE, where], by)
     panel = number(
         "RUL now",
         f"Remaining useful life that the active model said last, within {NOW}. Orange at or under "
@@ -187,7 +187,7 @@ def components(where: str, limits: Thresholds, link: str) -> table.Panel:
     wanted = {"RUL": 'last("rul")', "low end": 'last("rul_low")', "high end": 'last("rul_high")'}
     wanted |= {"Health": health_of(limits.warning, "last"), "Score": 'last("anomaly_score")'}
     wanted |= {"State": 'last("rul_state")', "Model": 'last("model_version")'}
-    query = latest(wanted, "prediction", [ACTIVE, where], BY_COMPONENT)
+    query = said_last(wanted, [ACTIVE, where], BY_COMPONENT)
     panel = listing(
         "Components now",
         f"What the active model said last of each component, within {NOW}. A component that is missing has "

@@ -79,10 +79,11 @@ class Lake:
     def _make(self, name: str, sql: str) -> None:
         self._db.execute(f"CREATE TABLE {name} AS {sql}")
 
-    def _sql(self, parsed: Parsed) -> str:
+    def _sql(self, parsed: Parsed, moment: str = "NULL") -> str:
+        """`moment` stands for the time of a value of the whole range."""
         source = parsed.source
         if source.startswith("("):
-            source = f"({self._sql(parse(source[1:-1]))}) AS inner_answer"
+            source = f"({self._sql(parse(source[1:-1]), 'max(ns)')}) AS inner_answer"
         where = f" WHERE {_condition(parsed.where)}" if parsed.where else ""
         chosen = [_expression(column, parsed.by) for column in parsed.columns]
         if not is_aggregate(parsed):
@@ -90,7 +91,10 @@ class Lake:
             tags = [f'"{tag}"' for tag in parsed.by]
             return f"SELECT ns, {', '.join([*tags, *chosen])} FROM {source}{where}{limit}"
         step = parsed.interval_s * 10**9 if parsed.interval_s else None
-        time = f"ns // {step} * {step}" if step else "NULL"
+        time = f"ns // {step} * {step}" if step else moment
+        chosen = [
+            re.sub(r'^("\w+")', r"arg_max_null(\1, ns)", column) for column in chosen
+        ]  # of the newest row
         groups = [f'"{tag}"' for tag in parsed.by]
         grouped = ", ".join(([time] if step else []) + groups)
         tail = f" GROUP BY {grouped}" if grouped else ""

@@ -6,6 +6,7 @@ Cycles are longer here, so that it is quick; `make dashboards-check` takes the d
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from dashboards.check.compared import compare_all
 from dashboards.check.day import Day
 from dashboards.check.filled import filled
 from dashboards.check.fired import rules_checked
+from dashboards.check.influxd import influxdb
+from dashboards.check.macros import Range, influxql
 from dashboards.check.scraped import pipeline_checked
+from dashboards.influxql import ACTIVE, said_last
 
 ROOT = Path(__file__).parents[2]
 GRAFANA, PROMETHEUS = ROOT / "infra/grafana", ROOT / "infra/prometheus"
@@ -39,6 +43,23 @@ def test_every_query_has_an_answer_and_it_is_the_lakes(day):
     result = compare_all(day, GRAFANA / "dashboards")
     assert result.failures == []
     assert result.queries > 300
+
+
+def test_a_rul_that_is_withheld_now_is_not_shown_as_what_was_said_before(tmp_path):
+    """The newest prediction alone counts: each panel of what is so now says of it what the record does."""
+    needs("influxd")
+    said = {"RUL": 'last("rul")', "State": 'last("rul_state")'}
+    with influxdb(tmp_path) as influx:
+        for minute, fields in enumerate((["rul=40", 'rul_state="ok"'], ['rul_state="withheld"'])):
+            line = f"prediction,mode=active,site_id=TX01 anomaly_score=1,{','.join(fields)}"
+            influx.write([f"{line} {minute * 60 * 10**9}"])
+        answers = []
+        for columns in (said, {"RUL": said["RUL"]}):
+            for end_s in (30, 90):
+                span = Range(datetime.fromtimestamp(0, UTC), datetime.fromtimestamp(end_s, UTC))
+                query = influxql(said_last(columns, [ACTIVE], ["site_id"]), {}, span, 1)
+                answers.append([row[1:] for series in influx.ask(query) for row in series.rows])
+    assert answers == [[[40, "ok"]], [[None, "withheld"]], [[40]], []]
 
 
 def test_rules_fire_for_the_worn_component_and_a_silent_reactor_and_for_nothing_else(day, tmp_path):

@@ -40,7 +40,7 @@ from shared.log_key import LogKey
 from shared.reactor_config import FleetConfig
 from shared.schemas import AuditEvent, SiteStatus, utc_now
 
-DRAIN_DEADLINE_S = 10.0  # systemd's default TimeoutStopSec is 90 s; an operator waits less
+DRAIN_DEADLINE_S = 8.0  # `docker stop` and `podman stop` kill after 10 s, systemd after 90 s
 STATUS_PERIOD_S = 2.0
 CHECKPOINT_PERIOD_S = 5.0  # what is deleted before the first witnessed checkpoint goes unnoticed
 CANCEL_AGAIN_S = 1.0  # to the parts that have not ended
