@@ -9,8 +9,8 @@ UV_VERSION := 0.13.9
 # A wheel folder (PIP_FIND_LINKS) or an index (UV_TORCH_BACKEND=cpu) may hold a torch without CUDA.
 FIND_LINKS := $(addprefix --find-links ,$(PIP_FIND_LINKS))
 T ?= tests
-JOBS ?= $(shell expr $$(nproc) + 2)
-# Two processes more than cores, because many tests wait. A chosen test runs alone, where a debugger works.
+JOBS ?= $(shell expr $$(nproc) + 1)
+# One process more than cores, because many tests wait. A chosen test runs alone, where a debugger works.
 BESIDE := $(if $(filter tests,$(T)),-n $(JOBS))
 # Says since when the fast tests have passed, by `make test` or `make check`: they need not run twice on the same files.
 FAST_TESTS := $(VENV)/.fast-tests-passed

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.sources.opcua import OpcUaSource
+from edge_agent.sources.opcua_connection import RECONNECT_S_MAX
 from shared.listen import free_port
 from shared.plant_config import Plant
 from shared.reactor_config import load_fleet
@@ -86,8 +87,10 @@ class Chaos:
                 self.process.kill()
                 self.process.wait()
                 await asyncio.sleep(self.chance.uniform(0.0, 0.5))
-                self.process = self.start()
-                await asyncio.sleep(6.0)  # it builds its address space, and the agent waits before it tries
+                before, self.process = self.served(), self.start()
+                while self.served() == before:  # it builds its address space
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(RECONNECT_S_MAX + 1.0)  # the agent connects again
             else:
                 first = not self.deeds["paused"]  # outlasts every poll's timeout
                 os.kill(self.process.pid, signal.SIGSTOP)
