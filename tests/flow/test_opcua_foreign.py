@@ -47,7 +47,7 @@ def components(nodes: dict[str, str]) -> dict[ComponentId, Component]:
 
 
 def source_at(port: int, parts: dict[ComponentId, Component]) -> OpcUaSource:
-    plant = Plant(protocol="opc_ua", port=port, poll_period_s=0.5, timeout_s=0.5)
+    plant = Plant(protocol="opc_ua", port=port, poll_period_s=2.0, timeout_s=2.0)  # a busy machine takes long
     return OpcUaSource("TX01", plant, parts)
 
 
