@@ -92,9 +92,8 @@ class Lake:
             return f"SELECT ns, {', '.join([*tags, *chosen])} FROM {source}{where}{limit}"
         step = parsed.interval_s * 10**9 if parsed.interval_s else None
         time = f"ns // {step} * {step}" if step else moment
-        chosen = [
-            re.sub(r'^("\w+")', r"arg_max_null(\1, ns)", column) for column in chosen
-        ]  # of the newest row
+        # A field beside a selector is that of the row which it selects.
+        chosen = [re.sub(r'^("\w+")', r"arg_max_null(\1, ns)", column) for column in chosen]
         groups = [f'"{tag}"' for tag in parsed.by]
         grouped = ", ".join(([time] if step else []) + groups)
         tail = f" GROUP BY {grouped}" if grouped else ""

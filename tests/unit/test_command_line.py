@@ -73,7 +73,7 @@ def test_missing_library_is_said_with_the_extras_that_bring_it(monkeypatch, caps
 
 
 def test_the_agent_loads_nothing_that_its_libraries_alone_would_have():
-    """Where the centre's libraries lie beside it: they would double its start and its memory."""
+    """Where the centre's libraries lie beside it: they would cost half as much again, in time and memory."""
     code = (
         "import sys; sys.argv[1:] = ['run', '--help']\n"
         "from edge_agent.cli import main\n"

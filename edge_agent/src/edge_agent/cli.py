@@ -5,7 +5,7 @@ from importlib.abc import MetaPathFinder
 
 from shared import command_line
 
-# Libraries of ours take these up wherever they are installed: half of a start, and 77 MB for nothing.
+# Libraries of ours take these up wherever they are installed: a third of a start, and 77 MB for nothing.
 NOT_NEEDED = ("pandas", "boto3")
 
 COMMANDS = {

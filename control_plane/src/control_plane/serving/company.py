@@ -31,12 +31,13 @@ class Company:
 
     def complete(self, there: int) -> bool:
         """Whether nobody is worth waiting for, with so many windows there."""
-        return not self._tries and (there >= self._crowd or self._crowd < WORTH_MIN)
+        known = not self._tries and (there >= self._crowd or self._crowd < WORTH_MIN)
+        return known or there >= CROWD_MAX
 
     def wait_s(self, there: int) -> float:
         """Seconds to wait for another window, with so many there; 0 when the run is to begin."""
         self._quiet = self._quiet + 1 if there == self._there else 0
-        if there >= CROWD_MAX or self.complete(there) or self._quiet == QUIET_PAUSES:
+        if self.complete(there) or self._quiet == QUIET_PAUSES:
             self._crowd = max(there, self._crowd // 2)
             return 0.0
         self._there = there

@@ -45,14 +45,9 @@ _COLUMNS = {
 _WORDS = [name for name, column in _COLUMNS.items() if column.datatype == "BYTES"]
 
 
-def columns(manifest: Manifest) -> Mapping[str, Column]:
+def columns(manifest: Manifest) -> dict[str, Column]:
     """The outputs of a release, in its order."""
-    return _columns(tuple(manifest.outputs))
-
-
-@lru_cache(maxsize=64)
-def _columns(outputs: tuple[str, ...]) -> Mapping[str, Column]:
-    return {name: _COLUMNS[name] for name in (*outputs, *_WORDS)}
+    return {name: _COLUMNS[name] for name in (*manifest.outputs, *_WORDS)}
 
 
 def metadata(manifest: Manifest) -> oip.ModelMetadataResponse:
@@ -122,12 +117,10 @@ def _numbers(request: oip.ModelInferRequest, size: int) -> Floats:
     return np.frombuffer(raw[0], "<f4")
 
 
-def requested(request: oip.ModelInferRequest, manifest: Manifest) -> Mapping[str, Column]:
+def requested(request: oip.ModelInferRequest, manifest: Manifest) -> dict[str, Column]:
     """The outputs to answer, all when none is named; ValueError names one that there is not."""
     known = columns(manifest)
-    names = [tensor.name for tensor in request.outputs]
-    if not names:
-        return known
+    names = [tensor.name for tensor in request.outputs] or list(known)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"outputs: found {unknown[0]!r}; {manifest.folder} has {', '.join(known)}")
