@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -50,6 +51,10 @@ def pytest_collection_finish() -> None:
     looked through again and again, took a quarter of the time of some tests."""
     collector.settle()
     gc.enable()
+    if "asyncua" in sys.modules:
+        from tests.support.opcua_nodes import make_standard_nodes_once
+
+        make_standard_nodes_once()
 
 
 def pytest_unconfigure() -> None:

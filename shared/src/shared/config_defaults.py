@@ -3,21 +3,25 @@
 Enters: a parsed document. Leaves: the same document, complete, and what was wrong with it so far.
 """
 
+from functools import cache
 from importlib import resources
 from typing import Any
 
 import yaml
 
+# libyaml's, in every wheel of PyYAML: eight times as fast as the one in Python, at each start of anything.
+FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FIRST_TAG_ADDRESS = 2  # addresses 0 and 1 hold the cycle counter
 REACTOR_TYPES = ("forced_circulation", "natural_circulation", "test_rig")
 CYCLE_REGISTER = {"address": 0, "type": "uint32"}
 EXAMPLE = "for example TX01: {R1: {coolant_pump: {}}}"
 
 
+@cache
 def builtin_types() -> dict[str, Any]:
-    """The component types that come with the product."""
+    """The component types that come with the product; not to be changed."""
     text = resources.files("shared").joinpath("component_types.yaml").read_text()
-    types: dict[str, Any] = yaml.safe_load(text)
+    types: dict[str, Any] = yaml.load(text, Loader=FAST_LOADER)  # noqa: S506 - a SafeLoader
     return types
 
 

@@ -4,9 +4,6 @@ from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import EmpiricalCovariance
-from sklearn.ensemble import IsolationForest
-from sklearn.neighbors import LocalOutlierFactor
 
 RIDGE = 1e-6  # of each tag's variance: tags that hang together exactly would have no inverse
 SPREAD_MIN = 1e-6  # standard deviation of a tag that never moved, in its unit
@@ -45,13 +42,13 @@ class Mahalanobis:
 
     def fit(self, points: Floats, limit_quantile: float) -> Self:  # noqa: ARG002 - one statistic, no own limit
         """Learn the cloud."""
-        covariance = EmpiricalCovariance(store_precision=False).fit(points)
-        variance = np.diag(covariance.covariance_)
-        spread = (1 - self.shrinkage) * covariance.covariance_ + self.shrinkage * np.diag(variance)
+        covariance = np.atleast_2d(np.cov(points.T, bias=True))
+        variance = np.diag(covariance)
+        spread = (1 - self.shrinkage) * covariance + self.shrinkage * np.diag(variance)
         widening = RIDGE * np.maximum(variance, SPREAD_MIN**2)
         if self.drift_rows:
             widening = widening + drift_variance(points, self.drift_rows)
-        self.mean: Floats = covariance.location_
+        self.mean: Floats = points.mean(axis=0)
         self.whitening: Floats = np.linalg.inv(np.linalg.cholesky(spread + np.diag(widening))).T
         return self
 
@@ -102,6 +99,8 @@ class IsolationTrees:
     """Isolation Forest (Liu, Ting and Zhou 2008): how few random cuts set a point apart, 0 to 1."""
 
     def __init__(self, seed: int = 0) -> None:
+        from sklearn.ensemble import IsolationForest  # seconds to import, as below
+
         self.forest = IsolationForest(n_estimators=TREES, random_state=seed)
 
     def fit(self, points: Floats, limit_quantile: float) -> Self:  # noqa: ARG002 - one statistic, no own limit
@@ -119,6 +118,8 @@ class Neighbours:
 
     def fit(self, points: Floats, limit_quantile: float) -> Self:  # noqa: ARG002 - one statistic, no own limit
         """Remember the points."""
+        from sklearn.neighbors import LocalOutlierFactor
+
         self.factor = LocalOutlierFactor(n_neighbors=min(NEIGHBOURS, len(points) - 1), novelty=True).fit(
             points
         )
