@@ -129,8 +129,11 @@ class SparkplugSource:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        client = self._client
+        client.disconnect()
+        await asyncio.to_thread(client.loop_stop)
+        # They refer back here. In a circle the collector may come upon paho's sockets first, still open.
+        client.on_connect = client.on_connect_fail = client.on_disconnect = client.on_message = None
 
     async def read(self) -> list[Telemetry]:
         """One poll. It waits for nothing: the node's messages have come, or have not."""
