@@ -26,7 +26,7 @@ def _fill(service: NodeManagementService) -> None:
 def _made() -> dict[ua.NodeId, NodeData]:
     space = AddressSpace()
     _make(NodeManagementService(space))
-    return {node_id: space[node_id] for node_id in space.keys()}
+    return space._nodes
 
 
 def _copied(node: NodeData) -> NodeData:
