@@ -1,5 +1,6 @@
 """A person's own questions to the lake, in SQL, which can read and nothing else."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ def asked(lake: Path, sql: str) -> Iterator[Answer]:
         try:
             _refuse_all_but_one_select(connection, sql)
             with told(str(lake)):
-                _open(connection, lake)
+                _open(connection, lake, sql)
                 for setting in _LOCKED:
                     connection.execute(setting)
                 connection.execute(sql)
@@ -49,8 +50,10 @@ def asked(lake: Path, sql: str) -> Iterator[Answer]:
             raise ConfigError("the question", [str(error), _TABLES]) from error
 
 
-def _open(connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
-    for name in NAMES:
+def _open(connection: duckdb.DuckDBPyConnection, lake: Path, sql: str) -> None:
+    """The tables that are named, for each takes its time; all where none is, as in a question about them."""
+    named = [name for name in NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
+    for name in named or NAMES:
         try:
             connection.register(name, open_table(lake, name).to_pyarrow_dataset())
         except TableNotFoundError as error:
