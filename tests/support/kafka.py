@@ -143,6 +143,11 @@ class KafkaBroker:
             if time.monotonic() > end:
                 raise TimeoutError(f"topics of before are still at {self.bootstrap}")
             self._delete_topics()
+        admin, names = self.admin(), {topic.topic for topic in wanted}
+        while not names <= admin.list_topics(timeout=CALL_DEADLINE_S).topics.keys():
+            if time.monotonic() > end:  # the broker's list is a moment behind, long on a busy machine
+                raise TimeoutError(f"{self.bootstrap} does not list the topics that it was told to make")
+            time.sleep(0.05)
 
     def reset(self, **telemetry: str) -> None:
         """Empty topics and no consumer group: as new, for the next test."""
