@@ -1,6 +1,7 @@
 """A person's questions to the lake: answered from what is there now, and able to change nothing."""
 
 import json
+import shutil
 from datetime import timedelta
 
 import pytest
@@ -28,6 +29,15 @@ def test_a_question_joins_tables_as_they_stand_now(lake):
     )
     with asked(lake, sql) as answer:
         assert (answer.columns, list(answer.rows)) == (["n", "last"], [(5, 4)])
+
+
+def test_only_the_tables_that_are_named_are_opened(lake):
+    """One that cannot be read spoils no question to another; a question about all tables sees all."""
+    shutil.rmtree(lake / "gaps")
+    with asked(lake, "SELECT count(*) FROM telemetry") as answer:
+        assert list(answer.rows) == [(6,)]
+    with pytest.raises(Retryable), asked(lake, "SELECT table_name FROM information_schema.tables"):
+        pass
 
 
 @pytest.mark.parametrize(
