@@ -91,10 +91,7 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
             mode = mode_of(context.invocation_metadata())
             values = read_windows(request, model.manifest.feature_spec)
             chosen = requested(request, model.manifest)
-            if len(values) == 1:
-                runs = [await self._engine.run(model, values[0])]
-            else:  # in one batch, with those of other callers
-                runs = await self._engine.run_all(model, list(values))
+            runs = await self._runs(model, values)
             found = [said(run) for run in runs]
         except (Rejected, Retryable, Untrusted, ValueError) as error:
             await context.abort(status_of(error), str(error))
@@ -106,6 +103,12 @@ class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer)
         if number and not (number.isascii() and number.isdigit()):
             raise NotServed(f"model {name[:80]!r}: found version {number[:80]!r}; expected a number, or none")
         return self._models.named(name, int(number) if number else None)
+
+    async def _runs(self, model: OnnxModel, values: Floats) -> list[Run]:
+        """Windows of one request run in one batch, with those of other callers."""
+        if len(values) == 1:
+            return [await self._engine.run(model, values[0])]
+        return await self._engine.run_all(model, list(values))
 
     def _recorded(
         self, model: OnnxModel, place: ComponentId, when: datetime, values: Floats, run: Run, found: Fields,
@@ -134,10 +137,9 @@ def _place(request: oip.ModelInferRequest, model: OnnxModel) -> ComponentId:
 
 def _when(request: oip.ModelInferRequest) -> datetime:
     """The time of the newest row: now where none is given, UTC where no offset is."""
-    given = request.parameters
-    if "timestamp" not in given:
+    if "timestamp" not in request.parameters:
         return utc_now()
-    text = given["timestamp"].string_param
+    text = request.parameters["timestamp"].string_param
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

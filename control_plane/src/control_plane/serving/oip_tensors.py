@@ -43,18 +43,11 @@ _COLUMNS = {
     "prediction_id": Column("BYTES", 1, lambda found: [found["prediction_id"]]),
 }
 _WORDS = [name for name, column in _COLUMNS.items() if column.datatype == "BYTES"]
-_FLOATS = {width: struct.Struct(f"<{width}f") for width in {column.width for column in _COLUMNS.values()}}
-_LENGTH = struct.Struct("<I")  # before each word
 
 
 def columns(manifest: Manifest) -> dict[str, Column]:
-    """The outputs of a release, in its order; not to be changed."""
-    return _columns(*manifest.outputs)
-
-
-@lru_cache
-def _columns(*outputs: str) -> dict[str, Column]:
-    return {name: _COLUMNS[name] for name in (*outputs, *_WORDS)}
+    """The outputs of a release, in its order."""
+    return {name: _COLUMNS[name] for name in (*manifest.outputs, *_WORDS)}
 
 
 def metadata(manifest: Manifest) -> oip.ModelMetadataResponse:
@@ -77,11 +70,10 @@ def read_windows(request: oip.ModelInferRequest, spec: FeatureSpec) -> Floats:
 
     ValueError names what does not fit.
     """
-    tensors = list(request.inputs)
-    if len(tensors) != 1 or tensors[0].name != INPUT:
-        names = ", ".join(tensor.name for tensor in tensors)
-        raise ValueError(f"inputs: found {names or 'none'}; expected one, {INPUT!r}")
-    [tensor] = tensors
+    names = [tensor.name for tensor in request.inputs]
+    if names != [INPUT]:
+        raise ValueError(f"inputs: found {', '.join(names) or 'none'}; expected one, {INPUT!r}")
+    [tensor] = request.inputs
     if tensor.datatype != "FP32":
         raise ValueError(f"input {INPUT!r}: datatype {tensor.datatype or 'none'}; expected FP32")
     shape, expected = list(tensor.shape), [spec.window_cycles, len(spec.tags)]
@@ -90,7 +82,7 @@ def read_windows(request: oip.ModelInferRequest, spec: FeatureSpec) -> Floats:
             f"input {INPUT!r}: shape {shape}; expected [n, {expected[0]}, {expected[1]}], n from 1 to "
             f"{WINDOWS_MAX}: windows, cycles (oldest first), and the tags {', '.join(spec.tags)}"
         )
-    values = _numbers(tensor, request.raw_input_contents, shape)
+    values = _numbers(request, math.prod(shape)).reshape(shape)
     finite = np.isfinite(values)
     if finite.all():
         return values
@@ -102,36 +94,33 @@ def read_windows(request: oip.ModelInferRequest, spec: FeatureSpec) -> Floats:
     return values
 
 
-def _numbers(
-    tensor: oip.ModelInferRequest.InferInputTensor, raw: Sequence[bytes], shape: Sequence[int]
-) -> Floats:
+def _numbers(request: oip.ModelInferRequest, size: int) -> Floats:
     """The values of the one input, perhaps where the message has them."""
-    typed, size = tensor.contents.fp32_contents, math.prod(shape)
+    [tensor], raw = request.inputs, request.raw_input_contents
+    typed = len(tensor.contents.fp32_contents)
     if not raw:
-        if len(typed) != size:
+        if typed != size:
             raise ValueError(
-                f"input {INPUT!r}: {len(typed)} numbers in fp32_contents; shape {shape} has {size}"
+                f"input {INPUT!r}: {typed} numbers in fp32_contents; shape {list(tensor.shape)} has {size}"
             )
-        return np.array(typed, np.float32).reshape(shape)
+        return np.array(tensor.contents.fp32_contents, np.float32)
     if typed or len(raw) != 1:
         raise ValueError(
-            f"raw_input_contents: found {len(raw)} beside {len(typed)} numbers in fp32_contents of "
-            f"{INPUT!r}; expected one, and no typed contents"
+            f"raw_input_contents: found {len(raw)} beside {typed} numbers in fp32_contents of {INPUT!r}; "
+            "expected one, and no typed contents"
         )
-    [sent] = raw
-    if len(sent) != 4 * size:
+    if len(raw[0]) != 4 * size:
         raise ValueError(
-            f"raw_input_contents of {INPUT!r}: {len(sent)} bytes; FP32 of shape {shape} has {4 * size}"
+            f"raw_input_contents of {INPUT!r}: {len(raw[0])} bytes; FP32 of shape {list(tensor.shape)} has "
+            f"{4 * size}"
         )
-    return np.ndarray(shape, "<f4", sent)
+    return np.frombuffer(raw[0], "<f4")
 
 
 def requested(request: oip.ModelInferRequest, manifest: Manifest) -> dict[str, Column]:
     """The outputs to answer, all when none is named; ValueError names one that there is not."""
     known = columns(manifest)
-    names = [tensor.name for tensor in request.outputs]
-    if not names:
-        return known
+    names = [tensor.name for tensor in request.outputs] or list(known)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"outputs: found {unknown[0]!r}; {manifest.folder} has {', '.join(known)}")
@@ -148,13 +137,13 @@ def answer(
     response = oip.ModelInferResponse()
     response.CopyFrom(_frame(manifest.name, manifest.version, manifest.sha256, tuple(chosen), len(found)))
     response.id = request.id
+    columns_of = [
+        (column, [value for fields in found for value in column.of(fields)]) for column in chosen.values()
+    ]
     if request.raw_input_contents:
-        response.raw_output_contents.extend(
-            [b"".join([_raw(column, fields) for fields in found]) for column in chosen.values()]
-        )
+        response.raw_output_contents.extend([_raw(*each) for each in columns_of])
         return response
-    for tensor, column in zip(response.outputs, chosen.values(), strict=True):
-        values = [value for fields in found for value in column.of(fields)]
+    for tensor, (column, values) in zip(response.outputs, columns_of, strict=True):
         if column.datatype == "FP32":
             tensor.contents.fp32_contents.extend(values)
         else:
@@ -175,13 +164,12 @@ def _frame(
     return response
 
 
-def _raw(column: Column, fields: Fields) -> bytes:
-    """A window's: FP32 little-endian; BYTES with their length in 4 bytes before."""
-    values = column.of(fields)
+def _raw(column: Column, values: Sequence[Any]) -> bytes:
+    """FP32 little-endian; BYTES with their length in 4 bytes before each."""
     if column.datatype == "FP32":
-        return _FLOATS[column.width].pack(*values)
-    word: bytes = values[0].encode()
-    return _LENGTH.pack(len(word)) + word
+        return struct.pack(f"<{len(values)}f", *values)
+    words = [word.encode() for word in values]
+    return b"".join(len(word).to_bytes(4, "little") + word for word in words)
 
 
 def _or_nan(number: float | None) -> float:
