@@ -1,9 +1,11 @@
 """Sparkplug B through a real broker: births, deaths, lost messages, read only, a foreign node."""
 
 import asyncio
+import gc
 import math
 import shutil
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 
@@ -154,6 +156,20 @@ async def test_a_broker_that_dies_is_disconnected_and_comes_back_by_itself(tmp_p
             await until(source, all_are(Quality.DISCONNECTED))
             with mosquitto(tmp_path, port):
                 await shown(plant, source, 2)
+
+
+async def test_what_has_ended_holds_no_socket_for_the_garbage_collector(broker):
+    """Both sides' clients go with the last who holds them: their sockets are closed by then."""
+    port, _ = broker
+    gc.disable()
+    try:
+        async with source_at(port) as source, plant_at(port) as plant:
+            await shown(plant, source, 1)
+        clients = [weakref.ref(side._client) for side in (source, plant)]
+        del source, plant
+        assert [client() for client in clients] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_no_broker_is_said_with_its_remedy(tmp_path):

@@ -8,7 +8,7 @@ import os
 import ssl
 import stat
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared.errors import ConfigError
 from shared.plant_config import Login, Plant, Tls
@@ -33,6 +33,29 @@ def equip(client: Client, tls: Tls | None, login: Login | None) -> None:
         client.tls_set_context(_context(tls))
     if login is not None:
         client.username_pw_set(login.user, _password(login))
+
+
+class Running(Protocol):
+    """The part of paho's client by which it ends."""
+
+    on_connect: Any
+    on_connect_fail: Any
+    on_disconnect: Any
+    on_message: Any
+    on_pre_connect: Any
+
+    def disconnect(self) -> Any: ...
+
+    def loop_stop(self) -> Any: ...
+
+
+def end(client: Running) -> None:
+    """Say farewell, wait for its thread, and let go of who was called: they hold the client, and in such a
+    circle the garbage collector may come upon paho's sockets first, still open."""
+    client.disconnect()
+    client.loop_stop()
+    client.on_connect = client.on_connect_fail = client.on_pre_connect = None
+    client.on_disconnect = client.on_message = None
 
 
 def remedy(error: BaseException, plant: Plant) -> str:

@@ -1,6 +1,5 @@
 """The lake: Delta tables, written by one ingest, read by DuckDB; `lake_place` knows where they lie."""
 
-import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +25,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from control_plane.sinks.arrival import Arrival
 from control_plane.sinks.lake_place import open_table, options_of, table_uri, told
-from control_plane.sinks.lake_tables import TABLES, TableSpec, tables
+from control_plane.sinks.lake_tables import TABLES, TableSpec, named, tables
 from control_plane.sinks.row_numbers import RowNumbers, Span
 from shared.errors import ConfigError, Retryable
 from shared.schemas import GapRecord
@@ -151,9 +150,7 @@ class LakeReader:
         """
         with told(str(self._path)), duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            for spec in TABLES.values():
-                if not re.search(rf"\b{spec.name}\b", sql):
-                    continue  # opening a table reads its whole log
+            for spec in named(sql):
                 connection.register(spec.name, self._dataset(spec))
             relation = connection.sql(sql, params=parameters)
             return list(relation.to_arrow_table().to_pylist()) if relation is not None else []

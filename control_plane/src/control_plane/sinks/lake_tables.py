@@ -4,6 +4,7 @@ Every table has the record's origin (`store_id`, `seq`, `config_hash`) and its `
 time, microseconds UTC). `body` is the exact JSON that arrived where a later check needs its bytes.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -128,6 +129,11 @@ TABLES: dict[str, TableSpec] = {
         ],
     ),
 }
+
+
+def named(sql: str) -> list[TableSpec]:
+    """The tables whose names stand in a question: to open one, its whole log is read."""
+    return [spec for spec in TABLES.values() if re.search(rf"\b{spec.name}\b", sql, re.IGNORECASE)]
 
 
 def tables(batch: Sequence[Arrival]) -> dict[str, pa.Table]:

@@ -1,6 +1,5 @@
 """A person's own questions to the lake, in SQL, which can read and nothing else."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ import duckdb
 from deltalake.exceptions import TableNotFoundError
 
 from control_plane.sinks.lake_place import open_table, told
-from control_plane.sinks.lake_tables import TABLES
+from control_plane.sinks.lake_tables import TABLES, named
 from shared.errors import ConfigError, Retryable
 
 ROWS_A_FETCH = 1_000
@@ -51,9 +50,8 @@ def asked(lake: Path, sql: str) -> Iterator[Answer]:
 
 
 def _open(connection: duckdb.DuckDBPyConnection, lake: Path, sql: str) -> None:
-    """The tables that are named, for each takes its time; all where none is, as in a question about them."""
-    named = [name for name in NAMES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
-    for name in named or NAMES:
+    """The tables that are named; all where none is, as in a question about them."""
+    for name in [spec.name for spec in named(sql)] or NAMES:
         try:
             connection.register(name, open_table(lake, name).to_pyarrow_dataset())
         except TableNotFoundError as error:

@@ -62,7 +62,7 @@ class SparkplugPlant:
         deadline = time.monotonic() + CONNECT_DEADLINE_S
         while not self._born:
             if self._refusal or time.monotonic() > deadline:
-                await self._end()
+                await asyncio.to_thread(mqtt_access.end, self._client)
                 raise Retryable(self._refusal or mqtt_access.hung_up(plant))
             await asyncio.sleep(0.01)
         return self
@@ -72,14 +72,7 @@ class SparkplugPlant:
     ) -> None:
         with self._lock:  # a clean end sends no last will
             self._client.publish(self._topic("NDEATH").text, self._death(), qos=1)
-        await self._end()
-
-    async def _end(self) -> None:
-        client = self._client
-        client.disconnect()
-        await asyncio.to_thread(client.loop_stop)
-        # They refer back here. In a circle the collector may come upon paho's sockets first, still open.
-        client.on_connect = client.on_pre_connect = client.on_disconnect = client.on_message = None
+        await asyncio.to_thread(mqtt_access.end, self._client)
 
     def show(self, component_id: ComponentId, cycle: int, values: Mapping[str, float]) -> None:
         """Publish a component's cycle: its birth the first time, then data. A tag left out is null."""

@@ -129,11 +129,7 @@ class SparkplugSource:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        client = self._client
-        client.disconnect()
-        await asyncio.to_thread(client.loop_stop)
-        # They refer back here. In a circle the collector may come upon paho's sockets first, still open.
-        client.on_connect = client.on_connect_fail = client.on_disconnect = client.on_message = None
+        await asyncio.to_thread(mqtt_access.end, self._client)
 
     async def read(self) -> list[Telemetry]:
         """One poll. It waits for nothing: the node's messages have come, or have not."""
